@@ -1,0 +1,190 @@
+/* command.h: what every command handler sees: the request, the session, the command table, and the helpers that read
+ * arguments or answer an error.
+ *
+ * A handler is `void cmd_<name>(Request *r)`. By the time it runs, arity, plane, authentication and memory have been
+ * checked. It reads r->argv (argv[0] is the name), changes data only through store/, and replies on r->out exactly
+ * once.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef CKV_CMDS_COMMAND_H
+#define CKV_CMDS_COMMAND_H
+
+#include <glib.h>
+
+#include "base/slice.h"
+#include "net/client.h"
+#include "store/keyspace.h"
+
+typedef struct Command Command;
+typedef struct Session Session;
+typedef struct Request Request;
+
+typedef void (*CommandHandler)(Request *r);
+
+/* Flags, in the order in which COMMAND shows them. */
+enum {
+    CMD_WRITE = 1 << 0,
+    CMD_READONLY = 1 << 1,
+    CMD_DENYOOM = 1 << 2,
+    CMD_ADMIN = 1 << 3,
+    CMD_PUBSUB = 1 << 4,
+    CMD_NOSCRIPT = 1 << 5,
+    CMD_RANDOM = 1 << 6,
+    CMD_SORT_FOR_SCRIPT = 1 << 7,
+    CMD_LOADING = 1 << 8,
+    CMD_STALE = 1 << 9,
+    CMD_SKIP_MONITOR = 1 << 10,
+    CMD_ASKING = 1 << 11,
+    CMD_FAST = 1 << 12,
+    CMD_MOVABLE_KEYS = 1 << 13,
+};
+
+typedef enum CommandFamily {
+    FAMILY_CONNECTION,
+    FAMILY_GEO,
+    FAMILY_HASHES,
+    FAMILY_HYPERLOGLOG,
+    FAMILY_KEYS,
+    FAMILY_LISTS,
+    FAMILY_PUBSUB,
+    FAMILY_SERVER,
+    FAMILY_SETS,
+    FAMILY_ZSETS,
+    FAMILY_STRINGS,
+    FAMILY_TRANSACTIONS,
+    FAMILY_ADMIN,
+} CommandFamily;
+
+/* Who may run it: any client; only an operator; nobody (Redis 3.2 has it, CKV Master/Slave doesn't: refused by name).
+ */
+typedef enum CommandPlane { PLANE_SERVICE, PLANE_ADMIN, PLANE_REFUSED } CommandPlane;
+
+struct Command {
+    const char *name;
+    int arity; /* arguments with the name; negative: at least that many; 0: any */
+    unsigned flags;
+    int first_key, last_key, key_step; /* as COMMAND shows them; 0: no keys, or movable ones */
+    CommandFamily family;
+    CommandPlane plane;
+    CommandHandler handler; /* NULL on PLANE_REFUSED */
+    const char *arguments;  /* "key value [EX seconds]" */
+    const char *summary;
+};
+
+/* What INFO commandstats counts; same index as the table. */
+typedef struct CommandStats {
+    uint64_t calls, microseconds;
+} CommandStats;
+
+extern const Command command_table[];
+extern const size_t command_count;
+extern CommandStats command_stats[];
+
+/* The command of this name (any case), or NULL. */
+const Command *command_find(Slice name);
+
+/* One client's state, as the commands see it. */
+struct Session {
+    Client *client;
+    Db *db;
+    bool authenticated;
+    bool admin; /* the admin plane is open to it */
+    bool monitoring;
+    bool in_multi;                   /* between MULTI and EXEC */
+    bool multi_broken;               /* a command was refused while queueing: EXEC will abort */
+    bool watch_touched;              /* a watched key changed: EXEC will answer nil */
+    bool reply_off;                  /* CLIENT REPLY OFF */
+    int reply_skip;                  /* CLIENT REPLY SKIP: 2 when just asked for, 1 for the command to be skipped */
+    char *name;                      /* CLIENT SETNAME; NULL: none */
+    const Command *last;             /* CLIENT LIST's cmd= */
+    GPtrArray *queue;                /* MULTI's commands (QueuedCommand *); NULL: none */
+    GPtrArray *watched;              /* transactions.c; NULL: none */
+    GHashTable *channels, *patterns; /* pubsub.c; NULL: none */
+};
+
+struct Request {
+    Client *client;
+    Session *session;
+    Out *out;
+    Db *db; /* the session's database */
+    const Command *command;
+    int argc;
+    const Slice *argv;
+};
+
+/* All databases. Set by command_init; replaced whole when a slave has loaded a new dataset. */
+extern Keyspace *keyspace;
+
+/* A session gone through: pubsub mode allows only a few commands. */
+size_t session_subscriptions(const Session *session);
+
+void command_init(Keyspace *data);
+/* The net handlers. */
+void command_opened(Client *client);
+void command_closed(Client *client);
+void command_run_batch(Incoming *batch, size_t count);
+
+/* Runs the request's command now, with its statistics, slow log and monitors: what EXEC does for each queued command.
+ */
+void command_call(Request *r);
+
+/* ---- errors every family uses ---- */
+#define ERROR_SYNTAX          "ERR syntax error"
+#define ERROR_WRONG_TYPE      "WRONGTYPE Operation against a key holding the wrong kind of value"
+#define ERROR_NOT_INTEGER     "ERR value is not an integer or out of range"
+#define ERROR_NOT_FLOAT       "ERR value is not a valid float"
+#define ERROR_NO_SUCH_KEY     "ERR no such key"
+#define ERROR_OUT_OF_RANGE    "ERR index out of range"
+#define ERROR_STRING_TOO_LONG "ERR string exceeds maximum allowed size (32MB)"
+
+/* ---- arguments: convert, or answer the error and return false ---- */
+/* `error` NULL: the usual text. */
+bool arg_int(Request *r, int index, int64_t *value, const char *error);
+bool arg_double(Request *r, int index, double *value, const char *error);
+bool arg_long_double(Request *r, int index, long double *value, const char *error);
+/* True, when the argument is this word in any case. */
+static inline bool arg_is(const Request *r, int index, const char *word)
+{
+    return slice_is(r->argv[index], word);
+}
+
+/* ---- keys: look up, or answer WRONGTYPE and return false; *entry is NULL if there's no such key ---- */
+bool key_read(Request *r, Slice key, ValueType type, Entry **entry);
+bool key_write(Request *r, Slice key, ValueType type, Entry **entry);
+
+/* The key was changed: counts it, tells WATCH, publishes the keyspace event (class and name: see notify). Call after
+ * the change, before another key's. */
+void key_changed(Request *r, Slice key, unsigned event_class, const char *event);
+/* As key_changed, for a collection from which something was taken: if `empty`, deletes the key and publishes "del" as
+ * well, after the event. */
+void key_shrunk(Request *r, Slice key, bool empty, unsigned event_class, const char *event);
+
+/* ---- keyspace events (pubsub.c): notify-keyspace-events' classes ---- */
+enum {
+    NOTIFY_KEYSPACE = 1 << 0, /* K */
+    NOTIFY_KEYEVENT = 1 << 1, /* E */
+    NOTIFY_GENERIC = 1 << 2,  /* g */
+    NOTIFY_STRING = 1 << 3,   /* $ */
+    NOTIFY_LIST = 1 << 4,     /* l */
+    NOTIFY_SET = 1 << 5,      /* s */
+    NOTIFY_HASH = 1 << 6,     /* h */
+    NOTIFY_ZSET = 1 << 7,     /* z */
+    NOTIFY_EXPIRED = 1 << 8,  /* x */
+    NOTIFY_EVICTED = 1 << 9,  /* e */
+};
+void notify(Db *db, unsigned event_class, const char *event, Slice key);
+
+/* ---- scan arguments, shared by SCAN, HSCAN, SSCAN and ZSCAN (keys.c) ---- */
+typedef struct ScanOptions {
+    uint64_t cursor;
+    int64_t count;
+    bool has_pattern;
+    Slice pattern;
+} ScanOptions;
+/* Reads cursor at `index` and the options behind it, or answers the error. */
+bool scan_options(Request *r, int index, ScanOptions *options);
+
+/* Sends one command line to every MONITOR client (admin.c); no cost when there's none. */
+void monitor_feed(Request *r);
+
+#endif

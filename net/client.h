@@ -1,0 +1,97 @@
+/* client.h: connections: accept, read, parse, hand over whole commands, write replies, limits and timeouts. Knows bytes
+ * and clients, not commands.
+ *
+ * Design. One turn of the loop: every ready socket is read into one shared arena (a client holds bytes of its own only
+ * while a command is incomplete); all complete commands of all clients become one batch, which goes to handlers.run in
+ * one call; then every client with output is written to. So an idle connection holds only its Client, and argument
+ * slices point straight into the arena. They're good until run() returns.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef CKV_NET_CLIENT_H
+#define CKV_NET_CLIENT_H
+
+#include <glib.h>
+
+#include "base/slice.h"
+#include "net/loop.h"
+#include "net/out.h"
+
+/* The order and names of client-output-buffer-limit's classes. */
+typedef enum ClientClass { CLIENT_NORMAL, CLIENT_SLAVE, CLIENT_PUBSUB, CLIENT_CLASSES } ClientClass;
+
+typedef struct Client {
+    uint64_t id; /* 1, 2, …: never used again */
+    int fd;
+    bool unix_socket;     /* came in by any Unix socket */
+    bool operator_socket; /* came in by the operator's socket in the data directory */
+    bool closing;         /* no further command is run; closed when its output is sent, or at the end of the turn */
+    ClientClass class;
+    int64_t created_ms, active_ms; /* unix ms of the accept, and of the last bytes from the client */
+    Out out;
+    void *session;       /* the commands' own state: set and freed by the handlers */
+    struct ClientIo *io; /* private to client.c */
+} Client;
+
+/* A whole command, as slices of the input. argc > 0. */
+typedef struct Command_ {
+    Client *client;
+    uint32_t argc;
+    Slice *argv;
+} Incoming;
+
+/* What net calls. */
+typedef struct ClientHandlers {
+    void (*opened)(Client *client);
+    void (*closed)(Client *client); /* the session must be freed; the client is about to be */
+    /* Runs a turn's commands, in order. It skips those whose client is `closing` by then. It may read argv's bytes only
+     * until it returns. */
+    void (*run)(Incoming *batch, size_t count);
+} ClientHandlers;
+
+void client_init(Loop *loop, ClientHandlers handlers);
+/* Closes all clients and listeners. */
+void client_shutdown(void);
+
+/* Listens. Each returns NULL, or a message saying what can't be had and why (g_free it). Port 0 takes a free port,
+ * found in *port afterwards. `bind` is an address, or NULL for all. A stale Unix socket is replaced, one that answers
+ * is an error. */
+char *client_listen_tcp(const char *bind, int *port, int backlog);
+char *client_listen_unix(const char *path, int mode, bool operator_socket);
+/* Closes the TCP listeners (before others are opened elsewhere). */
+void client_close_listeners(void);
+
+/* The client's output, to be written at the end of this turn (also that of another client than the one whose command
+ * runs: PUBLISH, MONITOR). */
+Out *client_out(Client *client);
+
+/* Closes: after its pending output is sent (QUIT, errors), or at once at the end of the turn (CLIENT KILL, limits).
+ * Never frees during run(). */
+void client_close_after_reply(Client *client);
+void client_close_now(Client *client);
+
+/* No command of clients of class NORMAL and PUBSUB is taken until this unix ms: CLIENT PAUSE. */
+void client_pause(int64_t until_unix_ms);
+
+/* Every open client (GPtrArray of Client *), in the order of their ids; borrowed. */
+GPtrArray *client_all(void);
+Client *client_by_id(uint64_t id);
+
+/* "127.0.0.1:50234", "[::1]:50234" or "/path:0". NUL-terminated; `out` has CLIENT_ADDRESS_CHARS. */
+#define CLIENT_ADDRESS_CHARS 160
+void client_address(const Client *client, char *out);
+/* For CLIENT LIST: bytes read and not run yet, and the room left in that buffer; 'r'/'w' event letters. */
+size_t client_input_bytes(const Client *client);
+size_t client_input_room(const Client *client);
+bool client_wants_write(const Client *client);
+
+/* Counters for INFO and CONFIG RESETSTAT. */
+typedef struct ClientStats {
+    uint64_t accepted, rejected;
+    uint64_t bytes_in, bytes_out;
+    size_t longest_output; /* blocks, and */
+    size_t biggest_input;  /* bytes: of the clients there are now (filled in by client_stats_sample) */
+} ClientStats;
+extern ClientStats client_stats;
+void client_stats_sample(void);
+
+#endif

@@ -1,0 +1,119 @@
+/* keyspace.h: the databases: look-up for reading, look-up for writing, storing, deleting. Commands change data only
+ * through here and through the value types.
+ *
+ * The rules, on which the journal, the checkpoints and WATCH rest:
+ *  - Whoever is about to change a key's value, in any way, got the entry from keyspace_write (or stores with a
+ * keyspace_put…).
+ *  - Whoever changed one says so afterwards with keyspace_changed.
+ *  - An Entry pointer is good until the next keyspace_… call that writes: storing moves entries.
+ *  - An empty collection doesn't exist: who took the last element deletes the key.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef CKV_STORE_KEYSPACE_H
+#define CKV_STORE_KEYSPACE_H
+
+#include "store/entry.h"
+#include "store/expire.h"
+#include "store/table.h"
+
+/* The longest string value: 32 MB, the contract's. */
+#define KEYSPACE_STRING_MAX 33554432
+
+typedef struct Keyspace Keyspace;
+
+typedef struct Db {
+    Keyspace *keyspace;
+    int index;
+    Table table;
+    Wheel wheel; /* the keys that expire, by deadline */
+} Db;
+
+/* What the rest of the server wants to hear. Each may be NULL. Called from inside keyspace functions: the hooks mustn't
+ * change data. */
+typedef struct KeyspaceHooks {
+    void (*changed)(Db *db, Slice key); /* after a write, see keyspace_changed */
+    void (*expired)(Db *db, Slice key); /* before an expired key is deleted */
+    void (*evicted)(Db *db, Slice key); /* before a key is deleted to make room */
+} KeyspaceHooks;
+
+struct Keyspace {
+    int db_count;
+    Db *dbs;
+    KeyspaceHooks hooks;
+    bool expire_paused;        /* DEBUG SET-ACTIVE-EXPIRE 0: keys are gone when touched, not before */
+    uint64_t hits, misses;     /* keyspace_read */
+    uint64_t expired, evicted; /* keys */
+    uint64_t changes;          /* since start: rdb_changes_since_last_save */
+};
+
+Keyspace *keyspace_new(int db_count);
+void keyspace_free(Keyspace *keyspace);
+
+/* The entry, or NULL. Deletes the key if its deadline has passed. `read` counts a hit or miss and refreshes the entry's
+ * access time; `write` announces a change that is about to happen and refreshes the access time; `peek` does neither
+ * (OBJECT, TTL, TYPE, EXISTS, KEYS). */
+Entry *keyspace_read(Db *db, Slice key);
+Entry *keyspace_write(Db *db, Slice key);
+Entry *keyspace_peek(Db *db, Slice key);
+
+/* Stores a value under the key, whatever was there; the key no longer expires. They return the entry. A string of at
+ * most 20 bytes that is a canonical integer is held as one. `value` is copied and may be a slice of the entry that it
+ * replaces. */
+Entry *keyspace_put_string(Db *db, Slice key, Slice value);
+Entry *keyspace_put_int(Db *db, Slice key, int64_t value);
+/* Takes the collection. */
+Entry *keyspace_put_object(Db *db, Slice key, ValueType type, void *object);
+
+/* Replaces the value of an entry from keyspace_write, of string type; the deadline stays. For INCR and the like. */
+Entry *keyspace_replace_string(Db *db, Entry *entry, Slice value);
+Entry *keyspace_replace_int(Db *db, Entry *entry, int64_t value);
+
+/* Makes a string entry (from keyspace_write) hold `len` raw bytes and returns it, moved or not: the old bytes stay, new
+ * ones are zero. What grows gets room to grow again (twice its size, at most 1 MB more), so appending is linear. len <=
+ * KEYSPACE_STRING_MAX. */
+Entry *keyspace_resize_string(Db *db, Entry *entry, size_t len);
+
+/* Deletes; false if there was no such key. A big collection's elements are freed here: O(N) on purpose. */
+bool keyspace_delete(Db *db, Slice key);
+
+/* Gives the entry another key (and database): the value and the deadline move along; whatever was at the new key is
+ * gone. */
+Entry *keyspace_rename(Db *from, Entry *entry, Db *to, Slice key);
+
+/* Sets (unix ms) or, with -1, removes the deadline; returns the entry, moved or not. */
+Entry *keyspace_set_deadline(Db *db, Entry *entry, int64_t at_ms);
+
+/* After a change to the key: counts it and tells the hook. */
+void keyspace_changed(Db *db, Slice key);
+
+/* Keys in the database, expired ones that are still there included, as DBSIZE says. */
+size_t keyspace_size(const Db *db);
+
+/* Empties one database. O(N). Returns the number of keys that were there. */
+size_t keyspace_flush(Db *db);
+
+/* A random key that hasn't expired, or NULL. */
+Entry *keyspace_random(Db *db);
+
+/* Visits one bucket's entries, expired ones included; see table_scan. */
+uint64_t keyspace_scan(const Db *db, uint64_t cursor, TableVisit visit, void *context);
+
+/* Whether the deadline has passed at clock_unix_ms. */
+bool keyspace_is_expired(const Entry *entry);
+
+/* Two passes that hide memory latency for a batch of look-ups: first hash the keys and prefetch their buckets, then,
+ * when those are there, their entries. The hash of the key at this address is remembered by keyspace_expect, so that
+ * the look-up that follows need not compute it again. */
+uint64_t keyspace_prefetch(const Db *db, Slice key);
+static inline void keyspace_prefetch_entry(const Db *db, uint64_t hash)
+{
+    table_prefetch_element(&db->table, hash);
+}
+void keyspace_expect(Slice key, uint64_t hash);
+
+/* The clock of Entry.lru: seconds since start of time, modulo 2^24. And how long ago the entry was used, in ms (OBJECT
+ * IDLETIME, eviction). */
+uint32_t keyspace_lru_clock(void);
+uint64_t keyspace_idle_ms(const Entry *entry);
+
+#endif

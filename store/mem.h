@@ -1,0 +1,32 @@
+/* mem.h: how much memory the process holds, and big zeroed mappings. store/ and INFO call it.
+ *
+ * Allocation itself is g_malloc's (which ends the program in one place when memory is out); jemalloc stands below it
+ * and counts.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef CKV_STORE_MEM_H
+#define CKV_STORE_MEM_H
+
+#include <stddef.h>
+
+/* Bytes allocated and not freed, rounded up to the allocator's size classes: INFO's used_memory, exact at every call
+ * and cheap (two loads). Counts this thread's heap and every mapping made by mem_map. */
+size_t mem_used(void);
+
+/* The largest mem_used seen by mem_note_peak. */
+size_t mem_peak(void);
+void mem_note_peak(void);
+
+/* Resident bytes of the process as the kernel sees them. */
+size_t mem_resident(void);
+
+/* The allocator's name and version for INFO, as "jemalloc-5.3.0". */
+const char *mem_allocator(void);
+
+/* `size` zeroed bytes, aligned to 64, freed by mem_unmap with the same size. From 2 MB up it's a mapping of its own on
+ * which huge pages are asked for: random access in a big table is bound by TLB misses. Ends the program when there is
+ * no memory. */
+void *mem_map(size_t size);
+void mem_unmap(void *memory, size_t size);
+
+#endif
