@@ -61,7 +61,7 @@ size_t table_bytes(const Table *table);
 void table_insert(Table *table, uint64_t hash, void *element);
 
 /* Removes the element that `slot` (from table_find) points at. Constant time: at most two buckets are merged.
- * Invalidates slots. With `table_remove_only` nothing merges, so a caller may remove while it walks with table_each. */
+ * Invalidates slots. */
 void table_remove(Table *table, uint64_t hash, void **slot);
 
 /* Visits the elements of one bucket and returns the next cursor; start with 0, ends with 0. Every element that is in
