@@ -34,6 +34,13 @@ typedef struct PackValue {
     int64_t number;
 } PackValue;
 
+/* The value's bytes; `digits` (NUMBER_INT_CHARS) takes those of an integer. */
+static inline Slice pack_value_text(PackValue value, char *digits)
+{
+    if (value.text.ptr != NULL) return value.text;
+    return (Slice){ digits, number_format_int(digits, value.number) };
+}
+
 Pack *pack_new(uint8_t kind);
 void pack_free(Pack *pack);
 uint32_t pack_count(const Pack *pack);
