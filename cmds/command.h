@@ -37,6 +37,14 @@ enum {
     CMD_ASKING = 1 << 11,
     CMD_FAST = 1 << 12,
     CMD_MOVABLE_KEYS = 1 << 13,
+    /* Not shown: */
+    CMD_BARE_ONLY = 1 << 14,       /* with arguments it's the operator's only: its sub-commands aren't in the matrix */
+    CMD_HIDDEN = 1 << 15,          /* COMMAND doesn't list it */
+    CMD_NOT_QUEUED = 1 << 16,      /* runs at once inside MULTI */
+    CMD_UNAUTHENTICATED = 1 << 17, /* runs before AUTH */
+    CMD_UNCHECKED = 1 << 19,       /* runs whatever the state and the arguments: QUIT */
+    CMD_HTTP = 1 << 20,            /* the start of a line of HTTP: the connection is closed */
+    CMD_SUBSCRIBED = 1 << 18,      /* allowed while subscribed */
 };
 
 typedef enum CommandFamily {
@@ -71,7 +79,7 @@ struct Command {
     const char *summary;
 };
 
-/* What INFO commandstats counts; same index as the table. */
+/* What INFO commandstats counts; same index as the table (command_stats_of). */
 typedef struct CommandStats {
     uint64_t calls, microseconds;
 } CommandStats;
@@ -79,6 +87,13 @@ typedef struct CommandStats {
 extern const Command command_table[];
 extern const size_t command_count;
 extern CommandStats command_stats[];
+static inline CommandStats *command_stats_of(const Command *command)
+{
+    return &command_stats[command - command_table];
+}
+
+/* Commands run since the start (CONFIG RESETSTAT zeroes it). */
+extern uint64_t commands_processed;
 
 /* The command of this name (any case), or NULL. */
 const Command *command_find(Slice name);
@@ -115,9 +130,13 @@ struct Request {
 /* All databases. Set by command_init; replaced whole when a slave has loaded a new dataset. */
 extern Keyspace *keyspace;
 
-/* A session gone through: pubsub mode allows only a few commands. */
+/* Whether the admin plane is open to the session. */
+bool session_is_admin(const Session *session);
+
+/* Channels and patterns that it is subscribed to (pubsub.c). */
 size_t session_subscriptions(const Session *session);
 
+/* Sets the database that all sessions use, and hears of its changes. Before the first client. */
 void command_init(Keyspace *data);
 /* The net handlers. */
 void command_opened(Client *client);
@@ -185,6 +204,8 @@ typedef struct ScanOptions {
 bool scan_options(Request *r, int index, ScanOptions *options);
 
 /* Sends one command line to every MONITOR client (admin.c); no cost when there's none. */
-void monitor_feed(Request *r);
+void monitor_feed(const Request *r);
+/* Ends a closing session's monitoring (admin.c). */
+void monitor_forget(Session *session);
 
 #endif

@@ -95,6 +95,11 @@ size_t keyspace_flush(Db *db);
 /* A random key that hasn't expired, or NULL. */
 Entry *keyspace_random(Db *db);
 
+/* Deletes an entry whose deadline has passed and that was taken out of the wheel (wheel_next), or one that makes room;
+ * counts it and tells the hook. */
+void keyspace_expire(Db *db, Entry *entry);
+void keyspace_evict(Db *db, Entry *entry);
+
 /* Visits one bucket's entries, expired ones included; see table_scan. */
 uint64_t keyspace_scan(const Db *db, uint64_t cursor, TableVisit visit, void *context);
 

@@ -33,6 +33,11 @@ static size_t heap_used(void)
     return __sanitizer_get_current_allocated_bytes();
 }
 
+size_t mem_round(size_t size)
+{
+    return size;
+}
+
 const char *mem_allocator(void)
 {
     return "sanitizer";
@@ -54,6 +59,11 @@ static size_t heap_used(void)
         g_assert(mallctl("thread.deallocatedp", &freed, &size, NULL, 0) == 0);
     }
     return (size_t)(*allocated - *freed);
+}
+
+size_t mem_round(size_t size)
+{
+    return nallocx(size, 0);
 }
 
 const char *mem_allocator(void)

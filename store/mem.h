@@ -13,6 +13,9 @@
  * and cheap (two loads). Counts this thread's heap and every mapping made by mem_map. */
 size_t mem_used(void);
 
+/* The bytes that an allocation of `size` really gets: what the allocator rounds it up to. */
+size_t mem_round(size_t size);
+
 /* The largest mem_used seen by mem_note_peak. */
 size_t mem_peak(void);
 void mem_note_peak(void);

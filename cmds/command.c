@@ -1,0 +1,338 @@
+/* command.c: from a parsed request to its handler: look-up, the checks that come before every command, MULTI's
+ * queueing, the run itself with its statistics; and the helpers of command.h that handlers share. The net calls it with
+ * a turn's batch.
+ *
+ * Design. A batch is run in chunks. For each chunk: find every command and prefetch the table bucket of its first key;
+ * then prefetch the entries those buckets point to; then run the commands one after the other. So the memory latency of
+ * a chunk's look-ups overlaps, and the chunk is small enough that nothing is evicted from the cache again before it's
+ * used.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "cmds/command.h"
+
+#include "base/clock.h"
+#include "base/number.h"
+#include "base/options.h"
+#include "cmds/slowlog.h"
+#include "store/evict.h"
+
+/* Commands in a chunk: enough to overlap every miss that the memory system can have in flight. */
+#define CHUNK_COMMANDS 32
+
+Keyspace *keyspace;
+uint64_t commands_processed;
+
+/* ---- finding a command by name: open addressing over the lower-cased name ---- */
+
+#define INDEX_SLOTS    1024
+#define NAME_MAX_CHARS 32
+
+static const Command *command_index[INDEX_SLOTS];
+
+static unsigned name_hash(Slice name)
+{
+    uint32_t hash = 2166136261U; /* FNV-1a; setting bit 5 lower-cases letters, and the names are compared afterwards */
+    for (size_t i = 0; i < name.len; i++)
+        hash = (hash ^ ((uint8_t)name.ptr[i] | 0x20)) * 16777619U;
+    return hash;
+}
+
+const Command *command_find(Slice name)
+{
+    if (name.len > NAME_MAX_CHARS) return NULL;
+    for (unsigned i = name_hash(name) % INDEX_SLOTS; command_index[i] != NULL; i = (i + 1) % INDEX_SLOTS) {
+        if (slice_is(name, command_index[i]->name)) return command_index[i];
+    }
+    return NULL;
+}
+
+static void index_commands(void)
+{
+    for (size_t c = 0; c < command_count; c++) {
+        unsigned i = name_hash(slice_of(command_table[c].name)) % INDEX_SLOTS;
+        while (command_index[i] != NULL)
+            i = (i + 1) % INDEX_SLOTS;
+        command_index[i] = &command_table[c];
+    }
+}
+
+/* ---- sessions ---- */
+
+bool session_is_admin(const Session *session)
+{
+    return session->admin || options.admin_plane_all;
+}
+
+void command_opened(Client *client)
+{
+    Session *session = g_new0(Session, 1);
+    session->client = client;
+    session->db = &keyspace->dbs[0];
+    session->authenticated = session->admin = client->operator_socket;
+    client->session = session;
+}
+
+void command_closed(Client *client)
+{
+    Session *session = client->session;
+    transaction_discard(session);
+    pubsub_forget(session);
+    monitor_forget(session);
+    g_free(session->name);
+    g_free(session);
+    client->session = NULL;
+}
+
+/* ---- the checks before a command runs ---- */
+
+/* What a client sent as a command's name, as far as an error shows it: up to the first NUL. */
+static int shown_chars(Slice name)
+{
+    return (int)strnlen(name.ptr, MIN(name.len, 128));
+}
+
+static void refuse_unsupported(Request *r, const Command *command)
+{
+    bool sub_command = command->flags & CMD_BARE_ONLY;
+    Slice name = r->argv[0], sub = sub_command ? r->argv[1] : (Slice){ "", 0 };
+    reply_errorf(r->out, "ERR unknown command '%.*s%s%.*s' (not supported by CKV Master/Slave)", shown_chars(name),
+                 name.ptr, sub_command ? " " : "", shown_chars(sub), sub.ptr);
+    /* A browser tricked into speaking to us sends these two; its later lines mustn't run as commands. */
+    if (command->flags & CMD_HTTP) client_close_after_reply(r->client);
+}
+
+/* The name and the plane: false, with the error sent, if there's no such command for this client. */
+static bool check_known(Request *r)
+{
+    const Command *command = r->command;
+    if (command == NULL) {
+        reply_errorf(r->out, "ERR unknown command '%.*s'", shown_chars(r->argv[0]), r->argv[0].ptr);
+        return false;
+    }
+    bool admin = session_is_admin(r->session);
+    if (command->plane == PLANE_REFUSED || (command->plane == PLANE_ADMIN && !admin) ||
+        ((command->flags & CMD_BARE_ONLY) && r->argc > 1 && !admin)) {
+        refuse_unsupported(r, command);
+        return false;
+    }
+    return true;
+}
+
+static bool check_arity(Request *r)
+{
+    int arity = r->command->arity;
+    if (arity >= 0 ? (arity == 0 || r->argc == arity) : r->argc >= -arity) return true;
+    reply_errorf(r->out, "ERR wrong number of arguments for '%s' command", r->command->name);
+    return false;
+}
+
+static bool check_authenticated(Request *r)
+{
+    if (r->session->authenticated || options.password[0] == '\0' || (r->command->flags & CMD_UNAUTHENTICATED))
+        return true;
+    reply_error(r->out, "NOAUTH Authentication required.");
+    return false;
+}
+
+static bool check_memory(Request *r)
+{
+    if (options.maxmemory == 0) return true;
+    bool enough = evict_run(keyspace);
+    if (enough || !(r->command->flags & CMD_DENYOOM)) return true;
+    reply_error(r->out, "OOM command not allowed when used memory > 'maxmemory'.");
+    return false;
+}
+
+static bool check_subscribed(Request *r)
+{
+    if ((r->command->flags & CMD_SUBSCRIBED) || session_subscriptions(r->session) == 0) return true;
+    reply_error(r->out, "ERR only (P)SUBSCRIBE / (P)UNSUBSCRIBE / PING / QUIT allowed in this context");
+    return false;
+}
+
+/* All checks, in 3.2's order. One that fails while MULTI queues makes EXEC abort, but for the last. */
+static bool check_request(Request *r)
+{
+    if (check_known(r) && check_arity(r) && check_authenticated(r) && check_memory(r)) return check_subscribed(r);
+    if (r->session->in_multi) r->session->multi_broken = true;
+    return false;
+}
+
+/* ---- running ---- */
+
+/* When the command that ran last ended: the next one in the batch starts then, which saves every other reading of the
+ * clock. */
+static int64_t last_end_us;
+
+void command_call(Request *r)
+{
+    int64_t start_us = last_end_us;
+    monitor_feed(r);
+    r->command->handler(r);
+    int64_t end_us = clock_now_us(), took_us = end_us - start_us;
+    last_end_us = end_us;
+    commands_processed++;
+    CommandStats *stats = command_stats_of(r->command);
+    stats->calls++;
+    stats->microseconds += (uint64_t)took_us;
+    slowlog_note(r, took_us);
+    if (took_us > 1000) clock_refresh();
+}
+
+static void run_checked(Request *r)
+{
+    if (!check_request(r)) return;
+    if (r->session->in_multi && !(r->command->flags & CMD_NOT_QUEUED)) {
+        transaction_queue(r);
+        reply_status(r->out, "QUEUED");
+        return;
+    }
+    command_call(r);
+}
+
+/* CLIENT REPLY: SKIP counts down from 2, so that the command after it is the silent one. */
+static void apply_reply_mode(Session *session, Out *out)
+{
+    if (session->reply_skip > 0) session->reply_skip--;
+    out->muted = session->reply_off || session->reply_skip == 1;
+}
+
+static void run_one(const Incoming *in, const Command *command)
+{
+    Session *session = in->client->session;
+    Request r = {
+        .client = in->client,
+        .session = session,
+        .out = client_out(in->client),
+        .db = session->db,
+        .command = command,
+        .argc = (int)in->argc,
+        .argv = in->argv,
+    };
+    session->last = command;
+    if (command != NULL && (command->flags & CMD_UNCHECKED)) {
+        command->handler(&r);
+    } else {
+        run_checked(&r);
+    }
+    if (session->reply_off || session->reply_skip > 0 || r.out->muted) apply_reply_mode(session, r.out);
+}
+
+/* What the first two passes over a chunk find out about each command. */
+typedef struct Planned {
+    const Command *command;
+    Db *db; /* where the first key was looked for; NULL: the command has none */
+    uint64_t hash;
+} Planned;
+
+static Planned plan(const Incoming *in)
+{
+    const Session *session = in->client->session;
+    Planned planned = { .command = command_find(in->argv[0]) };
+    if (planned.command == NULL) return planned;
+    unsigned key = (unsigned)planned.command->first_key;
+    if (key == 0 || key >= in->argc) return planned;
+    planned.db = session->db;
+    planned.hash = keyspace_prefetch(session->db, in->argv[key]);
+    return planned;
+}
+
+static void run_chunk(const Incoming *batch, size_t count)
+{
+    Planned planned[CHUNK_COMMANDS];
+    for (size_t i = 0; i < count; i++)
+        planned[i] = plan(&batch[i]);
+    for (size_t i = 0; i < count; i++) {
+        if (planned[i].db != NULL) keyspace_prefetch_entry(planned[i].db, planned[i].hash);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (batch[i].client->closing) continue;
+        /* The hash belongs to the bytes at this address, and those stay until the batch ends. */
+        bool keyed = planned[i].db != NULL;
+        keyspace_expect(keyed ? batch[i].argv[planned[i].command->first_key] : (Slice){ NULL, 0 }, planned[i].hash);
+        run_one(&batch[i], planned[i].command);
+    }
+}
+
+void command_run_batch(Incoming *batch, size_t count)
+{
+    last_end_us = clock_now_us();
+    for (size_t done = 0; done < count; done += CHUNK_COMMANDS) {
+        run_chunk(batch + done, MIN(count - done, CHUNK_COMMANDS));
+    }
+    keyspace_expect((Slice){ NULL, 0 }, 0);
+}
+
+/* ---- set-up ---- */
+
+static void on_expired(Db *db, Slice key)
+{
+    notify(db, NOTIFY_EXPIRED, "expired", key);
+}
+
+static void on_evicted(Db *db, Slice key)
+{
+    notify(db, NOTIFY_EVICTED, "evicted", key);
+}
+
+void command_init(Keyspace *data)
+{
+    index_commands();
+    keyspace = data;
+    keyspace->hooks = (KeyspaceHooks){ .changed = transaction_touch, .expired = on_expired, .evicted = on_evicted };
+}
+
+/* ---- what handlers share ---- */
+
+bool arg_int(Request *r, int index, int64_t *value, const char *error)
+{
+    if (number_parse_int(r->argv[index], value)) return true;
+    reply_error(r->out, error != NULL ? error : ERROR_NOT_INTEGER);
+    return false;
+}
+
+bool arg_double(Request *r, int index, double *value, const char *error)
+{
+    if (number_parse_double(r->argv[index], value)) return true;
+    reply_error(r->out, error != NULL ? error : ERROR_NOT_FLOAT);
+    return false;
+}
+
+bool arg_long_double(Request *r, int index, long double *value, const char *error)
+{
+    if (number_parse_long_double(r->argv[index], value)) return true;
+    reply_error(r->out, error != NULL ? error : ERROR_NOT_FLOAT);
+    return false;
+}
+
+static bool check_type(Request *r, const Entry *entry, ValueType type)
+{
+    if (entry == NULL || entry->type == type) return true;
+    reply_error(r->out, ERROR_WRONG_TYPE);
+    return false;
+}
+
+bool key_read(Request *r, Slice key, ValueType type, Entry **entry)
+{
+    *entry = keyspace_read(r->db, key);
+    return check_type(r, *entry, type);
+}
+
+bool key_write(Request *r, Slice key, ValueType type, Entry **entry)
+{
+    *entry = keyspace_write(r->db, key);
+    return check_type(r, *entry, type);
+}
+
+void key_changed(Request *r, Slice key, unsigned event_class, const char *event)
+{
+    keyspace_changed(r->db, key);
+    if (options.notify_events != 0) notify(r->db, event_class, event, key);
+}
+
+void key_shrunk(Request *r, Slice key, bool empty, unsigned event_class, const char *event)
+{
+    if (empty) keyspace_delete(r->db, key);
+    key_changed(r, key, event_class, event);
+    if (empty && options.notify_events != 0) notify(r->db, NOTIFY_GENERIC, "del", key);
+}

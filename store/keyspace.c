@@ -1,0 +1,475 @@
+/* keyspace.c: see keyspace.h.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "store/keyspace.h"
+
+#include <glib.h>
+
+#include "base/clock.h"
+#include "store/hash.h"
+#include "store/list.h"
+#include "store/mem.h"
+#include "store/set.h"
+#include "store/zset.h"
+
+/* A string up to this long is reported as "embstr" while it's unmodified: Redis' limit
+ * (OBJ_ENCODING_EMBSTR_SIZE_LIMIT). */
+#define EMBEDDED_MAX 44
+
+/* A string that grows gets as much room again, but no more than this. */
+#define GROWTH_MAX (1024 * 1024)
+
+/* An overwritten string stays where it is unless it would waste this much and more than half of its room. */
+#define WASTE_MAX 64
+
+/* ---- hashes ---- */
+
+static Slice expected_key;
+static uint64_t expected_hash;
+
+void keyspace_expect(Slice key, uint64_t hash)
+{
+    expected_key = key;
+    expected_hash = hash;
+}
+
+static uint64_t key_hash(Slice key)
+{
+    return key.ptr == expected_key.ptr && key.len == expected_key.len ? expected_hash : table_hash(key);
+}
+
+uint64_t keyspace_prefetch(const Db *db, Slice key)
+{
+    uint64_t hash = table_hash(key);
+    table_prefetch(&db->table, hash);
+    return hash;
+}
+
+static uint64_t entry_hash(const void *element)
+{
+    return table_hash(entry_key(element));
+}
+
+static bool entry_match(const void *element, Slice key)
+{
+    const Entry *entry = element;
+    return entry->key_len == key.len && memcmp(entry_key_bytes(entry), key.ptr, key.len) == 0;
+}
+
+static Entry **find_slot(const Db *db, uint64_t hash, Slice key)
+{
+    return (Entry **)table_find(&db->table, hash, key, entry_match);
+}
+
+/* ---- making, moving and freeing entries ---- */
+
+uint32_t keyspace_lru_clock(void)
+{
+    return (uint32_t)(clock_unix_ms / 1000) & 0xFFFFFF;
+}
+
+uint64_t keyspace_idle_ms(const Entry *entry)
+{
+    return (uint64_t)((keyspace_lru_clock() - entry->lru) & 0xFFFFFF) * 1000;
+}
+
+/* What comes before a string's bytes. */
+static size_t entry_head_bytes(const Entry *entry)
+{
+    return sizeof(Entry) + (entry->expires ? sizeof(Deadline) : 0) + entry->key_len;
+}
+
+/* A new entry with room for `cap` value bytes, or more if the allocator rounds up; the caller sets the value. */
+static Entry *entry_new(Slice key, ValueType type, bool expires, size_t cap)
+{
+    g_assert(key.len <= UINT32_MAX);
+    size_t head = sizeof(Entry) + (expires ? sizeof(Deadline) : 0) + key.len;
+    size_t bytes = mem_round(head + cap);
+    Entry *entry = g_malloc(bytes);
+    entry->key_len = (uint32_t)key.len;
+    entry->lru = keyspace_lru_clock();
+    entry->type = type;
+    entry->encoding = 0;
+    entry->expires = expires;
+    entry->unused = 0;
+    entry->str.len = 0;
+    entry->str.cap = (uint32_t)(bytes - head);
+    memcpy(entry_key_bytes(entry), key.ptr, key.len);
+    return entry;
+}
+
+static void object_free(ValueType type, void *object)
+{
+    switch (type) {
+    case TYPE_STRING: break;
+    case TYPE_LIST: list_free(object); break;
+    case TYPE_SET: set_free(object); break;
+    case TYPE_ZSET: zset_free(object); break;
+    case TYPE_HASH: hash_free(object); break;
+    }
+}
+
+static void entry_free(Entry *entry)
+{
+    if (entry->type != TYPE_STRING) object_free(entry->type, entry->object);
+    g_free(entry);
+}
+
+/* Puts `entry` where `old` is; `old`'s memory is the caller's. The new entry is in the wheel if it expires. */
+static void entry_swap(Db *db, Entry **slot, Entry *old, Entry *entry)
+{
+    if (old->expires) wheel_remove(&db->wheel, old);
+    *slot = entry;
+    if (entry->expires) wheel_add(&db->wheel, entry);
+}
+
+static Entry **slot_of(const Db *db, const Entry *entry)
+{
+    Entry **slot = (Entry **)table_find_pointer(&db->table, entry_hash(entry), entry);
+    g_assert(slot != NULL);
+    return slot;
+}
+
+/* Out of the table and the wheel; the entry's memory is the caller's. */
+static void entry_detach(Db *db, uint64_t hash, Entry **slot)
+{
+    Entry *entry = *slot;
+    if (entry->expires) wheel_remove(&db->wheel, entry);
+    table_remove(&db->table, hash, (void **)slot);
+}
+
+/* ---- look-up ---- */
+
+bool keyspace_is_expired(const Entry *entry)
+{
+    return entry->expires && entry_deadline_block(entry)->at_ms <= clock_unix_ms;
+}
+
+void keyspace_expire(Db *db, Entry *entry)
+{
+    db->keyspace->expired++;
+    if (db->keyspace->hooks.expired != NULL) db->keyspace->hooks.expired(db, entry_key(entry));
+    table_remove(&db->table, entry_hash(entry), (void **)slot_of(db, entry));
+    entry_free(entry);
+}
+
+void keyspace_evict(Db *db, Entry *entry)
+{
+    db->keyspace->evicted++;
+    if (db->keyspace->hooks.evicted != NULL) db->keyspace->hooks.evicted(db, entry_key(entry));
+    entry_detach(db, entry_hash(entry), slot_of(db, entry));
+    entry_free(entry);
+}
+
+/* The slot of a key that hasn't expired, or NULL. */
+static Entry **find_live(Db *db, uint64_t hash, Slice key)
+{
+    Entry **slot = find_slot(db, hash, key);
+    if (slot == NULL || !keyspace_is_expired(*slot)) return slot;
+    wheel_remove(&db->wheel, *slot);
+    keyspace_expire(db, *slot);
+    return NULL;
+}
+
+Entry *keyspace_peek(Db *db, Slice key)
+{
+    Entry **slot = find_live(db, key_hash(key), key);
+    return slot == NULL ? NULL : *slot;
+}
+
+static Entry *entry_touch(Entry *entry)
+{
+    uint32_t now = keyspace_lru_clock();
+    if (entry->lru != now) entry->lru = now & 0xFFFFFF;
+    return entry;
+}
+
+Entry *keyspace_read(Db *db, Slice key)
+{
+    Entry **slot = find_live(db, key_hash(key), key);
+    if (slot == NULL) {
+        db->keyspace->misses++;
+        return NULL;
+    }
+    db->keyspace->hits++;
+    return entry_touch(*slot);
+}
+
+Entry *keyspace_write(Db *db, Slice key)
+{
+    Entry **slot = find_live(db, key_hash(key), key);
+    return slot == NULL ? NULL : entry_touch(*slot);
+}
+
+Entry *keyspace_random(Db *db)
+{
+    for (;;) {
+        Entry *entry = table_random(&db->table);
+        if (entry == NULL || !keyspace_is_expired(entry)) return entry;
+        wheel_remove(&db->wheel, entry);
+        keyspace_expire(db, entry);
+    }
+}
+
+uint64_t keyspace_scan(const Db *db, uint64_t cursor, TableVisit visit, void *context)
+{
+    return table_scan(&db->table, cursor, visit, context);
+}
+
+size_t keyspace_size(const Db *db)
+{
+    return db->table.count;
+}
+
+/* ---- storing ---- */
+
+static bool fits_in_place(const Entry *entry, size_t len)
+{
+    if (entry->type != TYPE_STRING || entry->encoding == STRING_INT || len > entry->str.cap) return false;
+    size_t waste = entry->str.cap - len;
+    return waste <= WASTE_MAX || waste <= entry->str.cap / 2;
+}
+
+/* Writes the bytes of a string that has room for them. They may be a part of its own. */
+static void entry_write_string(Entry *entry, Slice value)
+{
+    memmove(entry_string_bytes(entry), value.ptr, value.len);
+    entry->str.len = (uint32_t)value.len;
+    entry->encoding = value.len <= EMBEDDED_MAX ? STRING_EMBEDDED : STRING_RAW;
+}
+
+static Entry *entry_new_string(Slice key, bool expires, Slice value)
+{
+    g_assert(value.len <= KEYSPACE_STRING_MAX);
+    Entry *entry = entry_new(key, TYPE_STRING, expires, value.len);
+    entry_write_string(entry, value);
+    return entry;
+}
+
+static Entry *entry_new_int(Slice key, bool expires, int64_t value)
+{
+    Entry *entry = entry_new(key, TYPE_STRING, expires, 0);
+    entry->encoding = STRING_INT;
+    entry->number = value;
+    return entry;
+}
+
+/* Stores an entry under its key: in the place of what was there, which is freed, or anew. */
+static Entry *put_entry(Db *db, uint64_t hash, Entry **slot, Entry *entry)
+{
+    if (slot == NULL) {
+        table_insert(&db->table, hash, entry);
+        return entry;
+    }
+    Entry *old = *slot;
+    entry_swap(db, slot, old, entry);
+    entry_free(old);
+    return entry;
+}
+
+Entry *keyspace_put_string(Db *db, Slice key, Slice value)
+{
+    int64_t number;
+    if (number_parse_int(value, &number)) return keyspace_put_int(db, key, number);
+    uint64_t hash = key_hash(key);
+    Entry **slot = find_live(db, hash, key);
+    if (slot != NULL && !(*slot)->expires && fits_in_place(*slot, value.len)) {
+        entry_write_string(*slot, value);
+        return entry_touch(*slot);
+    }
+    return put_entry(db, hash, slot, entry_new_string(key, false, value));
+}
+
+Entry *keyspace_put_int(Db *db, Slice key, int64_t value)
+{
+    uint64_t hash = key_hash(key);
+    Entry **slot = find_live(db, hash, key);
+    if (slot != NULL && !(*slot)->expires && (*slot)->type == TYPE_STRING && (*slot)->encoding == STRING_INT) {
+        (*slot)->number = value;
+        return entry_touch(*slot);
+    }
+    return put_entry(db, hash, slot, entry_new_int(key, false, value));
+}
+
+Entry *keyspace_put_object(Db *db, Slice key, ValueType type, void *object)
+{
+    uint64_t hash = key_hash(key);
+    Entry **slot = find_live(db, hash, key);
+    Entry *entry = entry_new(key, type, false, 0);
+    entry->object = object;
+    return put_entry(db, hash, slot, entry);
+}
+
+/* Puts a new string entry with the same key and deadline into the place of an old one. */
+static Entry *replace_entry(Db *db, Entry *old, Entry *entry)
+{
+    if (old->expires) *entry_deadline_block(entry) = *entry_deadline_block(old);
+    entry_swap(db, slot_of(db, old), old, entry);
+    g_free(old);
+    return entry;
+}
+
+Entry *keyspace_replace_string(Db *db, Entry *entry, Slice value)
+{
+    g_assert(entry->type == TYPE_STRING);
+    int64_t number;
+    if (number_parse_int(value, &number)) return keyspace_replace_int(db, entry, number);
+    if (fits_in_place(entry, value.len)) {
+        entry_write_string(entry, value);
+        return entry;
+    }
+    return replace_entry(db, entry, entry_new_string(entry_key(entry), entry->expires, value));
+}
+
+Entry *keyspace_replace_int(Db *db, Entry *entry, int64_t value)
+{
+    g_assert(entry->type == TYPE_STRING);
+    if (entry->encoding == STRING_INT) {
+        entry->number = value;
+        return entry;
+    }
+    return replace_entry(db, entry, entry_new_int(entry_key(entry), entry->expires, value));
+}
+
+/* Gives an entry another size, wherever it ends up, and tells the table and the wheel. */
+static Entry *entry_reallocate(Db *db, Entry *entry, size_t bytes)
+{
+    Entry **slot = slot_of(db, entry);
+    entry = g_realloc(entry, bytes);
+    *slot = entry;
+    if (entry->expires) wheel_moved(&db->wheel, entry);
+    return entry;
+}
+
+Entry *keyspace_resize_string(Db *db, Entry *entry, size_t len)
+{
+    g_assert(entry->type == TYPE_STRING && len <= KEYSPACE_STRING_MAX);
+    if (entry->encoding == STRING_INT) {
+        char digits[NUMBER_INT_CHARS];
+        Entry *raw = entry_new_string(entry_key(entry), entry->expires, entry_string(entry, digits));
+        entry = replace_entry(db, entry, raw);
+    }
+    size_t old_len = entry->str.len;
+    if (len > entry->str.cap) {
+        size_t cap = old_len == 0 ? len : MIN(len + MIN(len, GROWTH_MAX), (size_t)KEYSPACE_STRING_MAX);
+        size_t head = entry_head_bytes(entry), bytes = mem_round(head + cap);
+        entry = entry_reallocate(db, entry, bytes);
+        entry->str.cap = (uint32_t)(bytes - head);
+    }
+    if (len > old_len) memset(entry_string_bytes(entry) + old_len, 0, len - old_len);
+    entry->str.len = (uint32_t)len;
+    entry->encoding = STRING_RAW;
+    return entry;
+}
+
+bool keyspace_delete(Db *db, Slice key)
+{
+    uint64_t hash = key_hash(key);
+    Entry **slot = find_live(db, hash, key);
+    if (slot == NULL) return false;
+    Entry *entry = *slot;
+    entry_detach(db, hash, slot);
+    entry_free(entry);
+    return true;
+}
+
+/* A copy of the entry's head and value, by ownership of its object, under another key and with or without a deadline.
+ */
+static Entry *entry_remake(const Entry *old, Slice key, bool expires)
+{
+    bool inline_value = old->type == TYPE_STRING && old->encoding != STRING_INT;
+    Entry *entry = entry_new(key, old->type, expires, inline_value ? old->str.len : 0);
+    entry->lru = old->lru;
+    entry->encoding = old->encoding;
+    if (inline_value) {
+        memcpy(entry_string_bytes(entry), entry_string_bytes(old), old->str.len);
+        entry->str.len = old->str.len;
+    } else {
+        entry->object = old->object;
+    }
+    return entry;
+}
+
+Entry *keyspace_rename(Db *from, Entry *old, Db *to, Slice key)
+{
+    Entry *entry = entry_remake(old, key, old->expires);
+    if (old->expires) *entry_deadline_block(entry) = *entry_deadline_block(old);
+    entry_detach(from, entry_hash(old), slot_of(from, old));
+    g_free(old);
+    uint64_t hash = key_hash(key);
+    Entry **slot = find_live(to, hash, key);
+    if (slot != NULL) return put_entry(to, hash, slot, entry);
+    if (entry->expires) wheel_add(&to->wheel, entry);
+    return put_entry(to, hash, NULL, entry);
+}
+
+Entry *keyspace_set_deadline(Db *db, Entry *entry, int64_t at_ms)
+{
+    bool expires = at_ms >= 0;
+    if (entry->expires && expires) {
+        wheel_remove(&db->wheel, entry);
+        entry_deadline_block(entry)->at_ms = at_ms;
+        wheel_add(&db->wheel, entry);
+        return entry;
+    }
+    if (entry->expires == expires) return entry;
+    Entry *remade = entry_remake(entry, entry_key(entry), expires);
+    if (expires) entry_deadline_block(remade)->at_ms = at_ms;
+    entry_swap(db, slot_of(db, entry), entry, remade);
+    g_free(entry);
+    return remade;
+}
+
+void keyspace_changed(Db *db, Slice key)
+{
+    db->keyspace->changes++;
+    if (db->keyspace->hooks.changed != NULL) db->keyspace->hooks.changed(db, key);
+}
+
+/* ---- databases ---- */
+
+static void db_init(Db *db, Keyspace *owner, int index)
+{
+    *db = (Db){ .keyspace = owner, .index = index };
+    table_init(&db->table, entry_hash);
+    wheel_init(&db->wheel, clock_unix_ms);
+}
+
+static void visit_free(void *element, void *context)
+{
+    (void)context;
+    entry_free(element);
+}
+
+static void db_release(Db *db)
+{
+    table_each(&db->table, visit_free, NULL);
+    table_free(&db->table);
+    wheel_free(&db->wheel);
+}
+
+Keyspace *keyspace_new(int db_count)
+{
+    Keyspace *ks = g_new0(Keyspace, 1);
+    ks->db_count = db_count;
+    ks->dbs = g_new0(Db, db_count);
+    for (int i = 0; i < db_count; i++)
+        db_init(&ks->dbs[i], ks, i);
+    return ks;
+}
+
+void keyspace_free(Keyspace *ks)
+{
+    for (int i = 0; i < ks->db_count; i++)
+        db_release(&ks->dbs[i]);
+    g_free(ks->dbs);
+    g_free(ks);
+}
+
+size_t keyspace_flush(Db *db)
+{
+    size_t count = db->table.count;
+    db_release(db);
+    db_init(db, db->keyspace, db->index);
+    return count;
+}
