@@ -110,7 +110,7 @@ static bool check_known(Request *r)
         return false;
     }
     bool admin = session_is_admin(r->session);
-    if (command->plane == PLANE_REFUSED || (command->plane == PLANE_ADMIN && !admin) ||
+    if (command->handler == NULL || (command->plane == PLANE_ADMIN && !admin) ||
         ((command->flags & CMD_BARE_ONLY) && r->argc > 1 && !admin)) {
         refuse_unsupported(r, command);
         return false;

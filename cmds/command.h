@@ -147,6 +147,17 @@ void command_run_batch(Incoming *batch, size_t count);
  */
 void command_call(Request *r);
 
+/* Queues the request's command for EXEC (transactions.c). */
+void transaction_queue(Request *r);
+/* Forgets MULTI's queue and all watched keys: DISCARD, and the end of a connection. */
+void transaction_discard(Session *session);
+/* A key changed, or (NULL: in every database) all keys did: EXEC of those who watch fails. */
+void transaction_touch(Db *db, Slice key);
+void transaction_touch_all(const Db *db);
+
+/* Ends a closing session's subscriptions (pubsub.c). */
+void pubsub_forget(Session *session);
+
 /* ---- errors every family uses ---- */
 #define ERROR_SYNTAX          "ERR syntax error"
 #define ERROR_WRONG_TYPE      "WRONGTYPE Operation against a key holding the wrong kind of value"

@@ -87,7 +87,7 @@ static Entry *entry_new(Slice key, ValueType type, bool expires, size_t cap)
     size_t bytes = mem_round(head + cap);
     Entry *entry = g_malloc(bytes);
     entry->key_len = (uint32_t)key.len;
-    entry->lru = keyspace_lru_clock();
+    entry->lru = keyspace_lru_clock() & 0xFFFFFF;
     entry->type = type;
     entry->encoding = 0;
     entry->expires = expires;

@@ -1,0 +1,16 @@
+/* slowlog.h: the slow log and the latency monitor, for those who have something to note. Their commands are in
+ * slowlog.c.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef CKV_CMDS_SLOWLOG_H
+#define CKV_CMDS_SLOWLOG_H
+
+#include "cmds/command.h"
+
+/* A command ran for so long: kept if it's over the thresholds. */
+void slowlog_note(const Request *r, int64_t took_us);
+
+/* An event took so long: kept if it's over latency-monitor-threshold. `event` is a literal. */
+void latency_note(const char *event, int64_t took_ms);
+
+#endif

@@ -1,0 +1,5 @@
+#ifndef CKV_STORE_LIST_H
+#define CKV_STORE_LIST_H
+#include "store/entry.h"
+void list_free(List *list);
+#endif
