@@ -1,46 +1,106 @@
 # ckv: build, run, test. `make help` lists the targets.
 
 CC ?= cc
-SAN ?=
+SAN ?=#                  asan | tsan | fuzz
+FUZZ_SECONDS ?= 20
+PREFIX ?= /usr/local
 BUILD := build$(if $(SAN),-$(SAN))$(if $(findstring clang,$(CC)),-clang)
+
+# Debian packages: to build and run; and, further, to test.
+DEPS_RUN := build-essential pkg-config libglib2.0-dev libjemalloc-dev libxxhash-dev
+DEPS_TEST := $(DEPS_RUN) libcmocka-dev tcl redis-tools python3 clang clang-format clang-tidy cppcheck libclang-rt-14-dev
 
 PKGS := glib-2.0
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Wno-sign-conversion -Werror
-CFLAGS := -std=gnu11 -O2 -g -fno-omit-frame-pointer $(WARN) -I. $(shell pkg-config --cflags $(PKGS))
-LDLIBS := $(shell pkg-config --libs $(PKGS)) -lm -lpthread
-ifeq ($(SAN),asan)
-CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=all
-else ifeq ($(SAN),tsan)
-CFLAGS += -fsanitize=thread
-else
-LDLIBS += -ljemalloc
-endif
+CFLAGS := -std=gnu11 -O2 -g -fno-omit-frame-pointer $(WARN) -I. $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+LDLIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -lpthread
+SAN_FLAGS_asan := -fsanitize=address,undefined -fno-sanitize-recover=all
+SAN_FLAGS_tsan := -fsanitize=thread
+SAN_FLAGS_fuzz := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+CFLAGS += $(SAN_FLAGS_$(SAN))
+LDLIBS += $(if $(SAN),,-ljemalloc)
 
 SRC := $(wildcard base/*.c net/*.c store/*.c cmds/*.c repl/*.c)
 OBJ := $(SRC:%.c=$(BUILD)/%.o)
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
+FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
+PARALLEL := $(MAKE) --no-print-directory -j$(shell nproc)
 
-.PHONY: all unit clean format
-all: $(BUILD)/ckv
+.PHONY: all run test unit e2e golden fuzz asan tsan install deps deps-test help lint format readme check-readme clean
+all: $(BUILD)/ckv ## build build/ckv (also CC=clang, SAN=asan, SAN=tsan)
+
+run: deps ## install what is missing, build, serve on 127.0.0.1:6379
+	@$(PARALLEL) all
+	@exec $(BUILD)/ckv
+
+test: deps-test ## install what is missing, build, run every test (about 15 minutes on two cores)
+	@tests/run.sh
+
+unit: $(UNIT) ## the unit tests
+	@tests/unit/run.sh $(UNIT)
+
+e2e: $(BUILD)/ckv ## the end-to-end tests
+	@tclsh tests/e2e/run.tcl --ckv $<
+
+golden: $(BUILD)/ckv ## replay the transcripts of Redis 3.2.13
+	@python3 compat/replay.py --ckv $<
+
+fuzz: ## fuzz every target for FUZZ_SECONDS=20
+	@$(PARALLEL) SAN=fuzz CC=clang fuzzers
+	@tests/fuzz/run.sh $(FUZZ_SECONDS) build-fuzz-clang
+
+asan tsan: ## unit, e2e and golden under ASan and UBSan, or under TSan
+	@$(PARALLEL) SAN=$@ all unit
+	@$(PARALLEL) SAN=$@ e2e golden
+
+lint: ## layout, cppcheck, clang-tidy
+	@tests/lint.sh "$(filter-out -W%,$(CFLAGS))"
+
+format: ## lay out all C files
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+readme: $(BUILD)/ckv $(BUILD)/matrix ## write README's generated parts anew
+	@python3 tests/readme.py $(BUILD)
+
+check-readme: $(BUILD)/ckv $(BUILD)/matrix ## are they up to date?
+	@python3 tests/readme.py $(BUILD) --check
+
+install: $(BUILD)/ckv ## to PREFIX=/usr/local
+	install -D $< $(DESTDIR)$(PREFIX)/bin/ckv
+
+deps: ## the Debian packages to build it
+	@tests/deps.sh $(DEPS_RUN)
+
+deps-test: ## the Debian packages to test it
+	@tests/deps.sh $(DEPS_TEST)
+
+help: ## this list
+	@sed -nE 's/^([a-z][a-z0-9 -]*):[^#]*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+clean: ## remove every build directory
+	rm -rf build build-*
+
+# ---- rules
+
+.PHONY: units fuzzers
+units: $(UNIT)
+fuzzers: $(FUZZ)
 
 $(BUILD)/ckv: $(BUILD)/ckv.o $(OBJ)
 	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/%.o: %.c
-	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+$(BUILD)/matrix: $(BUILD)/compat/matrix.o $(OBJ)
+	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/test_%: $(BUILD)/tests/unit/test_%.o $(OBJ)
 	$(CC) $(CFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 
-unit: $(UNIT)
-	@set -e; for t in $(UNIT); do $$t; done
+$(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(OBJ)
+	$(CC) $(CFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
 
-format:
-	clang-format -i $$(git ls-files '*.c' '*.h')
-
-clean:
-	rm -rf build*/
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -17,8 +17,8 @@
 #               recv_raw c COUNT | assert_closed c | assert_silent c ?ms?
 # Checks.       assert_equal EXPECTED ACTUAL | assert_match GLOB ACTUAL | assert_error GLOB BODY | assert EXPR
 #               wait_until EXPR ?ms? | skip REASON (leaves the test) | fail MESSAGE (fails it)
-# Conveniences. keyspace_events BODY -> {event key event key …} | repeat TEXT COUNT | admin_cli ARGS (by redis-cli over
-#               the operator's socket)
+# Conveniences. keyspace_events BODY -> {event key event key …} | repeat TEXT COUNT
+#               admin_cli ARGS (redis-cli over the operator's socket)
 #
 # Every read has a time limit ($read_ms_max). A server that exits by itself, does not stop within 10 s, exits with
 # another status than 0 or leaves a sanitizer's report in its log fails the test file.
@@ -221,7 +221,8 @@ proc check_sanitizers {id} {
     set f [open $server($id,log)]
     set text [read $f]
     close $f
-    if {[regexp {[^\n]*(ERROR: \w*Sanitizer|runtime error:|WARNING: ThreadSanitizer|LeakSanitizer)[^\n]*} $text report]} {
+    set marks {[^\n]*(ERROR: \w*Sanitizer|runtime error:|WARNING: ThreadSanitizer|LeakSanitizer)[^\n]*}
+    if {[regexp $marks $text report]} {
         fail "a sanitizer reports: $report\n[log_tail $server($id,log)]"
     }
 }

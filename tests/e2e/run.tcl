@@ -50,8 +50,8 @@ foreach file $files {
     set start [clock milliseconds]
     # timeout(1) signals its whole process group, so a file that hangs takes its servers with it.
     catch {
-        exec -ignorestderr timeout -k 5 $seconds [info nameofexecutable] [info script] --ckv $ckv --only $only --scratch $scratch \
-            --one $file 2>@1
+        exec -ignorestderr timeout -k 5 $seconds [info nameofexecutable] [info script] \
+            --ckv $ckv --only $only --scratch $scratch --one $file 2>@1
     } output details
     if {[regexp {(.*)counts (\d+) (\d+) (\d+)(\n.*)?$} $output -> text passed failed skipped]} {
         puts -nonewline $text

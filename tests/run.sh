@@ -1,0 +1,52 @@
+#!/bin/bash
+# run.sh: every test there is, in the order in which a failure is cheapest to learn of. The last line is
+# `N passed, N failed, N skipped`; exit status 1 if anything failed.
+#
+# SPDX-License-Identifier: GPL-3.0-or-later
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+passed=0 failed=0 skipped=0
+failures=()
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+make=(make --no-print-directory -s -j"$(nproc)")
+
+# Runs a command and adds the counts of its last line; a command without counts is one test.
+step() {
+    local name=$1 start=$SECONDS status line p=0 f=0 s=0
+    shift
+    echo "== $name"
+    "$@" </dev/null 2>&1 | tee "$log"
+    status=${PIPESTATUS[0]}
+    line=$(tail -n 1 "$log")
+    if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed(,\ ([0-9]+)\ skipped)?$ ]]; then
+        p=${BASH_REMATCH[1]} f=${BASH_REMATCH[2]} s=${BASH_REMATCH[4]:-0}
+    elif [ "$status" = 0 ]; then
+        p=1
+    fi
+    [ "$status" = 0 ] || [ "$f" -gt 0 ] || f=1
+    [ "$f" = 0 ] || failures+=("$name: $f failed")
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+    echo "-- $name: $((SECONDS - start)) s"
+}
+
+step "include rule" tests/check-includes.sh
+step "style" tests/check-style.sh
+step "build with gcc" "${make[@]}" all units CC=gcc
+step "unit tests" "${make[@]}" unit CC=gcc
+step "end-to-end tests" make -s e2e CC=gcc
+step "golden transcripts" make -s golden CC=gcc
+step "README" "${make[@]}" check-readme CC=gcc
+step "build with clang" "${make[@]}" all units CC=clang
+step "build with sanitizers" "${make[@]}" all units CC=gcc SAN=asan
+step "unit tests, sanitizers" "${make[@]}" unit CC=gcc SAN=asan
+step "end-to-end tests, sanitizers" make -s e2e CC=gcc SAN=asan
+step "golden transcripts, sanitizers" make -s golden CC=gcc SAN=asan
+step "fuzz" make -s fuzz FUZZ_SECONDS=20
+step "lint" make -s lint
+
+echo
+printf '%s\n' "${failures[@]+"${failures[@]}"}"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed -eq 0 ]
