@@ -17,8 +17,9 @@
  */
 bool number_parse_int(Slice text, int64_t *value);
 
-/* Reads a double as 3.2's getDoubleFromObject does: strtod over the whole text; leading blanks, trailing bytes, empty
- * text, NaN and ERANGE overflow are refused; "inf", "+inf", "-inf", "1e3", "0x10" are taken. */
+/* Reads a double as 3.2 does: strtod over the whole text, which a NUL ends; empty text is 0. Leading blanks, trailing
+ * bytes, NaN and what is too big or too small for a double are refused; "inf", "+inf", "-inf", "1e3", "0x10" are taken.
+ */
 bool number_parse_double(Slice text, double *value);
 
 /* The same in extended precision (INCRBYFLOAT, HINCRBYFLOAT). */
