@@ -407,7 +407,8 @@ proc recv_typed {c} {
             set list {}
             for {set i 0} {$i < $rest} {incr i} {
                 lassign [recv_typed $c] element_type value
-                lappend list [expr {$element_type eq "-" ? "-$value" : $value}]
+                if {$element_type eq "-"} { set value -$value } ;# not by expr, which rewrites what looks like a number
+                lappend list $value
             }
             return [list $type $list]
         }
