@@ -14,6 +14,7 @@
 #include "base/slice.h"
 #include "net/client.h"
 #include "store/keyspace.h"
+#include "store/pack.h"
 
 typedef struct Command Command;
 typedef struct Session Session;
@@ -189,6 +190,15 @@ void key_changed(Request *r, Slice key, unsigned event_class, const char *event)
  * well, after the event. */
 void key_shrunk(Request *r, Slice key, bool empty, unsigned event_class, const char *event);
 
+/* ---- values as hashes, sets and lists give them ---- */
+static inline void reply_value(Out *out, PackValue value)
+{
+    if (value.text.ptr != NULL)
+        reply_bulk(out, value.text);
+    else
+        reply_bulk_int(out, value.number);
+}
+
 /* ---- keyspace events (pubsub.c): notify-keyspace-events' classes ---- */
 enum {
     NOTIFY_KEYSPACE = 1 << 0, /* K */
@@ -213,6 +223,10 @@ typedef struct ScanOptions {
 } ScanOptions;
 /* Reads cursor at `index` and the options behind it, or answers the error. */
 bool scan_options(Request *r, int index, ScanOptions *options);
+
+/* What HSCAN, SSCAN and ZSCAN begin with (scan.c): reads `key cursor [options]` and looks the key up, in 3.2's order:
+ * first the cursor, then the key, then the options. False: the error, or a missing key's empty answer, is out. */
+bool scan_begin(Request *r, ValueType type, ScanOptions *options, Entry **entry);
 
 /* Sends one command line to every MONITOR client (admin.c); no cost when there's none. */
 void monitor_feed(const Request *r);

@@ -1,0 +1,27 @@
+/* scan.h: one call of HSCAN or SSCAN: how far to go, what to collect, how to answer. hashes.c and sets.c call it.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef CKV_CMDS_SCAN_H
+#define CKV_CMDS_SCAN_H
+
+#include "cmds/command.h"
+
+typedef struct Scan {
+    ScanOptions options; /* filled in by scan_begin */
+    uint64_t cursor;     /* where the next step starts */
+    uint64_t steps_left;
+    int64_t visited; /* members, whether they match or not */
+    bool started;
+    GArray *found; /* of PackValue: members, or members and values in turn */
+} Scan;
+
+/* After scan_begin. */
+void scan_start(Scan *scan);
+/* True when another step is due: at least one, then until COUNT members were seen or the cursor is 0. */
+bool scan_more(Scan *scan);
+/* A member that a step visited; `value` NULL: it has none. Both stay where they are until scan_reply. */
+void scan_found(Scan *scan, PackValue member, const PackValue *value);
+/* Answers, and frees what was collected. */
+void scan_reply(Scan *scan, Out *out);
+
+#endif
