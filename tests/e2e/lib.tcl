@@ -20,8 +20,10 @@
 # Conveniences. keyspace_events BODY -> {event key event key …} | repeat TEXT COUNT
 #               admin_cli ARGS (redis-cli over the operator's socket)
 #
-# Every read has a time limit ($read_ms_max). A server that exits by itself, does not stop within 10 s, exits with
-# another status than 0 or leaves a sanitizer's report in its log fails the test file.
+# run.tcl sets $ckv, $scratch (a directory), $only (run just the tests whose name contains it) and $sanitized (the build
+# is a slow one; tests may use smaller sizes). Every read has a time limit ($read_ms_max). A server that exits by itself,
+# does not stop within 10 s, exits with another status than 0 or leaves a sanitizer's report in its log fails the test
+# file.
 #
 # SPDX-License-Identifier: GPL-3.0-or-later
 
@@ -29,8 +31,7 @@ set read_ms_max 10000
 set passed 0
 set failed 0
 set skipped 0
-set only ""                ;# run.tcl --only TEXT: just the tests whose name contains it
-set sanitized 0            ;# run.tcl: the build is a slow one; tests may use smaller sizes
+set slow_ms 5000           ;# a test that takes longer is named
 set servers_started 0
 set current ""             ;# the server that `r` and friends mean
 array set server {}        ;# id,field: chan pid port dir log options r
@@ -40,10 +41,13 @@ array set server {}        ;# id,field: chan pid port dir log options r
 proc test {name body} {
     global passed failed skipped current only
     if {$only ne "" && [string first $only $name] < 0} return
+    set start [clock milliseconds]
     set code [catch {
         empty_dataset
         uplevel 1 $body
     } message details]
+    set took [expr {[clock milliseconds] - $start}]
+    if {$took > $::slow_ms} { puts "slow  $name: $took ms" }
     if {$code == 0 || $code == 2} {
         incr passed
         return

@@ -22,9 +22,8 @@ set ckv [file normalize $ckv]
 
 # The child: one file, in this process.
 if {$one ne ""} {
-    fconfigure stdout -encoding utf-8
+    fconfigure stdout -encoding utf-8 -buffering line
     source -encoding utf-8 [file join $here lib.tcl]
-    set ::only $only
     set sanitized [regexp {build-(asan|tsan)} $ckv]
     if {[catch {source -encoding utf-8 $one} message details]} {
         report_failure $one $message [dict get $details -errorinfo]

@@ -13,7 +13,8 @@ for binary in "$build"/fuzz_*; do
     corpus=$build/corpus/$name
     mkdir -p "$corpus"
     if timeout -k 10 $((seconds + 60)) "$binary" -max_total_time="$seconds" -max_len=4096 -timeout=10 \
-        -rss_limit_mb=3000 -print_final_stats=1 -artifact_prefix="$build/crashes/$name-" "$corpus" >"$build/$name.log" 2>&1; then
+        -rss_limit_mb=3000 -print_final_stats=1 -artifact_prefix="$build/crashes/$name-" \
+        "$corpus" >"$build/$name.log" 2>&1; then
         passed=$((passed + 1))
         echo "$name: $(sed -n 's/^stat::number_of_executed_units: *//p' "$build/$name.log") runs, nothing found"
     else
