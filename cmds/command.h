@@ -158,6 +158,9 @@ void transaction_touch_all(const Db *db);
 
 /* Ends a closing session's subscriptions (pubsub.c). */
 void pubsub_forget(Session *session);
+/* Channels that somebody is subscribed to, and subscriptions to patterns: for INFO. */
+size_t pubsub_channel_count(void);
+size_t pubsub_pattern_count(void);
 
 /* ---- errors every family uses ---- */
 #define ERROR_SYNTAX          "ERR syntax error"
