@@ -170,7 +170,7 @@ Entry *wheel_next(Wheel *wheel, int64_t now_ms, int *steps)
 {
     if (now_ms < wheel->now_ms) wheel->now_ms = now_ms;
     while (*steps > 0) {
-        uint32_t place;
+        uint32_t place = 0;
         uint64_t visit = wheel_next_visit(wheel, &place);
         if (visit > (uint64_t)now_ms) {
             wheel->now_ms = now_ms;

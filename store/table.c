@@ -135,7 +135,8 @@ typedef struct Loose {
 /* Empties the chain into `loose` (which has room for chain_count), freeing its overflow buckets. */
 static void chain_take(Table *table, Bucket *first, Loose *loose)
 {
-    for (Bucket *bucket = first; bucket != NULL;) {
+    Bucket *bucket = first;
+    do {
         unsigned slots = bucket_slots(bucket);
         for (unsigned i = 0; i < slots; i++) {
             if (bucket->tag[i] != 0) *loose++ = (Loose){ bucket->slot[i], bucket->tag[i] };
@@ -146,7 +147,7 @@ static void chain_take(Table *table, Bucket *first, Loose *loose)
             table->overflows--;
         }
         bucket = next;
-    }
+    } while (bucket != NULL);
     memset(first, 0, sizeof(*first));
 }
 

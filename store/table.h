@@ -112,7 +112,7 @@ static inline void table_prefetch(const Table *table, uint64_t hash)
 static inline uint64_t table_tag_hits(const Bucket *bucket, uint8_t tag)
 {
     uint64_t tags;
-    memcpy(&tags, bucket->tag, sizeof(tags)); /* the eighth byte is the control byte: masked off below */
+    memcpy(&tags, bucket, sizeof(tags)); /* the eighth byte is the control byte: masked off below */
     uint64_t diff = tags ^ (0x0101010101010101ULL * tag);
     return (diff - 0x0101010101010101ULL) & ~diff & 0x0080808080808080ULL;
 }

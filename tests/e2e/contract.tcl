@@ -1,5 +1,5 @@
-# contract.tcl: what CKV Master/Slave does otherwise than Redis 3.2: strings of 32 MB at most, PTTL in whole seconds, the
-# form of AUTH, refused commands, the admin plane; and what stops a start.
+# contract.tcl: what CKV Master/Slave does otherwise than Redis 3.2: strings of 32 MB at most, PTTL in whole seconds,
+# the form of AUTH, refused commands, the admin plane; and what stops a start.
 #
 # SPDX-License-Identifier: GPL-3.0-or-later
 
@@ -61,7 +61,8 @@ with_server {} {
 
     test "growth far beyond the limit is refused without a try" {
         foreach command {
-            {setrange k 536870911 x} {setrange k 536870912 x} {setrange k 2147483648 x} {setrange k 9223372036854775807 x}
+            {setrange k 536870911 x} {setrange k 536870912 x} {setrange k 2147483648 x}
+            {setrange k 9223372036854775807 x}
             {setbit k 4294967295 1} {setbit k 4294967295 0}
         } {
             assert_error $too_long {r {*}$command}

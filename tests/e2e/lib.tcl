@@ -21,9 +21,9 @@
 #               admin_cli ARGS (redis-cli over the operator's socket)
 #
 # run.tcl sets $ckv, $scratch (a directory), $only (run just the tests whose name contains it) and $sanitized (the build
-# is a slow one; tests may use smaller sizes). Every read has a time limit ($read_ms_max). A server that exits by itself,
-# does not stop within 10 s, exits with another status than 0 or leaves a sanitizer's report in its log fails the test
-# file.
+# is a slow one; tests may use smaller sizes). Every read has a time limit ($read_ms_max). A server that exits by
+# itself, does not stop within 10 s, exits with another status than 0 or leaves a sanitizer's report in its log fails
+# the test file.
 #
 # SPDX-License-Identifier: GPL-3.0-or-later
 
