@@ -1,0 +1,186 @@
+/* element.c: see element.h.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "store/element.h"
+
+/* A length of 64 bits takes ten bytes. */
+#define VARINT_BYTES_MAX 10
+
+/* A walk asks for buckets this far ahead, and for the elements of buckets half as far. */
+#define WALK_AHEAD 8
+
+static size_t varint_bytes(size_t value)
+{
+    size_t bytes = 1;
+    for (; value > 0x7f; value >>= 7)
+        bytes++;
+    return bytes;
+}
+
+static char *varint_write(char *out, size_t value)
+{
+    for (; value > 0x7f; value >>= 7)
+        *out++ = (char)(value | 0x80);
+    *out++ = (char)value;
+    return out;
+}
+
+/* The length at `in` and, behind it, that many bytes. */
+static inline Slice varint_slice(const char *in)
+{
+    const uint8_t *bytes = (const uint8_t *)in;
+    size_t len = *bytes & 0x7f;
+    for (unsigned shift = 7; *bytes++ & 0x80; shift += 7) {
+        g_assert(shift < 7 * VARINT_BYTES_MAX);
+        len |= (size_t)(*bytes & 0x7f) << shift;
+    }
+    return (Slice){ (const char *)bytes, len };
+}
+
+Slice element_key(const void *element)
+{
+    return varint_slice(element);
+}
+
+Slice element_value(const void *element)
+{
+    Slice key = varint_slice(element);
+    return varint_slice(key.ptr + key.len);
+}
+
+static uint64_t element_hash(const void *element)
+{
+    return table_hash(element_key(element));
+}
+
+static bool element_matches(const void *element, Slice key)
+{
+    return slice_equal(varint_slice(element), key);
+}
+
+G_STATIC_ASSERT(offsetof(ElementTable, kind) == offsetof(Pack, kind));
+
+ElementTable *element_table_new(uint8_t kind, bool has_values)
+{
+    ElementTable *elements = g_new(ElementTable, 1);
+    elements->kind = kind;
+    elements->has_values = has_values;
+    elements->bytes = 0;
+    table_init(&elements->table, element_hash);
+    return elements;
+}
+
+void element_table_free(ElementTable *elements)
+{
+    ElementWalk walk = element_walk(elements);
+    for (const void *element; (element = element_next(&walk)) != NULL;)
+        g_free((void *)(uintptr_t)element);
+    table_free(&elements->table);
+    g_free(elements);
+}
+
+size_t element_table_bytes(const ElementTable *elements)
+{
+    return sizeof(*elements) + elements->bytes + table_bytes(&elements->table);
+}
+
+void **element_find(const ElementTable *elements, uint64_t hash, Slice key)
+{
+    return table_find(&elements->table, hash, key, element_matches);
+}
+
+void element_find_many(const ElementTable *elements, const Slice *keys, size_t count, const void **found)
+{
+    g_assert(count <= ELEMENT_BATCH);
+    uint64_t hash[ELEMENT_BATCH];
+    for (size_t i = 0; i < count; i++) {
+        hash[i] = table_hash(keys[i]);
+        table_prefetch(&elements->table, hash[i]);
+    }
+    for (size_t i = 0; i < count; i++)
+        table_prefetch_element(&elements->table, hash[i]);
+    for (size_t i = 0; i < count; i++) {
+        void **slot = element_find(elements, hash[i], keys[i]);
+        found[i] = slot == NULL ? NULL : *slot;
+    }
+}
+
+static size_t slice_bytes(Slice slice)
+{
+    return varint_bytes(slice.len) + slice.len;
+}
+
+static char *write_slice(char *out, Slice slice)
+{
+    out = varint_write(out, slice.len);
+    if (slice.len > 0) memcpy(out, slice.ptr, slice.len);
+    return out + slice.len;
+}
+
+void element_insert(ElementTable *elements, uint64_t hash, Slice key, Slice value)
+{
+    size_t bytes = slice_bytes(key) + (elements->has_values ? slice_bytes(value) : 0);
+    char *element = g_malloc(bytes), *end = write_slice(element, key);
+    if (elements->has_values) end = write_slice(end, value);
+    g_assert(end == element + bytes);
+    elements->bytes += bytes;
+    table_insert(&elements->table, hash, element);
+}
+
+void element_set_value(ElementTable *elements, void **slot, Slice value)
+{
+    size_t key_bytes = slice_bytes(element_key(*slot)), old_bytes = slice_bytes(element_value(*slot));
+    size_t bytes = slice_bytes(value);
+    if (bytes != old_bytes) {
+        elements->bytes += bytes - old_bytes;
+        *slot = g_realloc(*slot, key_bytes + bytes);
+    }
+    write_slice((char *)*slot + key_bytes, value);
+}
+
+bool element_remove(ElementTable *elements, Slice key)
+{
+    uint64_t hash = table_hash(key);
+    void **slot = element_find(elements, hash, key);
+    if (slot == NULL) return false;
+    void *element = *slot;
+    elements->bytes -= slice_bytes(key) + (elements->has_values ? slice_bytes(element_value(element)) : 0);
+    table_remove(&elements->table, hash, slot);
+    g_free(element);
+    return true;
+}
+
+static void walk_enter(ElementWalk *walk)
+{
+    walk->bucket = table_bucket(walk->table, walk->index);
+    walk->slot = 0;
+    if (walk->index + WALK_AHEAD >= walk->table->buckets) return;
+    __builtin_prefetch(table_bucket(walk->table, walk->index + WALK_AHEAD));
+    const Bucket *near = table_bucket(walk->table, walk->index + WALK_AHEAD / 2);
+    for (unsigned i = 0; i < TABLE_SLOTS; i++)
+        __builtin_prefetch(near->slot[i]);
+}
+
+ElementWalk element_walk(const ElementTable *elements)
+{
+    ElementWalk walk = { .table = &elements->table };
+    walk_enter(&walk);
+    return walk;
+}
+
+const void *element_next(ElementWalk *walk)
+{
+    for (;;) {
+        for (; walk->slot < TABLE_SLOTS; walk->slot++) {
+            if (walk->bucket->tag[walk->slot] != 0) return walk->bucket->slot[walk->slot++];
+        }
+        if (walk->bucket->chained) {
+            walk->bucket = walk->bucket->slot[TABLE_SLOTS - 1];
+            walk->slot = 0;
+            continue;
+        }
+        if (walk->index + 1 >= walk->table->buckets) return NULL;
+        walk->index++;
+        walk_enter(walk);
+    }
+}

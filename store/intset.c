@@ -1,0 +1,128 @@
+/* intset.c: see intset.h.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "store/intset.h"
+
+#include <glib.h>
+
+G_STATIC_ASSERT(offsetof(Intset, kind) == offsetof(Pack, kind));
+
+static uint8_t width_of(int64_t value)
+{
+    if (value >= INT16_MIN && value <= INT16_MAX) return sizeof(int16_t);
+    if (value >= INT32_MIN && value <= INT32_MAX) return sizeof(int32_t);
+    return sizeof(int64_t);
+}
+
+static size_t bytes_for(uint8_t width, uint32_t count)
+{
+    return sizeof(Intset) + (size_t)width * count;
+}
+
+Intset *intset_new(uint8_t kind)
+{
+    Intset *ints = g_malloc(bytes_for(sizeof(int16_t), 1));
+    *ints = (Intset){ .kind = kind, .width = sizeof(int16_t) };
+    return ints;
+}
+
+void intset_free(Intset *ints)
+{
+    g_free(ints);
+}
+
+size_t intset_bytes(const Intset *ints)
+{
+    return bytes_for(ints->width, ints->count);
+}
+
+static char *place(const Intset *ints, uint32_t index)
+{
+    return (char *)(uintptr_t)ints->data + (size_t)index * ints->width;
+}
+
+int64_t intset_at(const Intset *ints, uint32_t index)
+{
+    g_assert(index < ints->count);
+    const char *from = place(ints, index);
+    int64_t wide;
+    int32_t middle;
+    int16_t narrow;
+    switch (ints->width) {
+    case sizeof(narrow): memcpy(&narrow, from, sizeof(narrow)); return narrow;
+    case sizeof(middle): memcpy(&middle, from, sizeof(middle)); return middle;
+    default: memcpy(&wide, from, sizeof(wide)); return wide;
+    }
+}
+
+static void put(Intset *ints, uint32_t index, int64_t value)
+{
+    int32_t middle = (int32_t)value;
+    int16_t narrow = (int16_t)value;
+    char *to = place(ints, index);
+    switch (ints->width) {
+    case sizeof(narrow): memcpy(to, &narrow, sizeof(narrow)); break;
+    case sizeof(middle): memcpy(to, &middle, sizeof(middle)); break;
+    default: memcpy(to, &value, sizeof(value)); break;
+    }
+}
+
+/* The index of the first integer that isn't below `value`; the count if all are. */
+static uint32_t lower_bound(const Intset *ints, int64_t value)
+{
+    uint32_t low = 0, high = ints->count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (intset_at(ints, middle) < value)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+bool intset_has(const Intset *ints, int64_t value)
+{
+    uint32_t index = lower_bound(ints, value);
+    return index < ints->count && intset_at(ints, index) == value;
+}
+
+/* The same integers, each in more bytes. */
+static Intset *widened(Intset *ints, uint8_t width)
+{
+    Intset *wide = g_malloc(bytes_for(width, ints->count + 1));
+    *wide = (Intset){ .count = ints->count, .kind = ints->kind, .width = width };
+    for (uint32_t i = 0; i < ints->count; i++)
+        put(wide, i, intset_at(ints, i));
+    g_free(ints);
+    return wide;
+}
+
+Intset *intset_add(Intset *ints, int64_t value, bool *added)
+{
+    /* Integers that arrive in order go to the end without a search. */
+    bool at_end = ints->count == 0 || intset_at(ints, ints->count - 1) < value;
+    uint32_t index = at_end ? ints->count : lower_bound(ints, value);
+    *added = index == ints->count || intset_at(ints, index) != value;
+    if (!*added) return ints;
+
+    g_assert(ints->count < UINT32_MAX);
+    if (width_of(value) > ints->width)
+        ints = widened(ints, width_of(value));
+    else
+        ints = g_realloc(ints, bytes_for(ints->width, ints->count + 1));
+    memmove(place(ints, index + 1), place(ints, index), (size_t)(ints->count - index) * ints->width);
+    ints->count++;
+    put(ints, index, value);
+    return ints;
+}
+
+Intset *intset_remove(Intset *ints, int64_t value, bool *removed)
+{
+    uint32_t index = lower_bound(ints, value);
+    *removed = index < ints->count && intset_at(ints, index) == value;
+    if (!*removed) return ints;
+    ints->count--;
+    memmove(place(ints, index), place(ints, index + 1), (size_t)(ints->count - index) * ints->width);
+    return g_realloc(ints, bytes_for(ints->width, ints->count));
+}
