@@ -2,9 +2,7 @@
 #include "base/options.h"
 #include "cmds/slowlog.h"
 #include "store/evict.h"
-#include "store/hash.h"
 #include "store/list.h"
-#include "store/set.h"
 #include "store/zset.h"
 #define W __attribute__((weak))
 W bool evict_run(Keyspace *k)
@@ -49,11 +47,10 @@ W void zset_free(Zset *l)
 {
     (void)l;
 }
-W void hash_free(Hash *l)
+W bool scan_options(Request *r, int index, ScanOptions *o)
 {
-    (void)l;
-}
-W void set_free(Set *l)
-{
-    (void)l;
+    (void)r;
+    (void)index;
+    (void)o;
+    return false;
 }
