@@ -324,6 +324,26 @@ bool key_write(Request *r, Slice key, ValueType type, Entry **entry)
     return check_type(r, *entry, type);
 }
 
+/* Prefetches the buckets of the next keys, then, when those are there, what they point to. */
+static void look_ahead(const Request *r, KeyWalk *walk)
+{
+    walk->used = walk->known = 0;
+    for (int i = walk->index; i < r->argc && walk->known < KEYS_AHEAD; i += walk->step) {
+        walk->hash[walk->known++] = keyspace_prefetch(r->db, r->argv[i]);
+    }
+    for (int i = 0; i < walk->known; i++)
+        keyspace_prefetch_entry(r->db, walk->hash[i]);
+}
+
+bool keys_next(const Request *r, KeyWalk *walk)
+{
+    walk->index += walk->step;
+    if (walk->index >= r->argc) return false;
+    if (walk->used == walk->known) look_ahead(r, walk);
+    keyspace_expect(r->argv[walk->index], walk->hash[walk->used++]);
+    return true;
+}
+
 void key_changed(Request *r, Slice key, unsigned event_class, const char *event)
 {
     keyspace_changed(r->db, key);

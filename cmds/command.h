@@ -186,6 +186,20 @@ static inline bool arg_is(const Request *r, int index, const char *word)
 bool key_read(Request *r, Slice key, ValueType type, Entry **entry);
 bool key_write(Request *r, Slice key, ValueType type, Entry **entry);
 
+/* Walks a command's keys, every `step`-th argument from `first` on, with the memory latency of their look-ups
+ * overlapped: for (KeyWalk walk = keys_from(1, 1); keys_next(r, &walk);) keyspace_read(r->db, r->argv[walk.index]); */
+#define KEYS_AHEAD 16
+typedef struct KeyWalk {
+    int index, step; /* the argument that is the key */
+    int used, known; /* the hashes below */
+    uint64_t hash[KEYS_AHEAD];
+} KeyWalk;
+static inline KeyWalk keys_from(int first, int step)
+{
+    return (KeyWalk){ .index = first - step, .step = step };
+}
+bool keys_next(const Request *r, KeyWalk *walk);
+
 /* The key was changed: counts it, tells WATCH, publishes the keyspace event (class and name: see notify). Call after
  * the change, before another key's. */
 void key_changed(Request *r, Slice key, unsigned event_class, const char *event);

@@ -61,6 +61,8 @@ Entry *keyspace_peek(Db *db, Slice key);
  * replaces. */
 Entry *keyspace_put_string(Db *db, Slice key, Slice value);
 Entry *keyspace_put_int(Db *db, Slice key, int64_t value);
+/* A string of `len` zero bytes, never held as an integer, for the caller to fill. */
+Entry *keyspace_put_zeros(Db *db, Slice key, size_t len);
 /* Takes the collection. */
 Entry *keyspace_put_object(Db *db, Slice key, ValueType type, void *object);
 
