@@ -3,7 +3,6 @@
 #include "cmds/slowlog.h"
 #include "store/evict.h"
 #include "store/list.h"
-#include "store/zset.h"
 #define W __attribute__((weak))
 W bool evict_run(Keyspace *k)
 {
@@ -40,10 +39,6 @@ W void notify(Db *db, unsigned c, const char *e, Slice k)
     (void)k;
 }
 W void list_free(List *l)
-{
-    (void)l;
-}
-W void zset_free(Zset *l)
 {
     (void)l;
 }

@@ -1,0 +1,460 @@
+/* zset.c: see zset.h.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "store/zset.h"
+
+#include <glib.h>
+#include <math.h>
+
+#include "base/options.h"
+#include "store/table.h"
+
+enum { KIND_PACK, KIND_BIG };
+
+/* What a big set's pointer points to. The kind byte is where a Pack has its own. */
+typedef struct ZsetBuilder {
+    uint8_t unused[offsetof(Pack, kind)];
+    uint8_t kind;
+    size_t bytes; /* of all elements, as asked from the allocator */
+    Table table;
+    RankTree tree; /* empty while it's in the making */
+} Big;
+
+G_STATIC_ASSERT(offsetof(Big, kind) == offsetof(Pack, kind));
+
+/* How many elements are removed from the table together. */
+#define REMOVE_BATCH 64
+
+static bool is_pack(const Zset *zset)
+{
+    return ((const Pack *)zset)->kind == KIND_PACK;
+}
+
+static bool may_be_small(size_t members, size_t longest)
+{
+    return (int64_t)members <= options.zset_max_ziplist_entries && (int64_t)longest <= options.zset_max_ziplist_value;
+}
+
+/* ---- scores in a pack ---- */
+
+/* A score's text in a pack: digits if it's integral, else its bytes; with a NUL behind them if a pack would take them
+ * for digits. */
+typedef struct ScoreText {
+    char bytes[NUMBER_INT_CHARS];
+} ScoreText;
+
+static Slice score_text(double score, ScoreText *text)
+{
+    /* Every int64 that comes from a double goes back to it; -0 doesn't. */
+    if (score >= -0x1p63 && score < 0x1p63 && (double)(int64_t)score == score && !(score == 0 && signbit(score)))
+        return (Slice){ text->bytes, number_format_int(text->bytes, (int64_t)score) };
+    memcpy(text->bytes, &score, sizeof(score));
+    text->bytes[sizeof(score)] = '\0';
+    Slice raw = { text->bytes, sizeof(score) };
+    int64_t number;
+    if (number_parse_int(raw, &number)) raw.len++;
+    return raw;
+}
+
+static double score_at(const Pack *pack, PackPos pos)
+{
+    PackValue value = pack_get(pack, pos);
+    if (value.text.ptr == NULL) return (double)value.number;
+    double score;
+    memcpy(&score, value.text.ptr, sizeof(score));
+    return score;
+}
+
+/* ---- small sets ---- */
+
+static PackPos pair_find(const Pack *pack, Slice member)
+{
+    PackPos first = pack_first(pack);
+    return first == 0 ? 0 : pack_find(pack, first, member, 1);
+}
+
+/* Whether the pair at `pos` comes before (score, member). */
+static bool pair_is_before(const Pack *pack, PackPos pos, double score, Slice member)
+{
+    double own = score_at(pack, pack_next(pack, pos));
+    if (own != score) return own < score;
+    char digits[NUMBER_INT_CHARS];
+    return slice_compare(pack_text(pack, pos, digits), member) < 0;
+}
+
+static Pack *pair_insert(Pack *pack, double score, Slice member)
+{
+    PackPos behind = 0; /* found from the end, where most sets grow */
+    for (PackPos last = pack_last(pack); last != 0;) {
+        PackPos pos = pack_prev(pack, last);
+        if (pair_is_before(pack, pos, score, member)) break;
+        behind = pos;
+        last = pack_prev(pack, pos);
+    }
+    ScoreText text;
+    Slice score_slice = score_text(score, &text);
+    if (behind == 0) return pack_append(pack_append(pack, member), score_slice);
+    return pack_insert(pack_insert(pack, behind, score_slice), behind, member);
+}
+
+static ZsetPair pair_at(const Pack *pack, PackPos pos)
+{
+    return (ZsetPair){ .member = pack_get(pack, pos), .score = score_at(pack, pack_next(pack, pos)) };
+}
+
+/* ---- big sets ---- */
+
+static uint64_t element_hash(const void *element)
+{
+    return table_hash(rank_member(element));
+}
+
+static bool element_matches(const void *element, Slice member)
+{
+    return slice_equal(rank_member(element), member);
+}
+
+static RankElement *big_find(const Big *big, Slice member)
+{
+    void **slot = table_find(&big->table, table_hash(member), member, element_matches);
+    return slot == NULL ? NULL : *slot;
+}
+
+/* A new element, in the table only. */
+static RankElement *big_add(Big *big, uint64_t hash, double score, Slice member)
+{
+    RankElement *element = rank_element_new(score, member);
+    big->bytes += rank_element_bytes(member);
+    table_insert(&big->table, hash, element);
+    return element;
+}
+
+/* Out of the table, and freed: it's out of the tree already. */
+static void big_forget(Big *big, RankElement *element)
+{
+    uint64_t hash = element_hash(element);
+    table_remove(&big->table, hash, table_find_pointer(&big->table, hash, element));
+    big->bytes -= rank_element_bytes(rank_member(element));
+    g_free(element);
+}
+
+static Big *big_new(void)
+{
+    Big *big = g_new(Big, 1);
+    big->kind = KIND_BIG;
+    big->bytes = 0;
+    table_init(&big->table, element_hash);
+    ranktree_init(&big->tree);
+    return big;
+}
+
+static void big_free(Big *big)
+{
+    RankWalk walk = ranktree_walk(&big->tree, 0, false);
+    for (RankElement *element; (element = ranktree_next(&walk)) != NULL;)
+        g_free(element);
+    ranktree_free(&big->tree);
+    table_free(&big->table);
+    g_free(big);
+}
+
+static ZsetPair big_pair(const RankElement *element)
+{
+    return (ZsetPair){ .member.text = rank_member(element), .score = element->score };
+}
+
+/* Makes a small set big. */
+static void convert(Zset **zset)
+{
+    Big *big = big_new();
+    ZsetWalk walk = zset_walk(*zset, 0, false);
+    for (ZsetPair pair; zset_next(&walk, &pair);) {
+        char digits[NUMBER_INT_CHARS];
+        Slice member = pack_value_text(pair.member, digits);
+        ranktree_insert(&big->tree, big_add(big, table_hash(member), pair.score, member));
+    }
+    pack_free((Pack *)*zset);
+    *zset = (Zset *)big;
+}
+
+/* ---- the whole set ---- */
+
+Zset *zset_new(void)
+{
+    return (Zset *)pack_new(KIND_PACK);
+}
+
+void zset_free(Zset *zset)
+{
+    if (is_pack(zset)) {
+        pack_free((Pack *)zset);
+    } else {
+        big_free((Big *)zset);
+    }
+}
+
+size_t zset_length(const Zset *zset)
+{
+    return is_pack(zset) ? pack_count((const Pack *)zset) / 2 : ((const Big *)zset)->table.count;
+}
+
+size_t zset_bytes(const Zset *zset)
+{
+    if (is_pack(zset)) return pack_bytes((const Pack *)zset);
+    const Big *big = (const Big *)zset;
+    return sizeof(*big) + big->bytes + table_bytes(&big->table) + ranktree_bytes(&big->tree);
+}
+
+const char *zset_encoding(const Zset *zset)
+{
+    return is_pack(zset) ? "ziplist" : "skiplist";
+}
+
+/* ---- single members ---- */
+
+bool zset_score(const Zset *zset, Slice member, double *score)
+{
+    if (is_pack(zset)) {
+        const Pack *pack = (const Pack *)zset;
+        PackPos pos = pair_find(pack, member);
+        if (pos != 0) *score = score_at(pack, pack_next(pack, pos));
+        return pos != 0;
+    }
+    const RankElement *element = big_find((const Big *)zset, member);
+    if (element != NULL) *score = element->score;
+    return element != NULL;
+}
+
+bool zset_rank(const Zset *zset, Slice member, size_t *rank)
+{
+    if (is_pack(zset)) {
+        const Pack *pack = (const Pack *)zset;
+        *rank = 0;
+        for (PackPos pos = pack_first(pack); pos != 0; pos = pack_next(pack, pack_next(pack, pos)), (*rank)++) {
+            if (pack_equals(pack, pos, member)) return true;
+        }
+        return false;
+    }
+    const Big *big = (const Big *)zset;
+    const RankElement *element = big_find(big, member);
+    if (element != NULL) *rank = ranktree_rank(&big->tree, element);
+    return element != NULL;
+}
+
+/* What is to become of a member that has the score `old`; *score becomes the new one. */
+static ZsetChange decide_update(double old, double *score, unsigned flags)
+{
+    if (flags & ZSET_NX) return ZSET_KEPT;
+    if (flags & ZSET_INCR) *score += old;
+    if (isnan(*score)) return ZSET_NAN;
+    return *score == old ? ZSET_SAME : ZSET_UPDATED;
+}
+
+static ZsetChange pack_add(Zset **zset, Slice member, double *score, unsigned flags)
+{
+    Pack *pack = (Pack *)*zset;
+    PackPos pos = pair_find(pack, member);
+    if (pos != 0) {
+        ZsetChange change = decide_update(score_at(pack, pack_next(pack, pos)), score, flags);
+        if (change == ZSET_UPDATED) *zset = (Zset *)pair_insert(pack_remove(pack, pos, 2), *score, member);
+        return change;
+    }
+    if (flags & ZSET_XX) return ZSET_KEPT;
+    *zset = (Zset *)pair_insert(pack, *score, member);
+    if (!may_be_small(zset_length(*zset), member.len)) convert(zset);
+    return ZSET_ADDED;
+}
+
+ZsetChange zset_add(Zset **zset, Slice member, double *score, unsigned flags)
+{
+    if (is_pack(*zset)) return pack_add(zset, member, score, flags);
+    Big *big = (Big *)*zset;
+    uint64_t hash = table_hash(member);
+    void **slot = table_find(&big->table, hash, member, element_matches);
+    if (slot == NULL) {
+        if (flags & ZSET_XX) return ZSET_KEPT;
+        ranktree_insert(&big->tree, big_add(big, hash, *score, member));
+        return ZSET_ADDED;
+    }
+    RankElement *element = *slot;
+    ZsetChange change = decide_update(element->score, score, flags);
+    if (change != ZSET_UPDATED) return change;
+    ranktree_remove(&big->tree, element);
+    element->score = *score;
+    ranktree_insert(&big->tree, element);
+    return ZSET_UPDATED;
+}
+
+bool zset_remove(Zset **zset, Slice member)
+{
+    if (is_pack(*zset)) {
+        PackPos pos = pair_find((Pack *)*zset, member);
+        if (pos != 0) *zset = (Zset *)pack_remove((Pack *)*zset, pos, 2);
+        return pos != 0;
+    }
+    Big *big = (Big *)*zset;
+    RankElement *element = big_find(big, member);
+    if (element == NULL) return false;
+    ranktree_remove(&big->tree, element);
+    big_forget(big, element);
+    return true;
+}
+
+/* ---- ranges ---- */
+
+void zset_remove_ranks(Zset **zset, size_t rank, size_t count)
+{
+    if (is_pack(*zset)) {
+        Pack *pack = (Pack *)*zset;
+        if (count > 0) *zset = (Zset *)pack_remove(pack, pack_at(pack, (int64_t)rank * 2), (uint32_t)count * 2);
+        return;
+    }
+    Big *big = (Big *)*zset;
+    while (count > 0) {
+        RankElement *removed[REMOVE_BATCH];
+        size_t batch = MIN(count, REMOVE_BATCH);
+        RankWalk walk = ranktree_walk(&big->tree, rank, false);
+        for (size_t i = 0; i < batch; i++) {
+            removed[i] = ranktree_next(&walk);
+            table_prefetch(&big->table, element_hash(removed[i]));
+        }
+        ranktree_cut(&big->tree, rank, batch);
+        for (size_t i = 0; i < batch; i++)
+            big_forget(big, removed[i]);
+        count -= batch;
+    }
+}
+
+size_t zset_rank_score(const Zset *zset, double score, bool equal)
+{
+    if (!is_pack(zset)) return ranktree_rank_score(&((const Big *)zset)->tree, score, equal);
+    size_t rank = 0;
+    ZsetWalk walk = zset_walk(zset, 0, false);
+    for (ZsetPair pair; zset_next(&walk, &pair) && (pair.score < score || (equal && pair.score == score));)
+        rank++;
+    return rank;
+}
+
+static size_t pack_rank_member(const Pack *pack, Slice member, bool equal)
+{
+    size_t rank = 0;
+    for (PackPos pos = pack_first(pack); pos != 0; pos = pack_next(pack, pack_next(pack, pos)), rank++) {
+        char digits[NUMBER_INT_CHARS];
+        int compared = slice_compare(pack_text(pack, pos, digits), member);
+        if (compared > 0 || (compared == 0 && !equal)) break;
+    }
+    return rank;
+}
+
+size_t zset_rank_member(const Zset *zset, Slice member, bool equal)
+{
+    if (is_pack(zset)) return pack_rank_member((const Pack *)zset, member, equal);
+    const RankTree *tree = &((const Big *)zset)->tree;
+    RankWalk walk = ranktree_walk(tree, 0, false);
+    const RankElement *first = ranktree_next(&walk);
+    return first == NULL ? 0 : ranktree_rank_member(tree, first->score, member, equal);
+}
+
+/* ---- walking ---- */
+
+ZsetWalk zset_walk(const Zset *zset, size_t rank, bool reverse)
+{
+    ZsetWalk walk = { .reverse = reverse };
+    if (is_pack(zset)) {
+        walk.pack = (const Pack *)zset;
+        walk.pos = rank < zset_length(zset) ? pack_at(walk.pack, (int64_t)rank * 2) : 0;
+    } else {
+        walk.ranks = ranktree_walk(&((const Big *)zset)->tree, rank, reverse);
+    }
+    return walk;
+}
+
+bool zset_next(ZsetWalk *walk, ZsetPair *pair)
+{
+    if (walk->pack == NULL) {
+        const RankElement *element = ranktree_next(&walk->ranks);
+        if (element != NULL) *pair = big_pair(element);
+        return element != NULL;
+    }
+    const Pack *pack = walk->pack;
+    PackPos pos = walk->pos;
+    if (pos == 0) return false;
+    *pair = pair_at(pack, pos);
+    if (walk->reverse) {
+        PackPos score = pack_prev(pack, pos);
+        walk->pos = score == 0 ? 0 : pack_prev(pack, score);
+    } else {
+        walk->pos = pack_next(pack, pack_next(pack, pos));
+    }
+    return true;
+}
+
+typedef struct ScanVisit {
+    ZsetVisit visit;
+    void *context;
+} ScanVisit;
+
+static void visit_element(void *element, void *context)
+{
+    const ScanVisit *scan = context;
+    scan->visit(big_pair(element), scan->context);
+}
+
+uint64_t zset_scan(const Zset *zset, uint64_t cursor, ZsetVisit visit, void *context)
+{
+    if (!is_pack(zset))
+        return table_scan(&((const Big *)zset)->table, cursor, visit_element, &(ScanVisit){ visit, context });
+    ZsetWalk walk = zset_walk(zset, 0, false);
+    for (ZsetPair pair; zset_next(&walk, &pair);)
+        visit(pair, context);
+    return 0;
+}
+
+/* ---- building ---- */
+
+ZsetBuilder *zset_builder_new(void)
+{
+    return big_new();
+}
+
+double *zset_builder_score(ZsetBuilder *builder, Slice member, bool *added)
+{
+    uint64_t hash = table_hash(member);
+    void **slot = table_find(&builder->table, hash, member, element_matches);
+    *added = slot == NULL;
+    RankElement *element = slot == NULL ? big_add(builder, hash, 0, member) : *slot;
+    return &element->score;
+}
+
+typedef struct Finish {
+    Big *big;
+    size_t longest; /* member */
+} Finish;
+
+static void visit_finish(void *element, void *context)
+{
+    Finish *finish = context;
+    finish->longest = MAX(finish->longest, rank_member(element).len);
+    ranktree_insert(&finish->big->tree, element);
+}
+
+static Zset *pack_from(const Big *big)
+{
+    Pack *pack = pack_new(KIND_PACK);
+    RankWalk walk = ranktree_walk(&big->tree, 0, false);
+    for (const RankElement *element; (element = ranktree_next(&walk)) != NULL;) {
+        ScoreText text;
+        pack = pack_append(pack_append(pack, rank_member(element)), score_text(element->score, &text));
+    }
+    return (Zset *)pack;
+}
+
+Zset *zset_builder_finish(ZsetBuilder *builder)
+{
+    Finish finish = { .big = builder };
+    table_each(&builder->table, visit_finish, &finish);
+    if (!may_be_small(builder->table.count, finish.longest)) return (Zset *)builder;
+    Zset *small = builder->table.count == 0 ? NULL : pack_from(builder);
+    big_free(builder);
+    return small;
+}
