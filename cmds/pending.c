@@ -42,10 +42,3 @@ W void list_free(List *l)
 {
     (void)l;
 }
-W bool scan_options(Request *r, int index, ScanOptions *o)
-{
-    (void)r;
-    (void)index;
-    (void)o;
-    return false;
-}

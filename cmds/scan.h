@@ -1,4 +1,5 @@
-/* scan.h: one call of HSCAN or SSCAN: how far to go, what to collect, how to answer. hashes.c and sets.c call it.
+/* scan.h: one call of SCAN, HSCAN or SSCAN: how far to go, what to collect, how to answer. keys.c, hashes.c and sets.c
+ * call it.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #ifndef CKV_CMDS_SCAN_H
@@ -7,7 +8,7 @@
 #include "cmds/command.h"
 
 typedef struct Scan {
-    ScanOptions options; /* filled in by scan_begin */
+    ScanOptions options; /* read before scan_start */
     uint64_t cursor;     /* where the next step starts */
     uint64_t steps_left;
     int64_t visited; /* members, whether they match or not */
@@ -15,7 +16,7 @@ typedef struct Scan {
     GArray *found; /* of PackValue: members, or members and values in turn */
 } Scan;
 
-/* After scan_begin. */
+/* After the options were read. */
 void scan_start(Scan *scan);
 /* True when another step is due: at least one, then until COUNT members were seen or the cursor is 0. */
 bool scan_more(Scan *scan);

@@ -299,6 +299,7 @@ static bool operands_read(Request *r, int first, bool stop_at_missing, Operands 
         operands->sets[operands->count++] = entry == NULL ? NULL : entry->set;
         if (entry == NULL && stop_at_missing) break;
     }
+    g_assert(operands->count > 0);
     return true;
 }
 
@@ -322,7 +323,7 @@ typedef struct Result {
     size_t count;
 } Result;
 
-/* `store`: members are kept for result_store, otherwise they're answered at once. */
+/* `store`: members are kept for result_end to store, otherwise they're answered at once. */
 static Result result_begin(Request *r, bool store)
 {
     if (store) return (Result){ .set = set_new() };

@@ -150,8 +150,9 @@ static void make_pack(Set **set)
 {
     Pack *pack = pack_new(SET_PACK);
     char digits[NUMBER_INT_CHARS];
-    for (uint32_t i = 0; i < as_ints(*set)->count; i++)
-        pack = pack_append(pack, (Slice){ digits, number_format_int(digits, intset_at(as_ints(*set), i)) });
+    SetWalk walk = set_walk(*set);
+    for (SetMember member; set_next(&walk, &member);)
+        pack = pack_append(pack, member_text(member, digits));
     set_free(*set);
     *set = (Set *)pack;
 }
