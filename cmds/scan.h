@@ -1,5 +1,5 @@
-/* scan.h: one call of SCAN, HSCAN or SSCAN: how far to go, what to collect, how to answer. keys.c, hashes.c and sets.c
- * call it.
+/* scan.h: one call of SCAN, HSCAN, SSCAN or ZSCAN: how far to go, what to collect, how to answer. The families of these
+ * commands call it.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #ifndef CKV_CMDS_SCAN_H
