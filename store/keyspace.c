@@ -6,6 +6,7 @@
 #include <glib.h>
 
 #include "base/clock.h"
+#include "store/evict.h"
 #include "store/hash.h"
 #include "store/list.h"
 #include "store/mem.h"
@@ -473,6 +474,7 @@ void keyspace_free(Keyspace *ks)
 {
     for (int i = 0; i < ks->db_count; i++)
         db_release(&ks->dbs[i]);
+    evict_forget(ks);
     g_free(ks->dbs);
     g_free(ks);
 }

@@ -40,10 +40,11 @@ struct Keyspace {
     int db_count;
     Db *dbs;
     KeyspaceHooks hooks;
-    bool expire_paused;        /* DEBUG SET-ACTIVE-EXPIRE 0: keys are gone when touched, not before */
-    uint64_t hits, misses;     /* keyspace_read */
-    uint64_t expired, evicted; /* keys */
-    uint64_t changes;          /* since start: rdb_changes_since_last_save */
+    bool expire_paused;           /* DEBUG SET-ACTIVE-EXPIRE 0: keys are gone when touched, not before */
+    uint64_t hits, misses;        /* keyspace_read */
+    uint64_t expired, evicted;    /* keys */
+    uint64_t changes;             /* since start: rdb_changes_since_last_save */
+    struct EvictPool *evict_pool; /* evict.c's; NULL: none yet */
 };
 
 Keyspace *keyspace_new(int db_count);

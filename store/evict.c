@@ -1,0 +1,161 @@
+/* evict.c: see evict.h.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "store/evict.h"
+
+#include "base/clock.h"
+#include "base/options.h"
+#include "base/random.h"
+#include "store/mem.h"
+
+/* Redis' MAXMEMORY_EVICTION_POOL_SIZE. */
+#define POOL_KEYS 16
+
+/* One call's time, and the keys between two looks at the clock. */
+#define EVICT_US_MAX   1000
+#define EVICT_PER_LOOK 16
+
+/* A key that may go soon. */
+typedef struct Candidate {
+    int db;
+    uint64_t idle_ms; /* when it was drawn */
+    char *key;        /* a copy, owned */
+    size_t len;
+} Candidate;
+
+typedef struct EvictPool {
+    Candidate candidates[POOL_KEYS]; /* the idlest last */
+    size_t count;
+} EvictPool;
+
+/* ---- drawing ---- */
+
+static size_t db_candidates(const Db *db, bool expiring)
+{
+    return expiring ? db->wheel.count : keyspace_size(db);
+}
+
+/* A random key of any database, each with the same probability; `expiring`: of those that expire. NULL: none. */
+static Entry *draw(Keyspace *keyspace, bool expiring, Db **db)
+{
+    size_t total = 0;
+    for (int i = 0; i < keyspace->db_count; i++)
+        total += db_candidates(&keyspace->dbs[i], expiring);
+    if (total == 0) return NULL;
+    uint64_t left = random_below(total);
+    for (*db = keyspace->dbs; left >= db_candidates(*db, expiring); (*db)++)
+        left -= db_candidates(*db, expiring);
+    return expiring ? wheel_random(&(*db)->wheel) : table_random(&(*db)->table);
+}
+
+/* ---- the pool ---- */
+
+static void pool_drop(EvictPool *pool, size_t index)
+{
+    g_free(pool->candidates[index].key);
+    pool->count--;
+    memmove(&pool->candidates[index], &pool->candidates[index + 1], sizeof(Candidate) * (pool->count - index));
+}
+
+static void pool_offer(EvictPool *pool, const Db *db, const Entry *entry)
+{
+    uint64_t idle_ms = keyspace_idle_ms(entry);
+    if (pool->count == POOL_KEYS) {
+        if (idle_ms <= pool->candidates[0].idle_ms) return;
+        pool_drop(pool, 0);
+    }
+    size_t place = pool->count;
+    while (place > 0 && pool->candidates[place - 1].idle_ms > idle_ms)
+        place--;
+    memmove(&pool->candidates[place + 1], &pool->candidates[place], sizeof(Candidate) * (pool->count - place));
+    char *copy = g_malloc(entry->key_len + 1U); /* NULL isn't what an empty key is found by */
+    memcpy(copy, entry_key_bytes(entry), entry->key_len);
+    pool->candidates[place] = (Candidate){ db->index, idle_ms, copy, entry->key_len };
+    pool->count++;
+}
+
+/* Takes the idlest out of the pool: one that is still there, may go, and wasn't used since. NULL: the pool is empty. */
+static Entry *pool_take(Keyspace *keyspace, bool expiring, Db **db)
+{
+    EvictPool *pool = keyspace->evict_pool;
+    while (pool->count > 0) {
+        const Candidate *idlest = &pool->candidates[pool->count - 1];
+        *db = &keyspace->dbs[idlest->db];
+        uint64_t idle_ms = idlest->idle_ms;
+        Entry *entry = keyspace_peek(*db, (Slice){ idlest->key, idlest->len });
+        pool_drop(pool, pool->count - 1);
+        if (entry != NULL && (entry->expires || !expiring) && keyspace_idle_ms(entry) >= idle_ms) return entry;
+    }
+    return NULL;
+}
+
+void evict_forget(Keyspace *keyspace)
+{
+    if (keyspace->evict_pool == NULL) return;
+    while (keyspace->evict_pool->count > 0)
+        pool_drop(keyspace->evict_pool, 0);
+    g_clear_pointer(&keyspace->evict_pool, g_free);
+}
+
+/* ---- the policies: each chooses a key, or says that there's none ---- */
+
+static Entry *choose_idlest(Keyspace *keyspace, bool expiring, Db **db)
+{
+    if (keyspace->evict_pool == NULL) keyspace->evict_pool = g_new0(EvictPool, 1);
+    for (;;) {
+        for (int64_t i = 0; i < options.maxmemory_samples; i++) {
+            const Entry *entry = draw(keyspace, expiring, db);
+            if (entry == NULL) return NULL;
+            pool_offer(keyspace->evict_pool, *db, entry);
+        }
+        /* Nothing is left of an outdated pool after one failure, so the next round's samples do. */
+        Entry *idlest = pool_take(keyspace, expiring, db);
+        if (idlest != NULL) return idlest;
+    }
+}
+
+static Entry *choose_soonest(Keyspace *keyspace, bool expiring, Db **db)
+{
+    (void)expiring;
+    Entry *soonest = NULL;
+    for (int i = 0; i < keyspace->db_count; i++) {
+        Entry *entry = wheel_soonest(&keyspace->dbs[i].wheel);
+        if (entry == NULL || (soonest != NULL && entry_deadline(entry) >= entry_deadline(soonest))) continue;
+        soonest = entry;
+        *db = &keyspace->dbs[i];
+    }
+    return soonest;
+}
+
+static const struct {
+    Entry *(*choose)(Keyspace *keyspace, bool expiring, Db **db);
+    bool expiring;
+} policies[] = {
+    [EVICT_VOLATILE_LRU] = { choose_idlest, true },  [EVICT_VOLATILE_RANDOM] = { draw, true },
+    [EVICT_VOLATILE_TTL] = { choose_soonest, true }, [EVICT_ALLKEYS_LRU] = { choose_idlest, false },
+    [EVICT_ALLKEYS_RANDOM] = { draw, false },        [EVICT_NONE] = { NULL, false },
+};
+
+static bool evict_one(Keyspace *keyspace)
+{
+    if (policies[options.maxmemory_policy].choose == NULL) return false;
+    Db *db;
+    Entry *entry =
+        policies[options.maxmemory_policy].choose(keyspace, policies[options.maxmemory_policy].expiring, &db);
+    if (entry != NULL) keyspace_evict(db, entry);
+    return entry != NULL;
+}
+
+bool evict_run(Keyspace *keyspace)
+{
+    if (options.maxmemory == 0) return true;
+    int64_t start_us = 0;
+    for (unsigned evicted = 0; mem_used() > (size_t)options.maxmemory; evicted++) {
+        if (!evict_one(keyspace)) return false;
+        if (evicted % EVICT_PER_LOOK != 0) continue;
+        int64_t now_us = clock_now_us();
+        if (evicted == 0) start_us = now_us;
+        if (now_us - start_us >= EVICT_US_MAX) break;
+    }
+    return true;
+}
