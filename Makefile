@@ -57,7 +57,7 @@ lint: ## layout, cppcheck, clang-tidy
 	@tests/lint.sh "$(filter-out -W%,$(CFLAGS))"
 
 format: ## lay out all C files
-	clang-format -i $$(git ls-files '*.c' '*.h')
+	clang-format -i $$(find . -path './build*' -prune -o -name '*.[ch]' -print)
 
 readme: $(BUILD)/ckv $(BUILD)/matrix ## write README's generated parts anew
 	@python3 tests/readme.py $(BUILD)

@@ -6,7 +6,9 @@
 set -u
 
 passed=0 failed=0
-for file in $(git ls-files '*.c' '*.h' '*.sh' '*.tcl' '*.py' ':!compat/golden'); do
+files=$(find . \( -path './build*' -o -path ./compat/golden -o -name .git \) -prune -o \
+    -regex '.*\.\(c\|h\|sh\|tcl\|py\)' -print | sort)
+for file in $files; do
     wrong=$(awk '
         FNR <= 30 && /SPDX-License-Identifier: GPL-3.0-or-later/ { licence = 1 }
         length($0) > 120 { print FILENAME ":" FNR ": a line of " length($0) " characters" }

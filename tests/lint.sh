@@ -6,8 +6,8 @@ set -u
 
 cflags=$1
 passed=0 failed=0
-mapfile -t all < <(git ls-files '*.c' '*.h')
-mapfile -t sources < <(git ls-files '*.c' ':!tests')
+mapfile -t all < <(find . -path './build*' -prune -o -name '*.[ch]' -print)
+mapfile -t sources < <(find base net store cmds repl compat ckv.c -name '*.c' 2>/dev/null)
 
 check() {
     local name=$1
