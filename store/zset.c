@@ -37,6 +37,8 @@ static bool may_be_small(size_t members, size_t longest)
 
 /* ---- scores in a pack ---- */
 
+#define INT64_SPAN 9223372036854775808.0 /* 2^63 */
+
 /* A score's text in a pack: digits if it's integral, else its bytes; with a NUL behind them if a pack would take them
  * for digits. */
 typedef struct ScoreText {
@@ -46,7 +48,8 @@ typedef struct ScoreText {
 static Slice score_text(double score, ScoreText *text)
 {
     /* Every int64 that comes from a double goes back to it; -0 doesn't. */
-    if (score >= -0x1p63 && score < 0x1p63 && (double)(int64_t)score == score && !(score == 0 && signbit(score)))
+    if (score >= -INT64_SPAN && score < INT64_SPAN && (double)(int64_t)score == score &&
+        !(score == 0 && signbit(score)))
         return (Slice){ text->bytes, number_format_int(text->bytes, (int64_t)score) };
     memcpy(text->bytes, &score, sizeof(score));
     text->bytes[sizeof(score)] = '\0';

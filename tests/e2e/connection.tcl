@@ -36,7 +36,9 @@ with_server {--databases 3} {
 with_server {--admin-plane auth --requirepass crs-1:se:cret --admin-password adm} {
     test "AUTH takes the whole form only" {
         set c [connect]
-        foreach bad {se:cret crs-1 crs-1: crs-1:se crs-1:se:cret2 crs-2:se:cret :se:cret "" CRS-1:se:cret "crs-1:se:cret\x00"} {
+        foreach bad {
+            se:cret crs-1 crs-1: crs-1:se crs-1:se:cret2 crs-2:se:cret :se:cret "" CRS-1:se:cret "crs-1:se:cret\x00"
+        } {
             assert_error {ERR invalid password} {$c auth $bad}
             assert_error {NOAUTH Authentication required.} {$c get k}
         }

@@ -1,4 +1,5 @@
-# transactions.tcl: MULTI, EXEC, DISCARD, WATCH, UNWATCH beyond the transcripts: many watchers, FLUSHALL, disconnects, refused commands.
+# transactions.tcl: MULTI, EXEC, DISCARD, WATCH, UNWATCH beyond the transcripts: many watchers, FLUSHALL,
+# disconnects, refused commands.
 #
 # SPDX-License-Identifier: GPL-3.0-or-later
 
@@ -109,7 +110,8 @@ with_server {} {
         r incr s
         r lpush s x
         r append s !
-        assert_equal {{-ERR value is not an integer or out of range} {-WRONGTYPE Operation against a key holding the wrong kind of value} 5} [r exec]
+        assert_equal [list {-ERR value is not an integer or out of range} \
+            {-WRONGTYPE Operation against a key holding the wrong kind of value} 5] [r exec]
     }
 
     test "a subscriber made inside a transaction gets its confirmations there" {
