@@ -9,8 +9,9 @@
  * and no growth copies more than one chunk. Work is done in bounded slices and resumes where it stopped.
  *
  * Whoever visits a slot looks at each entry's own deadline, so a visit that comes too early does no harm. Thus a clock
- * that steps back only sets the wheel's time back; and a deadline beyond the last level's reach waits in the slot that
- * is visited last and is placed again from there.
+ * that steps back only sets the wheel's time back (and what was just due may wait for one turn of the lowest level, 64
+ * ms); and a deadline beyond the last level's reach waits in the slot that is visited last and is placed again from
+ * there.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #ifndef CKV_STORE_EXPIRE_H
