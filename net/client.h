@@ -33,7 +33,7 @@ typedef struct Client {
 } Client;
 
 /* A whole command, as slices of the input. argc > 0. */
-typedef struct Command_ {
+typedef struct Incoming {
     Client *client;
     uint32_t argc;
     Slice *argv;
@@ -49,6 +49,8 @@ typedef struct ClientHandlers {
 } ClientHandlers;
 
 void client_init(Loop *loop, ClientHandlers handlers);
+/* Takes a connected, non-blocking socket as a new client. */
+Client *client_adopt(int fd, bool unix_socket, bool operator_socket);
 /* Closes all clients and listeners. */
 void client_shutdown(void);
 
@@ -63,6 +65,10 @@ void client_close_listeners(void);
 /* The client's output, to be written at the end of this turn (also that of another client than the one whose command
  * runs: PUBLISH, MONITOR). */
 Out *client_out(Client *client);
+
+/* To be called after a client's output grew by a command: sends some of it when very much waits, and looks at the
+ * limits. */
+void client_output_grew(Client *client);
 
 /* Closes: after its pending output is sent (QUIT, errors), or at once at the end of the turn (CLIENT KILL, limits).
  * Never frees during run(). */

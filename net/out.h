@@ -35,8 +35,6 @@ void out_commit(Out *out, size_t len);
 /* Drops `len` bytes from the front: they were sent. */
 void out_consume(Out *out, size_t len);
 void out_clear(Out *out);
-/* Appends all of `from`'s bytes and empties it. */
-void out_append(Out *out, Out *from);
 /* The memory held, unused room included (CLIENT LIST's oll/omem), and the number of blocks. */
 size_t out_memory(const Out *out);
 size_t out_blocks(const Out *out);

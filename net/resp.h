@@ -5,10 +5,40 @@
 #ifndef CKV_NET_RESP_H
 #define CKV_NET_RESP_H
 
+#include <glib.h>
+
 #include "base/slice.h"
 
 #define RESP_INLINE_MAX    (64 * 1024)         /* an inline command or a head line without its newline yet, in bytes */
 #define RESP_MULTIBULK_MAX (1024 * 1024)       /* arguments of one command */
 #define RESP_BULK_MAX      (512 * 1024 * 1024) /* bytes of one argument */
+
+typedef enum RespStatus {
+    RESP_COMMAND,    /* a whole command (no arguments: one to be ignored) */
+    RESP_INCOMPLETE, /* more bytes are needed */
+    RESP_ERROR,      /* parser->error holds the text to answer; then the connection is closed */
+} RespStatus;
+
+/* An argument, counted from the command's first byte: the bytes may be moved between two calls. */
+typedef struct RespArg {
+    size_t offset, len;
+} RespArg;
+
+/* Where the parser stands in an incomplete command, so that a long one isn't read anew with each of its pieces. All
+ * zeros: between commands. */
+typedef struct RespParser {
+    size_t offset;    /* bytes of the command taken in so far; after RESP_COMMAND: its length */
+    int32_t args_due; /* arguments of a multibulk that haven't been read; 0: its head hasn't */
+    int32_t bulk_len; /* of the next argument, plus 1; 0: its head hasn't been read */
+    char error[64];   /* after RESP_ERROR */
+} RespParser;
+
+/* Reads on in the command that starts at bytes[0]. `args` (RespArg) collects its arguments and must be empty when the
+ * parser is all zeros; it's the caller's to keep while the command is incomplete. After RESP_COMMAND the caller zeroes
+ * the parser. An inline command's quoted arguments are decoded in place, hence not const. */
+RespStatus resp_parse(RespParser *parser, GArray *args, char *bytes, size_t len);
+
+/* How long the command's bytes must be, at least, for the next call to get further; 0: not known. */
+size_t resp_needs(const RespParser *parser);
 
 #endif

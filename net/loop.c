@@ -1,0 +1,303 @@
+/* loop.c: see loop.h.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "net/loop.h"
+
+#include <errno.h>
+#include <glib.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+/* A descriptor that had no event for this long goes to epoll; one whose events come quicker than the second of these
+ * comes back. The gap keeps a client that asks now and then from moving to and fro, two system calls each time. */
+#define QUIET_US 200000
+#define BUSY_US  50000
+
+/* How many of poll's descriptors are checked for quietness in a turn, and events taken from epoll at once. */
+#define QUIET_CHECKS 16
+#define EPOLL_EVENTS 512
+
+/* poll's first two descriptors are ours. */
+enum { POLL_WAKE, POLL_EPOLL, POLL_WATCHES };
+
+struct Watch {
+    Loop *loop;
+    int fd;
+    int index; /* in loop->polled; -1: with epoll */
+    unsigned wanted;
+    bool dead;
+    LoopReady ready;
+    void *context;
+    int64_t last_event_us;
+};
+
+typedef struct Timer {
+    int64_t due_us;
+    LoopTimer run;
+    void *context;
+} Timer;
+
+struct Loop {
+    GArray *polled;     /* struct pollfd */
+    GPtrArray *watches; /* of polled, by the same index */
+    GPtrArray *dead;    /* unwatched in this turn, to be freed at its end */
+    GArray *timers;     /* Timer; few */
+    int wake_fd, epoll_fd;
+    guint quiet_at; /* where the next check for quietness starts */
+    bool no_wait, stopping;
+    LoopTask before_wait, after_ready;
+    void *hook_context;
+};
+
+static short poll_bits(unsigned wanted)
+{
+    return (short)((wanted & LOOP_READ ? POLLIN : 0) | (wanted & LOOP_WRITE ? POLLOUT : 0));
+}
+
+static void poll_add(Loop *loop, int fd, short events, Watch *watch)
+{
+    struct pollfd polled = { .fd = fd, .events = events };
+    if (watch != NULL) watch->index = (int)loop->polled->len;
+    g_array_append_val(loop->polled, polled);
+    g_ptr_array_add(loop->watches, watch);
+}
+
+/* The last descriptor takes the place of the one that goes. */
+static void poll_remove(Loop *loop, Watch *watch)
+{
+    guint index = (guint)watch->index;
+    g_array_remove_index_fast(loop->polled, index);
+    g_ptr_array_remove_index_fast(loop->watches, index);
+    if (index < loop->watches->len) ((Watch *)loop->watches->pdata[index])->index = (int)index;
+    watch->index = -1;
+}
+
+static struct pollfd *poll_at(Loop *loop, guint index)
+{
+    return &g_array_index(loop->polled, struct pollfd, index);
+}
+
+Loop *loop_new(bool plain_poll)
+{
+    Loop *loop = g_new0(Loop, 1);
+    loop->polled = g_array_new(FALSE, FALSE, sizeof(struct pollfd));
+    loop->watches = g_ptr_array_new();
+    loop->dead = g_ptr_array_new_with_free_func(g_free);
+    loop->timers = g_array_new(FALSE, FALSE, sizeof(Timer));
+    loop->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (loop->wake_fd < 0) g_error("eventfd: %s", g_strerror(errno));
+    loop->epoll_fd = plain_poll ? -1 : epoll_create1(EPOLL_CLOEXEC);
+    poll_add(loop, loop->wake_fd, POLLIN, NULL);
+    poll_add(loop, loop->epoll_fd, POLLIN, NULL); /* poll ignores -1 */
+    return loop;
+}
+
+void loop_free(Loop *loop)
+{
+    for (guint i = POLL_WATCHES; i < loop->watches->len; i++)
+        g_free(loop->watches->pdata[i]);
+    g_ptr_array_free(loop->dead, TRUE);
+    g_ptr_array_free(loop->watches, TRUE);
+    g_array_free(loop->polled, TRUE);
+    g_array_free(loop->timers, TRUE);
+    close(loop->wake_fd);
+    if (loop->epoll_fd >= 0) close(loop->epoll_fd);
+    g_free(loop);
+}
+
+const char *loop_api(const Loop *loop)
+{
+    return loop->epoll_fd >= 0 ? "poll+epoll" : "poll";
+}
+
+/* ---- moving between poll and epoll ---- */
+
+static void move_to_epoll(Loop *loop, Watch *watch)
+{
+    struct epoll_event event = { .events = EPOLLIN, .data.ptr = watch };
+    if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, watch->fd, &event) == 0) poll_remove(loop, watch);
+}
+
+static void move_to_poll(Loop *loop, Watch *watch)
+{
+    epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
+    poll_add(loop, watch->fd, poll_bits(watch->wanted), watch);
+}
+
+static void retire_quiet(Loop *loop)
+{
+    if (loop->epoll_fd < 0) return;
+    for (guint checks = MIN(QUIET_CHECKS, loop->watches->len - POLL_WATCHES); checks > 0; checks--) {
+        if (loop->quiet_at < POLL_WATCHES || loop->quiet_at >= loop->watches->len) loop->quiet_at = POLL_WATCHES;
+        Watch *watch = loop->watches->pdata[loop->quiet_at];
+        if (watch->wanted == LOOP_READ && clock_mono_us - watch->last_event_us > QUIET_US) {
+            move_to_epoll(loop, watch);
+            if (loop->watches->len == POLL_WATCHES) return;
+        } else {
+            loop->quiet_at++;
+        }
+    }
+}
+
+/* ---- watches ---- */
+
+Watch *loop_watch(Loop *loop, int fd, unsigned wanted, LoopReady ready, void *context)
+{
+    Watch *watch = g_new0(Watch, 1);
+    *watch = (Watch){ .loop = loop, .fd = fd, .wanted = wanted, .ready = ready, .context = context };
+    watch->last_event_us = clock_mono_us;
+    poll_add(loop, fd, poll_bits(wanted), watch);
+    return watch;
+}
+
+void loop_want(Loop *loop, Watch *watch, unsigned wanted)
+{
+    if (watch->wanted == wanted) return;
+    watch->wanted = wanted;
+    if (watch->index < 0) {
+        move_to_poll(loop, watch);
+    } else {
+        poll_at(loop, (guint)watch->index)->events = poll_bits(wanted);
+    }
+}
+
+void loop_unwatch(Loop *loop, Watch *watch)
+{
+    if (watch->index < 0) {
+        epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
+    } else {
+        poll_remove(loop, watch);
+    }
+    watch->dead = true;
+    g_ptr_array_add(loop->dead, watch);
+}
+
+/* ---- timers, hooks, wake-ups ---- */
+
+void loop_timer(Loop *loop, int64_t delay_ms, LoopTimer run, void *context)
+{
+    Timer timer = { clock_now_us() + delay_ms * 1000, run, context };
+    g_array_append_val(loop->timers, timer);
+}
+
+static void run_timers(Loop *loop)
+{
+    for (guint i = 0; i < loop->timers->len;) {
+        Timer timer = g_array_index(loop->timers, Timer, i);
+        int64_t delay_ms = 0;
+        if (timer.due_us > clock_mono_us) {
+            i++;
+        } else if ((delay_ms = timer.run(timer.context)) < 0) {
+            g_array_remove_index(loop->timers, i);
+        } else {
+            g_array_index(loop->timers, Timer, i++).due_us = clock_mono_us + delay_ms * 1000;
+        }
+    }
+}
+
+void loop_set_hooks(Loop *loop, LoopTask before_wait, LoopTask after_ready, void *context)
+{
+    loop->before_wait = before_wait;
+    loop->after_ready = after_ready;
+    loop->hook_context = context;
+}
+
+void loop_no_wait(Loop *loop)
+{
+    loop->no_wait = true;
+}
+
+void loop_wake(Loop *loop)
+{
+    int saved = errno; /* a signal handler may call this */
+    uint64_t one = 1;
+    ssize_t written = write(loop->wake_fd, &one, sizeof(one));
+    (void)written; /* only a full counter makes it fail, and then the loop wakes anyway */
+    errno = saved;
+}
+
+void loop_stop(Loop *loop)
+{
+    loop->stopping = true;
+    loop_wake(loop);
+}
+
+/* ---- the turn ---- */
+
+static int wait_ms(Loop *loop)
+{
+    if (loop->no_wait) return 0;
+    int64_t first_us = INT64_MAX, now_us = clock_now_us();
+    for (guint i = 0; i < loop->timers->len; i++) {
+        first_us = MIN(first_us, g_array_index(loop->timers, Timer, i).due_us);
+    }
+    if (first_us == INT64_MAX) return -1;
+    return (int)CLAMP((first_us - now_us + 999) / 1000, 0, 60000);
+}
+
+static unsigned ready_bits(unsigned events)
+{
+    unsigned trouble = events & (POLLERR | POLLHUP | POLLNVAL) ? LOOP_READ | LOOP_WRITE : 0;
+    return trouble | (events & POLLIN ? LOOP_READ : 0) | (events & POLLOUT ? LOOP_WRITE : 0);
+}
+
+static void dispatch_epoll(Loop *loop)
+{
+    struct epoll_event events[EPOLL_EVENTS];
+    int count = epoll_wait(loop->epoll_fd, events, EPOLL_EVENTS, 0);
+    for (int i = 0; i < count; i++) {
+        Watch *watch = events[i].data.ptr;
+        if (watch->dead) continue;
+        bool busy = clock_mono_us - watch->last_event_us < BUSY_US;
+        watch->last_event_us = clock_mono_us;
+        if (busy) move_to_poll(loop, watch);
+        watch->ready(watch->fd, ready_bits(events[i].events), watch->context);
+    }
+}
+
+/* From the last to the first: a callback may remove the descriptor it is called for, and those that it adds come
+ * behind. One removed elsewhere is replaced by a later one, which was served already. */
+static void dispatch_poll(Loop *loop, int count)
+{
+    for (guint i = loop->polled->len; i-- > POLL_WATCHES && count > 0;) {
+        if (i >= loop->polled->len) continue;
+        short events = poll_at(loop, i)->revents;
+        if (events == 0) continue;
+        count--;
+        poll_at(loop, i)->revents = 0;
+        Watch *watch = loop->watches->pdata[i];
+        watch->last_event_us = clock_mono_us;
+        watch->ready(watch->fd, ready_bits((unsigned)(unsigned short)events), watch->context);
+    }
+}
+
+static void turn(Loop *loop)
+{
+    if (loop->before_wait != NULL) loop->before_wait(loop->hook_context);
+    int count = poll((struct pollfd *)(void *)loop->polled->data, loop->polled->len, wait_ms(loop));
+    loop->no_wait = false;
+    clock_refresh();
+    if (count > 0 && poll_at(loop, POLL_WAKE)->revents != 0) {
+        uint64_t wakes;
+        ssize_t got = read(loop->wake_fd, &wakes, sizeof(wakes));
+        (void)got; /* it only empties the counter */
+    }
+    bool quiet_ones = count > 0 && poll_at(loop, POLL_EPOLL)->revents != 0;
+    if (count > 0) dispatch_poll(loop, count);
+    if (quiet_ones) dispatch_epoll(loop);
+    run_timers(loop);
+    if (loop->after_ready != NULL) loop->after_ready(loop->hook_context);
+    retire_quiet(loop);
+    g_ptr_array_set_size(loop->dead, 0);
+}
+
+void loop_run(Loop *loop)
+{
+    clock_refresh();
+    while (!loop->stopping)
+        turn(loop);
+}
