@@ -88,7 +88,7 @@ void command_closed(Client *client)
 /* What a client sent as a command's name, as far as an error shows it: up to the first NUL. */
 static int shown_chars(Slice name)
 {
-    return (int)strnlen(name.ptr, MIN(name.len, 128));
+    return (int)strnlen(name.ptr, MIN(name.len, G_MAXINT));
 }
 
 static void refuse_unsupported(Request *r, const Command *command)
@@ -216,6 +216,7 @@ static void run_one(const Incoming *in, const Command *command)
         run_checked(&r);
     }
     if (session->reply_off || session->reply_skip > 0 || r.out->muted) apply_reply_mode(session, r.out);
+    client_output_grew(in->client);
 }
 
 /* What the first two passes over a chunk find out about each command. */

@@ -66,7 +66,7 @@ static char *decode_quoted(char *at, const char *end, char quote, char **to)
     return at + 1;
 }
 
-/* Splits a line into arguments; false: quotes don't match. */
+/* Splits a line into arguments, of which empty ones are dropped (3.2.13 does); false: quotes don't match. */
 static bool split_line(GArray *args, char *line, size_t len)
 {
     char *at = line;
@@ -86,7 +86,7 @@ static bool split_line(GArray *args, char *line, size_t len)
         }
         if (at == NULL) return false;
         RespArg arg = { (size_t)(start - line), (size_t)(to - start) };
-        g_array_append_val(args, arg);
+        if (arg.len > 0) g_array_append_val(args, arg);
     }
 }
 
