@@ -243,7 +243,7 @@ static bool parse_search_options(Request *r, int index, Search *search)
     return false;
 }
 
-/* Every member in the circle (GArray of Hit), in score order. */
+/* Every member in the circle (GArray of Hit), range by range in score order. */
 static GArray *find_hits(const Zset *zset, const Search *search)
 {
     GArray *hits = g_array_new(FALSE, FALSE, sizeof(Hit));

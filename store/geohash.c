@@ -5,7 +5,6 @@
 
 #include <glib.h>
 #include <math.h>
-#include <stdlib.h>
 
 #define STEPS          26 /* bits of each coordinate */
 #define SCORE_MAX      (2 * STEPS)
@@ -108,90 +107,146 @@ double geo_distance(GeoPoint a, GeoPoint b)
 
 /* ---- covering a circle ---- */
 
-/* Parts of the longitudes and of the latitudes, both ends included. */
-typedef struct Span {
-    uint32_t first, last;
-} Span;
+/* A part of the world's map, in degrees. West and east may be beyond 180: then it goes on on the other side. */
+typedef struct Box {
+    double west, east, south, north;
+} Box;
 
-static Span span_of(double low, double high, double limit, unsigned steps)
-{
-    return (Span){ part_of(CLAMP(low, -limit, limit), limit, steps),
-                   part_of(CLAMP(high, -limit, limit), limit, steps) };
-}
+/* A grid of 2^steps columns and as many rows, and the cell of it that a circle's centre is in. */
+typedef struct Grid {
+    unsigned steps;
+    int64_t parts;
+    int64_t column, row;
+    double width, height; /* of a cell, in degrees */
+    Box cell;
+} Grid;
 
-/* Half the width in degrees of the meridians that touch the circle; 180 if a pole is inside. */
+/* Half the width in degrees of the meridians that touch a circle; 180 if a pole is inside. */
 static double reach_of(GeoPoint centre, double angle)
 {
     if (fabs(centre.latitude) * RADIAN + angle >= M_PI / 2) return 180;
     return asin(sin(angle) / cos(centre.latitude * RADIAN)) / RADIAN;
 }
 
-/* The finest grid of which the box of the circle meets at most three columns and three rows (each on either side of
- * 180 degrees, and the extra ones). */
-static unsigned steps_for(double width, double height)
-{
-    unsigned steps = 0;
-    while (steps < STEPS && width * (double)(1U << steps) <= GEO_LONGITUDE_MAX * 2 &&
-           height * (double)(1U << steps) <= GEO_LATITUDE_MAX * 2)
-        steps++;
-    return steps;
-}
-
-static size_t add_cells(Span columns, Span rows, unsigned steps, GeoRange *ranges, size_t count)
-{
-    unsigned shift = 2 * (STEPS - steps);
-    for (uint32_t column = columns.first; column <= columns.last; column++) {
-        for (uint32_t row = rows.first; row <= rows.last; row++) {
-            uint64_t cell = interleave(column, row);
-            g_assert(count < GEO_RANGES_MAX);
-            ranges[count++] = (GeoRange){ (double)(cell << shift), (double)((cell + 1) << shift) };
-        }
-    }
-    return count;
-}
-
-static int compare_ranges(const void *a, const void *b)
-{
-    double left = ((const GeoRange *)a)->min, right = ((const GeoRange *)b)->min;
-    return (left > right) - (left < right);
-}
-
-/* Sorts ranges and joins those that touch or overlap. */
-static size_t join_ranges(GeoRange *ranges, size_t count)
-{
-    qsort(ranges, count, sizeof(*ranges), compare_ranges);
-    size_t last = 0;
-    for (size_t i = 1; i < count; i++) {
-        if (ranges[i].min > ranges[last].max) {
-            ranges[++last] = ranges[i];
-        } else {
-            ranges[last].max = MAX(ranges[last].max, ranges[i].max);
-        }
-    }
-    return last + 1;
-}
-
-size_t geo_cover(GeoPoint centre, double radius_m, GeoRange ranges[GEO_RANGES_MAX])
+static Box box_of(GeoPoint centre, double radius_m)
 {
     double angle = MIN(radius_m / EARTH_RADIUS_M, M_PI);
     double height = angle / RADIAN + SLACK_DEGREES;
     double reach = reach_of(centre, angle) + SLACK_DEGREES;
-    double longitude = remainder(centre.longitude, 360); /* a score that isn't a position can be beyond 180 */
-    double west = longitude - reach, east = longitude + reach;
-    if (reach >= 180) {
-        west = -180;
-        east = 180;
+    return (Box){ .west = centre.longitude - reach,
+                  .east = centre.longitude + reach,
+                  .south = CLAMP(centre.latitude - height, -GEO_LATITUDE_MAX, GEO_LATITUDE_MAX),
+                  .north = CLAMP(centre.latitude + height, -GEO_LATITUDE_MAX, GEO_LATITUDE_MAX) };
+}
+
+static Grid grid_at(GeoPoint centre, unsigned steps)
+{
+    Grid grid = { .steps = steps, .parts = 1LL << steps };
+    grid.width = 2 * GEO_LONGITUDE_MAX / (double)grid.parts;
+    grid.height = 2 * GEO_LATITUDE_MAX / (double)grid.parts;
+    grid.column = MIN(part_of(centre.longitude, GEO_LONGITUDE_MAX, steps), grid.parts - 1);
+    grid.row = MIN(part_of(centre.latitude, GEO_LATITUDE_MAX, steps), grid.parts - 1);
+    grid.cell.west = -GEO_LONGITUDE_MAX + (double)grid.column * grid.width;
+    grid.cell.east = grid.cell.west + grid.width;
+    grid.cell.south = -GEO_LATITUDE_MAX + (double)grid.row * grid.height;
+    grid.cell.north = grid.cell.south + grid.height;
+    return grid;
+}
+
+/* Whether the cell with its eight neighbours holds the box. */
+static bool grid_holds(const Grid *grid, const Box *box)
+{
+    const Box *cell = &grid->cell;
+    bool columns = cell->west - grid->width <= box->west && cell->east + grid->width >= box->east;
+    bool south = grid->row == 0 || cell->south - grid->height <= box->south;
+    bool north = grid->row == grid->parts - 1 || cell->north + grid->height >= box->north;
+    return columns && south && north;
+}
+
+/* How fine a grid Redis starts with: the half equator (in Mercator's projection), halved until it's no longer than the
+ * radius, less some, and less again towards the poles. */
+static unsigned first_steps(GeoPoint centre, double radius_m)
+{
+    if (radius_m == 0) return STEPS;
+    int steps = -1;
+    for (; radius_m < 20037726.37; radius_m *= 2)
+        steps++;
+    if (fabs(centre.latitude) > 66) steps--;
+    if (fabs(centre.latitude) > 80) steps--;
+    return (unsigned)CLAMP(steps, 1, STEPS);
+}
+
+/* With two columns and rows, everything is held. */
+static Grid choose_grid(GeoPoint centre, double radius_m, const Box *box)
+{
+    Grid grid = grid_at(centre, first_steps(centre, radius_m));
+    while (grid.steps > 1 && !grid_holds(&grid, box))
+        grid = grid_at(centre, grid.steps - 1);
+    return grid;
+}
+
+typedef struct Cover {
+    const Grid *grid;
+    GeoRange *ranges;
+    size_t count;
+} Cover;
+
+/* Adds a cell, once. Columns go on on the other side; there are no rows beyond the first and the last. */
+static void cover_cell(Cover *cover, int64_t column, int64_t row)
+{
+    const Grid *grid = cover->grid;
+    if (row < 0 || row > grid->parts) return;
+    if (column != grid->parts) column = (column + grid->parts) % grid->parts;
+    uint64_t cell = interleave((uint32_t)column, (uint32_t)row);
+    unsigned shift = 2 * (STEPS - grid->steps);
+    GeoRange range = { (double)(cell << shift), (double)((cell + 1) << shift) };
+    for (size_t i = 0; i < cover->count; i++) {
+        if (cover->ranges[i].min == range.min) return;
     }
-    unsigned steps = steps_for(east - west, 2 * height);
-    Span rows = span_of(centre.latitude - height, centre.latitude + height, GEO_LATITUDE_MAX, steps);
-    size_t count = add_cells(span_of(west, east, GEO_LONGITUDE_MAX, steps), rows, steps, ranges, 0);
-    if (west <= -180) {
-        Span beyond = span_of(west + 360, 180, GEO_LONGITUDE_MAX, steps);
-        count = add_cells(beyond, rows, steps, ranges, count);
+    g_assert(cover->count < GEO_RANGES_MAX);
+    cover->ranges[cover->count++] = range;
+}
+
+/* The centre's cell and those around it that the box reaches, in the order in which Redis visits them. */
+static void cover_around(Cover *cover, const Box *box)
+{
+    static const struct {
+        int8_t east, north;
+    } around[] = { { 0, 0 }, { 0, 1 }, { 0, -1 }, { 1, 0 }, { -1, 0 }, { 1, 1 }, { -1, 1 }, { 1, -1 }, { -1, -1 } };
+    const Grid *grid = cover->grid;
+    bool east = box->east >= grid->cell.east, west = box->west <= grid->cell.west;
+    bool north = box->north >= grid->cell.north, south = box->south <= grid->cell.south;
+    for (size_t i = 0; i < G_N_ELEMENTS(around); i++) {
+        if ((around[i].east > 0 && !east) || (around[i].east < 0 && !west)) continue;
+        if ((around[i].north > 0 && !north) || (around[i].north < 0 && !south)) continue;
+        int64_t column = grid->column + around[i].east;
+        if (column == grid->parts) column = 0;
+        cover_cell(cover, column, grid->row + around[i].north);
     }
-    if (east >= 180) {
-        Span beyond = span_of(-180, east - 360, GEO_LONGITUDE_MAX, steps);
-        count = add_cells(beyond, rows, steps, ranges, count);
+}
+
+/* The column of longitude 180 and the row of the northernmost latitude. */
+static void cover_edges(Cover *cover, const Box *box)
+{
+    const Grid *grid = cover->grid;
+    bool edge_column = box->east >= GEO_LONGITUDE_MAX || box->west <= -GEO_LONGITUDE_MAX;
+    bool edge_row = box->north >= GEO_LATITUDE_MAX;
+    for (int64_t i = -1; i <= 1; i++) {
+        if (edge_column) cover_cell(cover, grid->parts, grid->row + i);
+        if (edge_row) cover_cell(cover, (grid->column + i + grid->parts) % grid->parts, grid->parts);
     }
-    return join_ranges(ranges, count);
+    if (edge_column && edge_row) cover_cell(cover, grid->parts, grid->parts);
+}
+
+size_t geo_cover(GeoPoint centre, double radius_m, GeoRange ranges[GEO_RANGES_MAX])
+{
+    /* A score that isn't a position can stand for a point beyond the map. */
+    centre.longitude = remainder(centre.longitude, 360);
+    Box box = box_of(centre, radius_m);
+    centre.latitude = CLAMP(centre.latitude, -GEO_LATITUDE_MAX, GEO_LATITUDE_MAX);
+    Grid grid = choose_grid(centre, radius_m, &box);
+    Cover cover = { .grid = &grid, .ranges = ranges };
+    cover_around(&cover, &box);
+    cover_edges(&cover, &box);
+    return cover.count;
 }

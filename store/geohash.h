@@ -44,10 +44,11 @@ typedef struct GeoRange {
     double min, max;
 } GeoRange;
 
-#define GEO_RANGES_MAX 40
+#define GEO_RANGES_MAX 16
 
-/* Writes the ranges that hold every point at most `radius_m` metres from the centre (and other points), ascending and
- * apart from each other; returns how many. */
+/* Writes the ranges, apart from each other, that hold every point at most `radius_m` metres from the centre (and other
+ * points); returns how many. They're in the order in which Redis searches them: the centre's cell, north, south, east,
+ * west, north-east, north-west, south-east, south-west. So unsorted results have Redis' order, too. */
 size_t geo_cover(GeoPoint centre, double radius_m, GeoRange ranges[GEO_RANGES_MAX]);
 
 #endif

@@ -34,7 +34,8 @@ with_server {} {
     test "a circle holds the same points as a look at each one" {
         expr {srand(8)}
         foreach {lon lat degrees radius} {
-            13 38 2 100000     0 0 0.01 500     -122 37 10 800000     100 -60 5 200000     5 80 10 700000     0 0 180 5000000
+            13 38 2 100000     0 0 0.01 500     -122 37 10 800000
+            100 -60 5 200000   5 80 10 700000   0 0 180 5000000
         } {
             r del g
             set all [scatter 400 $lon $lat $degrees]
