@@ -12,14 +12,14 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 make=(make --no-print-directory -s -j"$(nproc)")
 
-# Runs a command and adds the counts of its last line; a command without counts is one test.
+# Runs a command and adds the counts that it prints last; a command without counts is one test.
 step() {
     local name=$1 start=$SECONDS status line p=0 f=0 s=0
     shift
     echo "== $name"
     "$@" </dev/null 2>&1 | tee "$log"
     status=${PIPESTATUS[0]}
-    line=$(tail -n 1 "$log")
+    line=$(grep -E '^[0-9]+ passed, ' "$log" | tail -n 1)
     if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed(,\ ([0-9]+)\ skipped)?$ ]]; then
         p=${BASH_REMATCH[1]} f=${BASH_REMATCH[2]} s=${BASH_REMATCH[4]:-0}
     elif [ "$status" = 0 ]; then
