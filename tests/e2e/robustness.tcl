@@ -241,6 +241,9 @@ foreach plain_poll {no yes} {
                 }
                 wait_until {[info_field clients connected_clients] >= $idle_max}
                 set bytes_each [expr {([resident_kb] - $before_kb) * 1024.0 / $idle_max}]
+                # It takes a moment until the quiet ones are known as such.
+                after 500
+                for {set warm 0} {$warm < 5} {incr warm} { eval $measure }
                 set crowded_us [eval $measure]
             } finally {
                 foreach c $idle { close $c }
