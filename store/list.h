@@ -1,5 +1,61 @@
+/* list.h: a value of type list. The commands call it, on entries they got from the keyspace.
+ *
+ * Design. Small: one pack. Big: a doubly linked chain of chunks, each a pack of up to options.list_max_ziplist_size (in
+ * 3.2's sense: -1 to -5 for 4 to 64 kB, positive for a number of elements; longer elements have a chunk to themselves).
+ * So pushing and popping touch one chunk at an end, an index is found chunk by chunk from the nearer end, and nothing
+ * moves more than one chunk's bytes. A list that is left with one chunk is small again. What a List pointer points to
+ * is one block whose kind byte says which; it may move when the list changes, so whatever changes it takes a pointer to
+ * the pointer.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
 #ifndef CKV_STORE_LIST_H
 #define CKV_STORE_LIST_H
+
 #include "store/entry.h"
+#include "store/pack.h"
+
+/* The two ends, also as directions: from the head on, from the tail back. */
+typedef enum ListEnd { LIST_HEAD, LIST_TAIL } ListEnd;
+
+List *list_new(void);
+/* O(chunks). */
 void list_free(List *list);
+
+size_t list_length(const List *list);
+/* Memory held. */
+size_t list_bytes(const List *list);
+/* How many packs it is held in. */
+size_t list_chunks(const List *list);
+/* OBJECT ENCODING's word: always "quicklist". */
+const char *list_encoding(const List *list);
+
+/* The text mustn't lie in the list, here and below. */
+void list_push(List **list, ListEnd end, Slice text);
+
+/* The element at a place from 0 to length - 1, good until the list changes. O(chunks to the nearer end). */
+PackValue list_get(const List *list, size_t index);
+void list_set(List **list, size_t index, Slice text);
+
+/* Removes `count` elements from `start` on, all of which must be there. */
+void list_remove_range(List **list, size_t start, size_t count);
+
+/* Removes up to `limit` elements equal to text, searching from that end; returns how many there were. O(N). */
+size_t list_remove_equal(List **list, Slice text, size_t limit, ListEnd from);
+
+/* Inserts before or behind the first element equal to pivot; false: there's none. O(N). */
+bool list_insert(List **list, Slice pivot, Slice text, bool behind);
+
+/* A walk on the caller's stack from a place on (which may be the length: nothing) in either direction; the list mustn't
+ * change until it ends. */
+typedef struct ListWalk {
+    const struct ListChunk *chunk; /* NULL: the list is one pack */
+    const Pack *pack;
+    PackPos pos;
+    bool backwards;
+} ListWalk;
+
+ListWalk list_walk(const List *list, size_t start, ListEnd towards);
+/* False at the end. */
+bool list_next(ListWalk *walk, PackValue *value);
+
 #endif

@@ -1,0 +1,391 @@
+/* list.c: see list.h.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "store/list.h"
+
+#include <glib.h>
+
+#include "base/options.h"
+
+enum { LIST_PACK, LIST_CHAIN };
+
+typedef struct ListChunk {
+    struct ListChunk *prev, *next;
+    Pack *pack;
+} ListChunk;
+
+/* At least two chunks. */
+typedef struct Chain {
+    uint8_t before_kind[offsetof(Pack, kind)];
+    uint8_t kind;
+    size_t length, chunks;
+    ListChunk *head, *tail;
+} Chain;
+
+G_STATIC_ASSERT(offsetof(Chain, kind) == offsetof(Pack, kind));
+
+/* A limit on bytes that holds also when options.list_max_ziplist_size counts elements, as in 3.2. */
+#define COUNTED_CHUNK_BYTES 8192
+
+static bool is_pack(const List *list)
+{
+    return ((const uint8_t *)list)[offsetof(Pack, kind)] == LIST_PACK;
+}
+
+/* The block as what it is. */
+static Pack *as_pack(const List *list)
+{
+    return (Pack *)(uintptr_t)list;
+}
+
+static Chain *as_chain(const List *list)
+{
+    return (Chain *)(uintptr_t)list;
+}
+
+/* ---- chunks ---- */
+
+static size_t chunk_bytes_max(void)
+{
+    int64_t size = options.list_max_ziplist_size;
+    return size >= 0 ? COUNTED_CHUNK_BYTES : (size_t)2048 << MIN(-size, 5);
+}
+
+static bool fits(const Pack *pack, size_t more_bytes, size_t more_elements)
+{
+    if (options.list_max_ziplist_size > 0 && pack_count(pack) + more_elements > (size_t)options.list_max_ziplist_size) {
+        return false;
+    }
+    return pack->bytes + more_bytes <= chunk_bytes_max();
+}
+
+static ListChunk *chunk_new(Pack *pack)
+{
+    ListChunk *chunk = g_new0(ListChunk, 1);
+    chunk->pack = pack;
+    return chunk;
+}
+
+/* Puts a chunk behind another one; `prev` NULL: at the head. */
+static void chunk_link(Chain *chain, ListChunk *prev, ListChunk *chunk)
+{
+    chunk->prev = prev;
+    chunk->next = prev == NULL ? chain->head : prev->next;
+    *(chunk->prev == NULL ? &chain->head : &chunk->prev->next) = chunk;
+    *(chunk->next == NULL ? &chain->tail : &chunk->next->prev) = chunk;
+    chain->chunks++;
+}
+
+/* Takes a chunk out and frees it, but not its pack. */
+static void chunk_unlink(Chain *chain, ListChunk *chunk)
+{
+    *(chunk->prev == NULL ? &chain->head : &chunk->prev->next) = chunk->next;
+    *(chunk->next == NULL ? &chain->tail : &chunk->next->prev) = chunk->prev;
+    chain->chunks--;
+    g_free(chunk);
+}
+
+/* Drops a chunk that has become empty; joins one that has become small with a neighbour, if the two together leave room
+ * to grow. Returns the chunk that has the rest, or NULL. */
+static void chunk_tidy(Chain *chain, ListChunk *chunk)
+{
+    if (chunk->pack->bytes == sizeof(Pack)) {
+        pack_free(chunk->pack);
+        chunk_unlink(chain, chunk);
+        return;
+    }
+    ListChunk *first = chunk->next != NULL ? chunk : chunk->prev;
+    if (first == NULL) return;
+    ListChunk *second = first->next;
+    if (!fits(first->pack, second->pack->bytes + chunk_bytes_max() / 2, pack_count(second->pack))) return;
+    first->pack = pack_join(first->pack, second->pack);
+    chunk_unlink(chain, second);
+}
+
+/* ---- small and big ---- */
+
+/* The list as a chain, made into one of a single chunk if it's a pack; list_normalize is due afterwards. */
+static Chain *make_chain(List **list)
+{
+    if (!is_pack(*list)) return as_chain(*list);
+    Chain *chain = g_new0(Chain, 1);
+    chain->kind = LIST_CHAIN;
+    chain->length = pack_count(as_pack(*list));
+    chunk_link(chain, NULL, chunk_new(as_pack(*list)));
+    *list = (List *)chain;
+    return chain;
+}
+
+/* A chain of one chunk becomes its pack again, and one of none an empty pack. */
+static void list_normalize(List **list)
+{
+    if (is_pack(*list) || as_chain(*list)->chunks > 1) return;
+    Chain *chain = as_chain(*list);
+    Pack *pack = chain->chunks == 0 ? pack_new(LIST_PACK) : chain->head->pack;
+    g_free(chain->head);
+    g_free(chain);
+    *list = (List *)pack;
+}
+
+List *list_new(void)
+{
+    return (List *)pack_new(LIST_PACK);
+}
+
+void list_free(List *list)
+{
+    if (is_pack(list)) {
+        pack_free(as_pack(list));
+        return;
+    }
+    for (ListChunk *chunk = as_chain(list)->head; chunk != NULL;) {
+        ListChunk *next = chunk->next;
+        pack_free(chunk->pack);
+        g_free(chunk);
+        chunk = next;
+    }
+    g_free(list);
+}
+
+size_t list_length(const List *list)
+{
+    return is_pack(list) ? pack_count(as_pack(list)) : as_chain(list)->length;
+}
+
+size_t list_bytes(const List *list)
+{
+    if (is_pack(list)) return pack_bytes(as_pack(list));
+    size_t bytes = sizeof(Chain);
+    for (const ListChunk *c = as_chain(list)->head; c != NULL; c = c->next)
+        bytes += sizeof(*c) + pack_bytes(c->pack);
+    return bytes;
+}
+
+size_t list_chunks(const List *list)
+{
+    return is_pack(list) ? 1 : as_chain(list)->chunks;
+}
+
+const char *list_encoding(const List *list)
+{
+    (void)list;
+    return "quicklist";
+}
+
+/* ---- places ---- */
+
+/* A place in the list: a chunk (NULL: the list is one pack) and an index in its pack. */
+typedef struct Place {
+    ListChunk *chunk;
+    size_t index;
+} Place;
+
+static Place place_of(const List *list, size_t index)
+{
+    if (is_pack(list)) return (Place){ NULL, index };
+    const Chain *chain = as_chain(list);
+    ListChunk *chunk;
+    if (index < chain->length / 2) {
+        for (chunk = chain->head; index >= pack_count(chunk->pack); chunk = chunk->next)
+            index -= pack_count(chunk->pack);
+        return (Place){ chunk, index };
+    }
+    size_t behind = chain->length - index; /* elements from the place to the end */
+    for (chunk = chain->tail; behind > pack_count(chunk->pack); chunk = chunk->prev)
+        behind -= pack_count(chunk->pack);
+    return (Place){ chunk, pack_count(chunk->pack) - behind };
+}
+
+static Pack *pack_at_place(const List *list, Place place)
+{
+    return place.chunk == NULL ? as_pack(list) : place.chunk->pack;
+}
+
+/* Where the pointer to the pack of a chunk (NULL: of a small list) is kept. */
+static Pack **pack_slot(List **list, ListChunk *chunk)
+{
+    return chunk == NULL ? (Pack **)(void *)list : &chunk->pack;
+}
+
+PackValue list_get(const List *list, size_t index)
+{
+    Place place = place_of(list, index);
+    const Pack *pack = pack_at_place(list, place);
+    return pack_get(pack, pack_at(pack, (int64_t)place.index));
+}
+
+/* ---- walking ---- */
+
+ListWalk list_walk(const List *list, size_t start, ListEnd towards)
+{
+    ListWalk walk = { .backwards = towards == LIST_HEAD };
+    if (start >= list_length(list)) return walk;
+    Place place = place_of(list, start);
+    walk.chunk = place.chunk;
+    walk.pack = pack_at_place(list, place);
+    walk.pos = pack_at(walk.pack, (int64_t)place.index);
+    return walk;
+}
+
+bool list_next(ListWalk *walk, PackValue *value)
+{
+    if (walk->pos == 0) {
+        if (walk->chunk == NULL) return false;
+        walk->chunk = walk->backwards ? walk->chunk->prev : walk->chunk->next;
+        if (walk->chunk == NULL) return false;
+        walk->pack = walk->chunk->pack;
+        walk->pos = walk->backwards ? pack_last(walk->pack) : pack_first(walk->pack);
+    }
+    *value = pack_get(walk->pack, walk->pos);
+    walk->pos = walk->backwards ? pack_prev(walk->pack, walk->pos) : pack_next(walk->pack, walk->pos);
+    return true;
+}
+
+/* ---- changing ---- */
+
+static Pack *push_into(Pack *pack, ListEnd end, Slice text)
+{
+    return end == LIST_HEAD ? pack_prepend(pack, text) : pack_append(pack, text);
+}
+
+void list_push(List **list, ListEnd end, Slice text)
+{
+    size_t bytes = pack_element_bytes(text);
+    if (is_pack(*list) && (list_length(*list) == 0 || fits(as_pack(*list), bytes, 1))) {
+        *list = (List *)push_into(as_pack(*list), end, text);
+        return;
+    }
+    Chain *chain = make_chain(list);
+    ListChunk *chunk = end == LIST_HEAD ? chain->head : chain->tail;
+    if (!fits(chunk->pack, bytes, 1)) {
+        ListChunk *fresh = chunk_new(pack_new(LIST_PACK));
+        chunk_link(chain, end == LIST_HEAD ? NULL : chunk, fresh);
+        chunk = fresh;
+    }
+    chunk->pack = push_into(chunk->pack, end, text);
+    chain->length++;
+}
+
+/* Cuts a chunk in two before pos; the second part is the next chunk. */
+static void chunk_split(Chain *chain, ListChunk *chunk, PackPos pos)
+{
+    Pack *tail;
+    chunk->pack = pack_split(chunk->pack, pos, &tail);
+    chunk_link(chain, chunk, chunk_new(tail));
+}
+
+/* Inserts a text before pos (0: at the end) of a chunk (NULL: of a small list). */
+static void insert_at(List **list, ListChunk *chunk, PackPos pos, Slice text)
+{
+    Pack **slot = pack_slot(list, chunk);
+    if (!fits(*slot, pack_element_bytes(text), 1)) {
+        Chain *chain = make_chain(list);
+        if (chunk == NULL) chunk = chain->head;
+        if (pos == sizeof(Pack)) {
+            ListChunk *fresh = chunk_new(pack_new(LIST_PACK));
+            chunk_link(chain, chunk->prev, fresh);
+            chunk = fresh;
+        } else {
+            if (pos != 0) chunk_split(chain, chunk, pos);
+            if (!fits(chunk->pack, pack_element_bytes(text), 1)) {
+                chunk_link(chain, chunk, chunk_new(pack_new(LIST_PACK)));
+                chunk = chunk->next;
+            }
+        }
+        pos = 0;
+        slot = &chunk->pack;
+    }
+    *slot = pack_insert(*slot, pos, text);
+    if (!is_pack(*list)) as_chain(*list)->length++;
+}
+
+void list_set(List **list, size_t index, Slice text)
+{
+    Place place = place_of(*list, index);
+    Pack **slot = pack_slot(list, place.chunk);
+    PackPos pos = pack_at(*slot, (int64_t)place.index);
+    if (pack_count(*slot) == 1 || fits(*slot, pack_element_bytes(text), 0)) {
+        *slot = pack_replace(*slot, pos, text);
+        return;
+    }
+    /* The longer text would overfill the chunk: it's inserted, which splits the chunk, and the old one behind it goes.
+     */
+    insert_at(list, place.chunk, pos, text);
+    list_remove_range(list, index + 1, 1);
+}
+
+void list_remove_range(List **list, size_t start, size_t count)
+{
+    if (count == 0) return;
+    if (is_pack(*list)) {
+        Pack *pack = as_pack(*list);
+        *list = (List *)pack_remove(pack, pack_at(pack, (int64_t)start), (uint32_t)count);
+        return;
+    }
+    Chain *chain = as_chain(*list);
+    Place place = place_of(*list, start);
+    chain->length -= count;
+    for (ListChunk *chunk = place.chunk, *next; count > 0; chunk = next, place.index = 0) {
+        next = chunk->next;
+        size_t here = MIN(count, pack_count(chunk->pack) - place.index);
+        count -= here;
+        bool last = count == 0;
+        chunk->pack = pack_remove(chunk->pack, pack_at(chunk->pack, (int64_t)place.index), (uint32_t)here);
+        /* Only the last chunk may be joined with the one behind it: that isn't visited any more. */
+        if (last || chunk->pack->bytes == sizeof(Pack)) chunk_tidy(chain, chunk);
+    }
+    list_normalize(list);
+}
+
+/* Removes up to `limit` equal elements of one pack. */
+static size_t pack_remove_equal(Pack **slot, Slice text, size_t limit, ListEnd from)
+{
+    size_t removed = 0;
+    if (from == LIST_HEAD) {
+        PackPos pos = pack_first(*slot);
+        while (removed < limit && pos != 0 && pos < (*slot)->bytes && (pos = pack_find(*slot, pos, text, 0)) != 0) {
+            *slot = pack_remove(*slot, pos, 1);
+            removed++;
+        }
+        return removed;
+    }
+    for (PackPos pos = pack_last(*slot), prev; removed < limit && pos != 0; pos = prev) {
+        prev = pack_prev(*slot, pos);
+        if (!pack_equals(*slot, pos, text)) continue;
+        *slot = pack_remove(*slot, pos, 1);
+        removed++;
+    }
+    return removed;
+}
+
+size_t list_remove_equal(List **list, Slice text, size_t limit, ListEnd from)
+{
+    if (is_pack(*list)) return pack_remove_equal(pack_slot(list, NULL), text, limit, from);
+    Chain *chain = as_chain(*list);
+    size_t removed = 0;
+    ListChunk *chunk = from == LIST_HEAD ? chain->head : chain->tail, *further;
+    for (; chunk != NULL && removed < limit; chunk = further) {
+        size_t here = pack_remove_equal(&chunk->pack, text, limit - removed, from);
+        removed += here;
+        further = from == LIST_HEAD ? chunk->next : chunk->prev;
+        if (here > 0 && chunk->pack->bytes == sizeof(Pack)) chunk_tidy(chain, chunk);
+    }
+    chain->length -= removed;
+    list_normalize(list);
+    return removed;
+}
+
+bool list_insert(List **list, Slice pivot, Slice text, bool behind)
+{
+    ListChunk *chunk = is_pack(*list) ? NULL : as_chain(*list)->head;
+    do {
+        const Pack *pack = *pack_slot(list, chunk);
+        PackPos first = pack_first(pack), pos = first == 0 ? 0 : pack_find(pack, first, pivot, 0);
+        if (pos != 0) {
+            insert_at(list, chunk, behind ? pack_next(pack, pos) : pos, text);
+            return true;
+        }
+        chunk = chunk == NULL ? NULL : chunk->next;
+    } while (chunk != NULL);
+    return false;
+}

@@ -1,0 +1,226 @@
+/* test_list.c: store/list against a GPtrArray of strings under random operations, for several chunk sizes.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "store/list.h"
+
+#include <glib.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "base/options.h"
+#include "store/mem.h"
+
+static List *list;
+static GPtrArray *model; /* GString */
+
+static void free_string(void *string)
+{
+    g_string_free(string, TRUE);
+}
+
+static Slice slice_of_string(const GString *text)
+{
+    return (Slice){ text->str, text->len };
+}
+
+/* Few distinct texts, so that equal ones are found; now and then a long one. */
+static GString *random_text(GRand *rand)
+{
+    GString *text = g_string_new(NULL);
+    switch (g_rand_int_range(rand, 0, 12)) {
+    case 0: break;
+    case 1: g_string_set_size(text, (gsize)g_rand_int_range(rand, 100, 9000)); break;
+    case 2:
+        g_string_printf(text, "%" G_GINT64_FORMAT, (gint64)g_rand_int(rand) << g_rand_int_range(rand, 0, 32));
+        break;
+    case 3:
+    case 4: g_string_printf(text, "%d", g_rand_int_range(rand, -3, 300)); break;
+    default: g_string_printf(text, "element %d", g_rand_int_range(rand, 0, 20));
+    }
+    if (text->len >= 100) memset(text->str, 'a' + g_rand_int_range(rand, 0, 3), text->len);
+    return text;
+}
+
+static void assert_value(PackValue value, const GString *expected)
+{
+    char digits[NUMBER_INT_CHARS];
+    Slice text = value.text.ptr != NULL ? value.text : (Slice){ digits, number_format_int(digits, value.number) };
+    assert_int_equal(text.len, expected->len);
+    assert_memory_equal(text.ptr, expected->str, text.len);
+}
+
+static void check_whole(GRand *rand)
+{
+    assert_int_equal(list_length(list), model->len);
+    if (model->len == 0) return;
+    guint start = (guint)g_rand_int_range(rand, 0, (gint32)model->len);
+    assert_value(list_get(list, start), model->pdata[start]);
+    ListWalk walk = list_walk(list, start, LIST_TAIL);
+    PackValue value;
+    guint i = start;
+    while (list_next(&walk, &value))
+        assert_value(value, model->pdata[i++]);
+    assert_int_equal(i, model->len);
+    walk = list_walk(list, start, LIST_HEAD);
+    for (i = start + 1; list_next(&walk, &value); i--)
+        assert_value(value, model->pdata[i - 1]);
+    assert_int_equal(i, 0);
+}
+
+static size_t model_remove_equal(const GString *text, size_t limit, ListEnd from)
+{
+    size_t removed = 0;
+    for (guint i = from == LIST_HEAD ? 0 : model->len; removed < limit;) {
+        if (from == LIST_HEAD ? i >= model->len : i == 0) break;
+        guint at = from == LIST_HEAD ? i : i - 1;
+        if (g_string_equal(model->pdata[at], text)) {
+            g_ptr_array_remove_index(model, at);
+            removed++;
+            if (from == LIST_TAIL) i--;
+        } else {
+            i = from == LIST_HEAD ? i + 1 : i - 1;
+        }
+    }
+    return removed;
+}
+
+static void push_some(GRand *rand)
+{
+    for (gint32 n = g_rand_int_range(rand, 1, 6); n > 0; n--) {
+        GString *text = random_text(rand);
+        bool head = g_rand_boolean(rand);
+        list_push(&list, head ? LIST_HEAD : LIST_TAIL, slice_of_string(text));
+        g_ptr_array_insert(model, head ? 0 : -1, text);
+    }
+}
+
+static void insert_one(GRand *rand)
+{
+    GString *pivot = random_text(rand), *text = random_text(rand);
+    bool behind = g_rand_boolean(rand);
+    guint index;
+    bool found = g_ptr_array_find_with_equal_func(model, pivot, (GEqualFunc)(void (*)(void))g_string_equal, &index);
+    assert_int_equal(list_insert(&list, slice_of_string(pivot), slice_of_string(text), behind), found);
+    if (found) {
+        g_ptr_array_insert(model, (gint)(behind ? index + 1 : index), text);
+    } else {
+        free_string(text);
+    }
+    free_string(pivot);
+}
+
+static void remove_equal(GRand *rand)
+{
+    GString *text = random_text(rand);
+    size_t limit = g_rand_boolean(rand) ? SIZE_MAX : (size_t)g_rand_int_range(rand, 1, 4);
+    ListEnd from = g_rand_boolean(rand) ? LIST_HEAD : LIST_TAIL;
+    size_t expected = model_remove_equal(text, limit, from);
+    assert_int_equal(list_remove_equal(&list, slice_of_string(text), limit, from), expected);
+    free_string(text);
+}
+
+static void change_existing(GRand *rand)
+{
+    guint index = (guint)g_rand_int_range(rand, 0, (gint32)model->len);
+    if (g_rand_boolean(rand)) {
+        GString *text = random_text(rand);
+        list_set(&list, index, slice_of_string(text));
+        free_string(model->pdata[index]);
+        model->pdata[index] = text;
+        return;
+    }
+    guint most = g_rand_int_range(rand, 0, 20) == 0 ? 2000 : 3;
+    most = MIN(most, model->len - index);
+    guint count = (guint)g_rand_int_range(rand, 0, (gint32)most + 1);
+    list_remove_range(&list, index, count);
+    if (count > 0) g_ptr_array_remove_range(model, index, count);
+}
+
+static void run_model(int64_t chunk_size)
+{
+    options.list_max_ziplist_size = chunk_size;
+    list = list_new();
+    model = g_ptr_array_new_with_free_func(free_string);
+    GRand *rand = g_rand_new_with_seed((guint32)(1000 + chunk_size));
+    for (unsigned step = 0; step < 12000; step++) {
+        gint32 what = g_rand_int_range(rand, 0, 10);
+        if (what < 4 || model->len == 0) {
+            push_some(rand);
+        } else if (what < 6) {
+            insert_one(rand);
+        } else if (what == 6) {
+            remove_equal(rand);
+        } else {
+            change_existing(rand);
+        }
+        if (step % 50 == 0) check_whole(rand);
+        assert_int_equal(list_length(list), model->len);
+    }
+    check_whole(rand);
+    list_remove_range(&list, 0, model->len);
+    assert_int_equal(list_length(list), 0);
+    assert_int_equal(list_chunks(list), 1);
+    list_free(list);
+    g_ptr_array_free(model, TRUE);
+    g_rand_free(rand);
+}
+
+static void test_models(void **state)
+{
+    (void)state;
+    const int64_t sizes[] = { -1, -2, -5, 1, 3, 128 };
+    for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++)
+        run_model(sizes[i]);
+}
+
+/* The promise to users: a million elements of 16 bytes take at most 18.6 bytes each. */
+static void test_bytes_an_element(void **state)
+{
+    (void)state;
+    options.list_max_ziplist_size = -2;
+    list = list_new();
+    char text[32];
+    for (int i = 0; i < 1000000; i++) {
+        snprintf(text, sizeof(text), "e%015d", i);
+        list_push(&list, LIST_TAIL, slice_of(text));
+    }
+    double bytes = (double)list_bytes(list) / 1e6;
+    print_message("%.2f bytes an element of 16\n", bytes);
+    assert_true(bytes <= 18.6);
+    list_free(list);
+}
+
+/* Elements far above a chunk's size have chunks to themselves and come back whole. */
+static void test_huge_elements(void **state)
+{
+    (void)state;
+    options.list_max_ziplist_size = -2;
+    list = list_new();
+    GString *huge = g_string_new(NULL);
+    g_string_set_size(huge, 40 << 20);
+    memset(huge->str, 'x', huge->len);
+    list_push(&list, LIST_TAIL, SLICE("a"));
+    list_push(&list, LIST_TAIL, slice_of_string(huge));
+    list_push(&list, LIST_TAIL, SLICE("b"));
+    assert_int_equal(list_chunks(list), 3);
+    assert_value(list_get(list, 1), huge);
+    list_set(&list, 0, slice_of_string(huge));
+    assert_value(list_get(list, 0), huge);
+    list_remove_range(&list, 0, 2);
+    assert_int_equal(list_length(list), 1);
+    list_free(list);
+    g_string_free(huge, TRUE);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_models),
+        cmocka_unit_test(test_bytes_an_element),
+        cmocka_unit_test(test_huge_elements),
+    };
+    return cmocka_run_group_tests_name("list", tests, NULL, NULL);
+}
