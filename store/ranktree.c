@@ -569,6 +569,35 @@ void ranktree_remove(RankTree *tree, const RankElement *element)
     path_cut(tree, &path, 1);
 }
 
+/* Moves an element inside its leaf if its new place is surely there, between the leaf's first and last: nothing above
+ * the leaf changes then. */
+static bool move_in_leaf(RankLeaf *leaf, unsigned slot, const RankBound *target)
+{
+    unsigned key = leaf_key(leaf, target->order);
+    bool inside = slot > 0 && slot + 1U < leaf->count;
+    if (!inside || key <= leaf->key[0] || key >= leaf->key[leaf->count - 1]) return false;
+    RankElement *element = leaf->element[slot];
+    unsigned place = leaf_search(leaf, target);
+    leaf_take(leaf, slot, 1);
+    leaf_put(leaf, place > slot ? place - 1 : place, element, target->order);
+    return true;
+}
+
+void ranktree_move(RankTree *tree, RankElement *element, double score)
+{
+    RankBound from = bound_of(element), to = from;
+    to.order = rank_order(score);
+    to.self = NULL;
+    Path path = path_to_bound(tree, &from);
+    if (move_in_leaf(path.leaf, path.slot, &to)) {
+        element->score = score;
+        return;
+    }
+    path_cut(tree, &path, 1);
+    element->score = score;
+    ranktree_insert(tree, element);
+}
+
 void ranktree_cut(RankTree *tree, size_t rank, size_t count)
 {
     while (count > 0) {

@@ -19,7 +19,7 @@
 
 /* A member with its score: one allocation, owned by whoever made it. */
 typedef struct RankElement {
-    double score;   /* not NaN; changed only while the element is in no tree */
+    double score;   /* not NaN; while the element is in a tree, only ranktree_move changes it */
     uint8_t length; /* of the member; RANK_LONG: four bytes with the length come first in data */
     char data[];
 } RankElement;
@@ -55,6 +55,8 @@ size_t ranktree_bytes(const RankTree *tree);
 
 /* Adds an element whose score and member aren't both in the tree yet. */
 void ranktree_insert(RankTree *tree, RankElement *element);
+/* Gives an element that is in the tree another score. */
+void ranktree_move(RankTree *tree, RankElement *element, double score);
 /* Takes out an element that is in the tree. */
 void ranktree_remove(RankTree *tree, const RankElement *element);
 /* Takes out `count` elements from `rank` (counted from 0) on; they are all there. */

@@ -281,11 +281,8 @@ ZsetChange zset_add(Zset **zset, Slice member, double *score, unsigned flags)
     }
     RankElement *element = *slot;
     ZsetChange change = decide_update(element->score, score, flags);
-    if (change != ZSET_UPDATED) return change;
-    ranktree_remove(&big->tree, element);
-    element->score = *score;
-    ranktree_insert(&big->tree, element);
-    return ZSET_UPDATED;
+    if (change == ZSET_UPDATED) ranktree_move(&big->tree, element, *score);
+    return change;
 }
 
 bool zset_remove(Zset **zset, Slice member)

@@ -75,6 +75,20 @@ static void model_insert(Model *model, double score, const char *member)
     ranktree_insert(&model->tree, element);
 }
 
+/* Another score, near the old one or not; none if that pair is there already. */
+static void model_move(Model *model, guint place, double score)
+{
+    RankElement *element = g_ptr_array_index(model->sorted, place);
+    RankElement *probe = rank_element_new(score, rank_member(element));
+    guint target = model_place(model, probe, false);
+    bool taken = target < model->sorted->len && compare(model->sorted->pdata[target], probe) == 0;
+    g_free(probe);
+    if (taken) return;
+    g_ptr_array_remove_index(model->sorted, place);
+    g_ptr_array_insert(model->sorted, (gint)(target > place ? target - 1 : target), element);
+    ranktree_move(&model->tree, element, score);
+}
+
 static void model_remove(Model *model, guint place)
 {
     RankElement *element = g_ptr_array_remove_index(model->sorted, place);
@@ -186,6 +200,10 @@ static void one_operation(Model *model, Score score, int removals)
     int die = g_rand_int_range(dice, 0, 100);
     if (count > 0 && die < removals) {
         model_remove(model, (guint)g_rand_int_range(dice, 0, (gint)count));
+    } else if (count > 0 && die >= 80 && die < 99) {
+        guint place = (guint)g_rand_int_range(dice, 0, (gint)count);
+        const RankElement *element = model->sorted->pdata[place];
+        model_move(model, place, die < 90 ? score() : element->score + die - 93);
     } else if (count > 0 && die == 99) {
         guint place = (guint)g_rand_int_range(dice, 0, (gint)count);
         guint wanted = (guint)g_rand_int_range(dice, 0, removals * 4 + 1);
