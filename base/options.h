@@ -1,5 +1,6 @@
 /* options.h: the one option table: it drives the command line, the config file, CONFIG GET/SET/REWRITE, --help and the
- * manual page. Everyone may read the values; only options.c (at start) and CONFIG SET write them.
+ * manual page. Everyone may read the values; only options.c (at start) and CONFIG SET write them. The main program
+ * loads them, CONFIG walks the table.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #ifndef CKV_BASE_OPTIONS_H
@@ -54,5 +55,83 @@ typedef struct Options {
 } Options;
 
 extern Options options;
+
+/* What --help groups the options by. */
+typedef enum OptionGroup {
+    OPTIONS_NETWORK,
+    OPTIONS_ACCESS,
+    OPTIONS_GENERAL,
+    OPTIONS_MEMORY,
+    OPTIONS_ENCODING,
+    OPTIONS_WATCHING,
+    OPTIONS_UNUSED, /* Redis 3.2 has it, CKV has no use for it: accepted, logged, and without any effect */
+    OPTIONS_GROUPS,
+} OptionGroup;
+
+typedef enum OptionKind {
+    OPTION_NUMBER,  /* int64_t */
+    OPTION_MEMORY,  /* int64_t, written as 100mb */
+    OPTION_BOOL,    /* bool: the second of two names */
+    OPTION_CHOICE,  /* an enum: the place among the names */
+    OPTION_TEXT,    /* char * */
+    OPTION_SPECIAL, /* by functions of its own */
+    OPTION_FIXED,   /* nothing: always reads as its default */
+} OptionKind;
+
+enum {
+    OPTION_LIVE = 1 << 0,  /* CONFIG SET may change it */
+    OPTION_WORDS = 1 << 1, /* takes several words */
+    OPTION_CLAMP = 1 << 2, /* a number out of range is brought into it, as in 3.2 */
+    OPTION_ALIAS = 1 << 3, /* says what others say: not written to the file */
+};
+
+typedef struct Option {
+    const char *name;
+    OptionGroup group;
+    OptionKind kind;
+    unsigned flags;
+    void *value;       /* into `options`, by kind */
+    const char *start; /* the default, as CONFIG GET shows it; NULL: CONFIG GET doesn't */
+    int64_t min, max;  /* of numbers */
+    const char *const *names;
+    /* Of specials: sets the value, all of it or (returns false) nothing; the value as CONFIG GET shows it, to g_free.
+     */
+    bool (*set)(char **words, int count);
+    char *(*text)(void);
+    const char *usage; /* what it takes: for messages and --help; NULL: what its kind says */
+    const char *help;
+} Option;
+
+extern const Option option_table[];
+extern const size_t option_count;
+
+/* The option of this name, in any case, or NULL. And the name nearest to one that isn't there, by edit distance. */
+const Option *option_find(Slice name);
+const char *option_nearest(const char *name);
+
+/* Sets the value from a directive's words (`count` of them, then NULL). Returns NULL, or a message that names the
+ * option, what it takes and what it was given (g_free it); then the value is as before. */
+char *option_set(const Option *option, char **words, int count);
+
+/* The value as CONFIG GET shows it, or NULL if it doesn't; and what the option takes, in words. g_free both. */
+char *option_text(const Option *option);
+char *option_usage(const Option *option);
+
+/* Sets every option to its default. */
+void options_reset(void);
+
+/* Reads `ckv [config-file] [--option value ...]`. Returns NULL, or a message that names file and line (g_free it). */
+char *options_load(int argc, char **argv);
+
+/* The names of the unused directives that options_load met, in their order; borrowed. */
+GPtrArray *options_unused(void);
+
+/* Writes the values in force to the config file: changes lines in place, adds what differs from the default at the end,
+ * keeps comments. Returns NULL or a message (g_free it). */
+char *options_rewrite(void);
+
+/* Print --help, and the manual page in roff. */
+void options_print_help(void);
+void options_print_manual(void);
 
 #endif
