@@ -7,10 +7,10 @@ PREFIX ?= /usr/local
 BUILD := build$(if $(SAN),-$(SAN))$(if $(findstring clang,$(CC)),-clang)
 
 # Debian packages: to build and run; and, further, to test.
-DEPS_RUN := build-essential pkg-config libglib2.0-dev libjemalloc-dev libxxhash-dev
+DEPS_RUN := build-essential pkg-config libglib2.0-dev libjemalloc-dev libxxhash-dev libsystemd-dev
 DEPS_TEST := $(DEPS_RUN) libcmocka-dev tcl redis-tools python3 clang clang-format clang-tidy cppcheck libclang-rt-14-dev
 
-PKGS := glib-2.0
+PKGS := glib-2.0 libsystemd
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Wno-sign-conversion -Werror
 CFLAGS := -std=gnu11 -D_GNU_SOURCE -O2 -g -fno-omit-frame-pointer $(WARN) -I. $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LDLIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -lpthread

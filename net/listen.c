@@ -194,7 +194,7 @@ char *client_listen_tcp(const char *address, int *port, int backlog)
     }
     freeaddrinfo(found);
     if (error == EADDRINUSE) {
-        message = g_strdup_printf("can't listen on %s, port %d: the port is in use (set another one with --port)",
+        message = g_strdup_printf("can't listen on %s, port %d: the port is in use",
                                   shown, *port);
     } else if (listening == 0) {
         message = g_strdup_printf("can't listen on %s, port %d: %s", shown, *port, g_strerror(error));

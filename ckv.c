@@ -1,0 +1,220 @@
+/* ckv.c: main(): starts the server as its options say, and stops it. Whatever keeps it from starting is one line on
+ * standard error and exit status 1.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "ckv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/options.h"
+#include "base/random.h"
+#include "cmds/command.h"
+#include "cmds/server.h"
+#include "net/client.h"
+#include "net/loop.h"
+#include "store/keyspace.h"
+
+#define LOCK_FILE       "ckv.lock"
+#define OPERATOR_SOCKET "ckv.sock"
+
+static void fail(const char *format, ...) G_GNUC_PRINTF(1, 2) __attribute__((noreturn));
+
+static void fail(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    g_autofree char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    fprintf(stderr, "ckv: %s\n", text);
+    exit(1);
+}
+
+/* ---- stopping ---- */
+
+static Loop *loop;
+static volatile sig_atomic_t stop_signal;
+
+static void on_stop_signal(int number)
+{
+    stop_signal = number;
+    loop_stop(loop);
+}
+
+static void catch_signals(void)
+{
+    struct sigaction stop = { .sa_handler = on_stop_signal };
+    sigaction(SIGTERM, &stop, NULL);
+    sigaction(SIGINT, &stop, NULL);
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+/* ---- starting ---- */
+
+/* Does what doesn't start a server; false if there is nothing of the kind. */
+static bool answered(const char *word)
+{
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+        options_print_help();
+    } else if (strcmp(word, "--man") == 0) {
+        options_print_manual();
+    } else if (strcmp(word, "--version") == 0 || strcmp(word, "-v") == 0) {
+        printf("ckv %s (compatible with Redis %s)\n", CKV_VERSION, CKV_REDIS_VERSION);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static void log_unused_options(void)
+{
+    const GPtrArray *unused = options_unused();
+    for (guint i = 0; i < unused->len; i++)
+        log_line(LOG_NOTICE, "Option '%s' has no effect: CKV has no use for it.", (char *)unused->pdata[i]);
+}
+
+/* Takes the data directory for this process alone: the lock lives as long as the process does. */
+static void lock_directory(void)
+{
+    int fd = open(LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) fail("dir %s: can't make %s: %s", options.dir, LOCK_FILE, g_strerror(errno));
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        fail("dir %s: another ckv is using it; stop that one, or give this one a directory of its own by --dir",
+             options.dir);
+    }
+}
+
+/* The data directory becomes the working directory, so that the operator's socket has a short path whatever the
+ * directory's is. */
+static void enter_directory(void)
+{
+    if (g_mkdir_with_parents(options.dir, 0700) != 0 || chdir(options.dir) != 0) {
+        fail("dir %s: %s; give a directory that this user may write to by --dir", options.dir, g_strerror(errno));
+    }
+    g_free(options.dir);
+    options.dir = g_get_current_dir();
+    lock_directory();
+}
+
+static void open_log(void)
+{
+    if (log_open(options.logfile)) return;
+    fail("logfile %s: %s; give a file that this user may write to, or \"\" for standard output", options.logfile,
+         g_strerror(errno));
+}
+
+/* Ends the program if `message` says that something couldn't be listened on. */
+static void need(char *message, const char *remedy)
+{
+    if (message != NULL) fail("%s; %s", message, remedy);
+}
+
+static void listen_everywhere(void)
+{
+    int port = (int)options.port;
+    g_auto(GStrv) addresses = g_strsplit(options.bind, " ", -1);
+    for (int i = 0; addresses[i] != NULL; i++) {
+        const char *address = strcmp(addresses[i], "*") == 0 ? NULL : addresses[i];
+        need(client_listen_tcp(address, &port, (int)options.tcp_backlog),
+             "choose another port by --port (0 takes a free one), or other addresses by --bind");
+    }
+    options.port = port;
+    need(client_listen_unix(OPERATOR_SOCKET, 0600, true), "choose another data directory by --dir");
+    if (options.unixsocket[0] == '\0') return;
+    mode_t mask = umask(0);
+    umask(mask);
+    int mode = options.unixsocketperm != 0 ? (int)options.unixsocketperm : (int)(0777 & ~mask);
+    need(client_listen_unix(options.unixsocket, mode, false), "choose another path by --unixsocket");
+}
+
+static void make_room_for_clients(void)
+{
+    int64_t possible = server_make_room_for(options.maxclients);
+    if (possible == options.maxclients) return;
+    if (possible < 1) fail("the limit of open files is too low for any client; raise it by ulimit -n");
+    log_line(LOG_WARNING, "maxclients is %ld instead of %ld: the limit of open files can't be raised. Use ulimit -n.",
+             possible, options.maxclients);
+    options.maxclients = possible;
+}
+
+/* Leaves the terminal. The process that was started ends, so whoever started it knows that all went well. */
+static void go_to_background(void)
+{
+    pid_t child = fork();
+    if (child < 0) fail("daemonize: %s", g_strerror(errno));
+    if (child > 0) _exit(0);
+    setsid();
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int fd = STDIN_FILENO; null >= 0 && fd <= STDERR_FILENO; fd++)
+        dup2(null, fd);
+}
+
+static void write_pid_file(void)
+{
+    g_autofree char *text = g_strdup_printf("%d\n", (int)getpid());
+    g_autoptr(GError) error = NULL;
+    if (options.pidfile[0] == '\0' || g_file_set_contents(options.pidfile, text, -1, &error)) return;
+    log_line(LOG_WARNING, "pidfile: %s", error->message);
+}
+
+static void start(int argc, char **argv)
+{
+    options_reset();
+    char *wrong = options_load(argc, argv);
+    if (wrong != NULL) fail("%s", wrong);
+    char *executable = g_file_read_link("/proc/self/exe", NULL);
+    enter_directory();
+    open_log();
+
+    uint8_t secret[192];
+    random_secret(secret, sizeof(secret));
+    table_set_secret(secret, sizeof(secret));
+    clock_refresh();
+    loop = loop_new(options.plain_poll);
+    client_init(loop, (ClientHandlers){ command_opened, command_closed, command_run_batch });
+    command_init(keyspace_new((int)options.databases));
+    server_init(loop, executable);
+    catch_signals();
+    listen_everywhere();
+}
+
+/* What is said when all is ready, whatever the log level: whoever started the server waits for it. */
+static void announce(void)
+{
+    log_line(LOG_WARNING, "ckv %s (compatible with Redis %s), PID: %d, data in %s", CKV_VERSION, CKV_REDIS_VERSION,
+             (int)getpid(), options.dir);
+    log_unused_options();
+    make_room_for_clients();
+    log_line(LOG_WARNING, "The server is now ready to accept connections on port %ld", options.port);
+    sd_notifyf(0, "READY=1\nMAINPID=%d", (int)getpid());
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && answered(argv[1])) return 0;
+    start(argc, argv);
+    if (options.daemonize) go_to_background();
+    write_pid_file();
+    announce();
+    loop_run(loop);
+
+    sd_notify(0, "STOPPING=1");
+    log_line(LOG_WARNING, "Stopping: %s",
+             stop_signal == 0         ? "SHUTDOWN was called"
+             : stop_signal == SIGTERM ? "received SIGTERM"
+                                      : "received SIGINT");
+    client_shutdown();
+    if (options.pidfile[0] != '\0') unlink(options.pidfile);
+    log_line(LOG_WARNING, "ckv has stopped, bye.");
+    return 0;
+}

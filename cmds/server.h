@@ -1,0 +1,36 @@
+/* server.h: the process as a whole, for the main program, INFO and the operator's commands: when it started, who it is,
+ * its loop, and the work that a timer does.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef CKV_CMDS_SERVER_H
+#define CKV_CMDS_SERVER_H
+
+#include "net/loop.h"
+
+typedef struct Server {
+    Loop *loop;
+    int64_t started_ms; /* unix */
+    char run_id[41];
+    char *executable;      /* absolute path */
+    int64_t last_save_sec; /* unix; of the start, as nothing is saved */
+    uint64_t saved_changes;
+} Server;
+
+extern Server server;
+
+/* Fills in the above and starts the timers: expiry, eviction, sampling. After command_init. Takes `executable`. */
+void server_init(Loop *loop, char *executable);
+
+/* Raises the process' limit of open files so that `clients` can be connected; returns how many really can. */
+int64_t server_make_room_for(int64_t clients);
+
+/* Rates over the last 1.6 s, a second. */
+typedef struct ServerRates {
+    uint64_t commands, bytes_in, bytes_out;
+} ServerRates;
+ServerRates server_rates(void);
+
+/* Zeroes what INFO counts, as CONFIG RESETSTAT does. */
+void server_reset_stats(void);
+
+#endif
