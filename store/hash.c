@@ -149,7 +149,7 @@ static bool pack_set(Hash **hash, Slice field, Slice value)
 bool hash_set(Hash **hash, Slice field, Slice value)
 {
     if (is_pack(*hash)) {
-        if (pack_bytes(as_pack(*hash)) + field.len + value.len <= PACK_BYTES_MAX) return pack_set(hash, field, value);
+        if (as_pack(*hash)->bytes + field.len + value.len <= PACK_BYTES_MAX) return pack_set(hash, field, value);
         make_big(hash);
     }
     ElementTable *elements = as_table(*hash);
