@@ -169,8 +169,10 @@ static unsigned first_steps(GeoPoint centre, double radius_m)
 {
     if (radius_m == 0) return STEPS;
     int steps = -1;
-    for (; radius_m < 20037726.37; radius_m *= 2)
+    while (radius_m < 20037726.37) {
+        radius_m *= 2;
         steps++;
+    }
     if (fabs(centre.latitude) > 66) steps--;
     if (fabs(centre.latitude) > 80) steps--;
     return (unsigned)CLAMP(steps, 1, STEPS);
