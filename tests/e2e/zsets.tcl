@@ -103,7 +103,7 @@ with_server {} {
         assert_equal {zremrangebyrank z zremrangebyscore z zremrangebylex z} [keyspace_events {
             r zremrangebyrank z 0 0
             r zremrangebyscore z 2 2
-            r zremrangebylex z [c [c
+            r zremrangebylex z \[c \[c
         }]
         assert_equal {zremrangebyscore z del z} [keyspace_events { r zremrangebyscore z -inf +inf }]
     }
@@ -267,7 +267,7 @@ with_server {} {
         assert_equal 2000 [r zunionstore d 2 evens threes aggregate max]
         assert_equal {m2998 2998 m2997 2997 m2996 2996} [r zrevrange d 0 2 withscores]
         assert_equal 500 [r zinterstore d 3 evens set threes aggregate min weights 1 5 1]
-        assert_equal {m0 0 m6 5 m12 5} [r zrange d 0 2 withscores]
+        assert_equal {m0 0 m1002 5 m1008 5} [r zrange d 0 2 withscores]
         assert_equal 2000 [r zunionstore evens 2 evens set weights 0 1]
         assert_equal {1000 1000} [list [r zcount evens 0 0] [r zcount evens 1 1]]
     }
