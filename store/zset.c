@@ -30,9 +30,15 @@ static bool is_pack(const Zset *zset)
     return ((const Pack *)zset)->kind == KIND_PACK;
 }
 
-static bool may_be_small(size_t members, size_t longest)
+/* No pack grows beyond this, however generous the options are: its sizes have 32 bits, and every change moves its
+ * bytes.
+ */
+#define PACK_BYTES_MAX (64 << 20)
+
+static bool may_be_small(size_t members, size_t longest, size_t bytes)
 {
-    return (int64_t)members <= options.zset_max_ziplist_entries && (int64_t)longest <= options.zset_max_ziplist_value;
+    return (int64_t)members <= options.zset_max_ziplist_entries && (int64_t)longest <= options.zset_max_ziplist_value &&
+           bytes <= PACK_BYTES_MAX;
 }
 
 /* ---- scores in a pack ---- */
@@ -132,6 +138,11 @@ static RankElement *big_add(Big *big, uint64_t hash, double score, Slice member)
     return element;
 }
 
+static void big_insert(Big *big, uint64_t hash, double score, Slice member)
+{
+    ranktree_insert(&big->tree, big_add(big, hash, score, member));
+}
+
 /* Out of the table, and freed: it's out of the tree already. */
 static void big_forget(Big *big, RankElement *element)
 {
@@ -174,7 +185,7 @@ static void convert(Zset **zset)
     for (ZsetPair pair; zset_next(&walk, &pair);) {
         char digits[NUMBER_INT_CHARS];
         Slice member = pack_value_text(pair.member, digits);
-        ranktree_insert(&big->tree, big_add(big, table_hash(member), pair.score, member));
+        big_insert(big, table_hash(member), pair.score, member);
     }
     pack_free((Pack *)*zset);
     *zset = (Zset *)big;
@@ -263,8 +274,12 @@ static ZsetChange pack_add(Zset **zset, Slice member, double *score, unsigned fl
         return change;
     }
     if (flags & ZSET_XX) return ZSET_KEPT;
+    if (!may_be_small(zset_length(*zset) + 1, member.len, pack_bytes(pack) + member.len)) {
+        convert(zset);
+        big_insert((Big *)*zset, table_hash(member), *score, member);
+        return ZSET_ADDED;
+    }
     *zset = (Zset *)pair_insert(pack, *score, member);
-    if (!may_be_small(zset_length(*zset), member.len)) convert(zset);
     return ZSET_ADDED;
 }
 
@@ -276,7 +291,7 @@ ZsetChange zset_add(Zset **zset, Slice member, double *score, unsigned flags)
     void **slot = table_find(&big->table, hash, member, element_matches);
     if (slot == NULL) {
         if (flags & ZSET_XX) return ZSET_KEPT;
-        ranktree_insert(&big->tree, big_add(big, hash, *score, member));
+        big_insert(big, hash, *score, member);
         return ZSET_ADDED;
     }
     RankElement *element = *slot;
@@ -453,7 +468,7 @@ Zset *zset_builder_finish(ZsetBuilder *builder)
 {
     Finish finish = { .big = builder };
     table_each(&builder->table, visit_finish, &finish);
-    if (!may_be_small(builder->table.count, finish.longest)) return (Zset *)builder;
+    if (!may_be_small(builder->table.count, finish.longest, builder->bytes)) return (Zset *)builder;
     Zset *small = builder->table.count == 0 ? NULL : pack_from(builder);
     big_free(builder);
     return small;

@@ -251,6 +251,26 @@ static void test_becoming_big(void **state)
     zset_free(zset);
 }
 
+/* However generous the options are, no set of more than 64 MB is held in one block. */
+static void test_too_many_bytes(void **state)
+{
+    (void)state;
+    const size_t length = 30 << 20;
+    char *bytes = g_malloc0(length);
+    options.zset_max_ziplist_value = INT64_MAX;
+    Zset *zset = zset_new();
+    for (int i = 0; i < 3; i++) {
+        double score = i;
+        bytes[0] = (char)i;
+        assert_int_equal(zset_add(&zset, (Slice){ bytes, length }, &score, 0), ZSET_ADDED);
+        assert_string_equal(zset_encoding(zset), i < 2 ? "ziplist" : "skiplist");
+    }
+    assert_int_equal(zset_length(zset), 3);
+    zset_free(zset);
+    options.zset_max_ziplist_value = 64;
+    g_free(bytes);
+}
+
 /* Scores come back bit for bit, also one whose bytes look like the digits of a number. */
 static void test_scores(void **state)
 {
@@ -360,9 +380,10 @@ static void test_builder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_small),   cmocka_unit_test(test_big), cmocka_unit_test(test_becoming_big),
-        cmocka_unit_test(test_scores),  cmocka_unit_test(test_lex), cmocka_unit_test(test_scan),
-        cmocka_unit_test(test_builder),
+        cmocka_unit_test(test_small),        cmocka_unit_test(test_big),
+        cmocka_unit_test(test_becoming_big), cmocka_unit_test(test_scores),
+        cmocka_unit_test(test_lex),          cmocka_unit_test(test_scan),
+        cmocka_unit_test(test_builder),      cmocka_unit_test(test_too_many_bytes),
     };
     options.zset_max_ziplist_entries = 128;
     options.zset_max_ziplist_value = 64;
