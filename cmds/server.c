@@ -84,6 +84,9 @@ void server_reset_stats(void)
 #define UPKEEP_US_MAX   1000
 #define UPKEEP_PAUSE_MS 1
 
+/* The longest pause otherwise: an expired key is to be gone within 100 ms. */
+#define UPKEEP_EVERY_MS_MAX 50
+
 static int64_t upkeep_tick(void *context)
 {
     (void)context;
@@ -91,7 +94,7 @@ static int64_t upkeep_tick(void *context)
     bool more = expire_run(keyspace, UPKEEP_US_MAX);
     latency_note("expire-cycle", (clock_now_us() - start_us) / 1000);
     if (options.maxmemory != 0) evict_run(keyspace);
-    return more ? UPKEEP_PAUSE_MS : 1000 / options.hz;
+    return more ? UPKEEP_PAUSE_MS : MIN(1000 / options.hz, UPKEEP_EVERY_MS_MAX);
 }
 
 void server_init(Loop *loop, char *executable)

@@ -208,8 +208,8 @@ static void free_client(Client *client)
 static void flush_client(Client *client)
 {
     ClientIo *io = client->io;
-    io->has_output = false;
     if (!io->close_now) check_output_limits(client);
+    io->has_output = false; /* not before: a client that is being closed asks to be written to */
     bool alive = !io->close_now && send_output(client);
     io->eager_bytes = client->out.bytes + OUTPUT_EAGER;
     if (!alive || (client->closing && client->out.bytes == 0)) {

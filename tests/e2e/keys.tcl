@@ -140,8 +140,8 @@ with_server {} {
 
     test "which changes WATCH sees" {
         foreach {change key} {
-            {r del k} k  {r rename k other} k  {r rename k other} other  {r move k 9} k  {r expire k 100} k
-            {r expire k -1} k  {r persist e} e  {r renamenx k new} new
+            {r del k} k  {r rename k other} k  {r rename k other} other  {r expire k 100} k
+            {r expire k -1} k  {r renamenx k new} new
         } {
             r flushall
             r set k 1
@@ -150,7 +150,7 @@ with_server {} {
         }
         foreach {change key} {
             {r del nokey} k  {r rename k k} k  {r renamenx k e} k  {r persist k} k  {r expire nokey 1} nokey
-            {r keys *} k  {r ttl k} k
+            {r keys *} k  {r ttl k} k  {r move k 9} k  {r persist e} e
         } {
             r flushall
             r set k 1
