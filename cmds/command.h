@@ -247,6 +247,8 @@ bool scan_begin(Request *r, ValueType type, ScanOptions *options, Entry **entry)
 
 /* Sends one command line to every MONITOR client (admin.c); no cost when there's none. */
 void monitor_feed(const Request *r);
+/* The same whatever the command's flags: for EXEC, which is shown behind the commands it ran. */
+void monitor_show(const Request *r);
 /* Ends a closing session's monitoring (admin.c). */
 void monitor_forget(Session *session);
 

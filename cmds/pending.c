@@ -9,19 +9,6 @@ W bool evict_run(Keyspace *k)
     (void)k;
     return true;
 }
-W void slowlog_note(const Request *r, int64_t us)
-{
-    (void)r;
-    (void)us;
-}
-W void monitor_feed(const Request *r)
-{
-    (void)r;
-}
-W void monitor_forget(Session *s)
-{
-    (void)s;
-}
 W void pubsub_forget(Session *s)
 {
     (void)s;
@@ -41,9 +28,4 @@ W void notify(Db *db, unsigned c, const char *e, Slice k)
 W void list_free(List *l)
 {
     (void)l;
-}
-W void latency_note(const char *e, int64_t ms)
-{
-    (void)e;
-    (void)ms;
 }

@@ -93,7 +93,7 @@ static int64_t upkeep_tick(void *context)
     int64_t start_us = clock_now_us();
     bool more = expire_run(keyspace, UPKEEP_US_MAX);
     latency_note("expire-cycle", (clock_now_us() - start_us) / 1000);
-    if (options.maxmemory != 0) evict_run(keyspace);
+    if (options.maxmemory != 0) more |= evict_run(keyspace) && mem_used() > (size_t)options.maxmemory;
     return more ? UPKEEP_PAUSE_MS : MIN(1000 / options.hz, UPKEEP_EVERY_MS_MAX);
 }
 

@@ -193,6 +193,7 @@ void cmd_exec(Request *r)
         run_queue(r, queue);
     }
     if (queue != NULL) g_ptr_array_unref(queue);
+    monitor_show(r);
 }
 
 /* WATCH key [key …] */

@@ -1,0 +1,140 @@
+/* admin.c: the operator's commands on the server as a whole: FLUSHALL, FLUSHDB, LASTSAVE, MONITOR, ROLE, SHUTDOWN.
+ * Called by the command table, and by command.c for what MONITOR shows.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "base/clock.h"
+#include "cmds/command.h"
+#include "cmds/handlers.h"
+#include "cmds/server.h"
+
+/* ---- emptying ---- */
+
+static void flush(Db *db)
+{
+    keyspace->changes += keyspace_flush(db);
+}
+
+/* FLUSHDB */
+void cmd_flushdb(Request *r)
+{
+    transaction_touch_all(r->db);
+    flush(r->db);
+    reply_ok(r->out);
+}
+
+/* FLUSHALL */
+void cmd_flushall(Request *r)
+{
+    transaction_touch_all(NULL);
+    for (int i = 0; i < keyspace->db_count; i++)
+        flush(&keyspace->dbs[i]);
+    keyspace->changes++;
+    reply_ok(r->out);
+}
+
+/* ---- monitoring ---- */
+
+static GPtrArray *monitors; /* Client *; NULL: there never was one */
+
+/* MONITOR */
+void cmd_monitor(Request *r)
+{
+    if (r->session->monitoring) return; /* 3.2 doesn't answer a second time */
+    if (monitors == NULL) monitors = g_ptr_array_new();
+    g_ptr_array_add(monitors, r->client);
+    r->session->monitoring = true;
+    reply_ok(r->out);
+}
+
+void monitor_forget(Session *session)
+{
+    if (session->monitoring) g_ptr_array_remove(monitors, session->client);
+}
+
+/* The argument in quotes, with what can't be printed escaped. */
+static void append_quoted(GString *line, Slice text)
+{
+    static const char escaped[] = "\\\"\n\r\t\a\b", letters[] = "\\\"nrtab";
+    g_string_append_c(line, '"');
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+        const char *found = c == '\0' ? NULL : strchr(escaped, c);
+        if (found != NULL) {
+            g_string_append_printf(line, "\\%c", letters[found - escaped]);
+        } else if (g_ascii_isprint(c)) {
+            g_string_append_c(line, c);
+        } else {
+            g_string_append_printf(line, "\\x%02x", (unsigned char)c);
+        }
+    }
+    g_string_append_c(line, '"');
+}
+
+static void append_sender(GString *line, const Client *client)
+{
+    char address[CLIENT_ADDRESS_CHARS];
+    client_address(client, address);
+    if (client->unix_socket) {
+        *strrchr(address, ':') = '\0';
+        g_string_append_printf(line, "unix:%s", address);
+    } else {
+        g_string_append(line, address);
+    }
+}
+
+/* +1339518083.107412 [0 127.0.0.1:60866] "set" "a" "1" */
+static GString *monitor_line(const Request *r)
+{
+    bool secret = r->command->flags & CMD_UNAUTHENTICATED; /* AUTH: its argument is nobody's business */
+    clock_refresh();
+    GString *line = g_string_new(NULL);
+    g_string_append_printf(line, "+%ld.%06ld [%d ", clock_unix_us / 1000000, clock_unix_us % 1000000, r->db->index);
+    append_sender(line, r->client);
+    g_string_append_c(line, ']');
+    for (int i = 0; i < r->argc; i++) {
+        g_string_append_c(line, ' ');
+        append_quoted(line, secret && i > 0 ? SLICE("(redacted)") : r->argv[i]);
+    }
+    return g_string_append(line, "\r\n");
+}
+
+void monitor_show(const Request *r)
+{
+    if (monitors == NULL || monitors->len == 0) return;
+    g_autoptr(GString) line = monitor_line(r);
+    for (guint i = 0; i < monitors->len; i++)
+        out_write(client_out(monitors->pdata[i]), line->str, line->len);
+}
+
+void monitor_feed(const Request *r)
+{
+    if (!(r->command->flags & (CMD_SKIP_MONITOR | CMD_ADMIN))) monitor_show(r);
+}
+
+/* ---- the rest ---- */
+
+/* LASTSAVE */
+void cmd_lastsave(Request *r)
+{
+    reply_int(r->out, server.last_save_sec);
+}
+
+/* ROLE */
+void cmd_role(Request *r)
+{
+    reply_array(r->out, 3);
+    reply_bulk(r->out, SLICE("master"));
+    reply_int(r->out, 0);
+    reply_empty_array(r->out);
+}
+
+/* SHUTDOWN [NOSAVE | SAVE] */
+void cmd_shutdown(Request *r)
+{
+    bool known = r->argc == 1 || (r->argc == 2 && (arg_is(r, 1, "nosave") || arg_is(r, 1, "save")));
+    if (!known) {
+        reply_error(r->out, ERROR_SYNTAX);
+        return;
+    }
+    loop_stop(server.loop);
+}
