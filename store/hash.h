@@ -1,9 +1,10 @@
 /* hash.h: a value of type hash: fields with values. The commands call it, on entries they got from the keyspace.
  *
  * Design. Small: one pack of field, value, field, value, in the order in which fields were first set. Big: a table of
- * elements (element.h). A hash becomes big when it has more than options.hash_max_ziplist_entries fields, or on
- * hash_admit; it never becomes small again. What a Hash pointer points to is one block whose kind byte says which; it
- * moves when the hash changes, so whatever changes it takes a pointer to the pointer.
+ * elements (element.h). A hash becomes big when it has more than options.hash_max_ziplist_entries fields, on
+ * hash_admit, or rather than have its pack grow beyond 64 MB; it never becomes small again. What a Hash pointer points
+ * to is one block whose kind byte says which; it moves when the hash changes, so whatever changes it takes a pointer to
+ * the pointer.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #ifndef CKV_STORE_HASH_H
