@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -64,8 +65,8 @@ static void turn_away(int fd, const char *text)
 }
 
 static const char protected_text[] =
-    "-DENIED CKV is running in protected mode because no password is set: only connections from this machine are taken. "
-    "To let others in, set instance-id and password (or requirepass id:password); or, if everyone who can reach this "
+    "-DENIED CKV is running in protected mode because no password is set: only connections from this machine are "
+    "taken. To let others in, set instance-id and password (or requirepass id:password); or, if everyone who can reach this "
     "port may use it, protected-mode no.\r\n";
 
 static bool is_protected(const struct sockaddr_storage *peer)
@@ -150,7 +151,7 @@ static void add_listener(int fd, bool unix_socket, bool operator_socket, const c
 
 static int bound_port(int fd)
 {
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = { 0 };
     socklen_t len = sizeof(address);
     if (getsockname(fd, (struct sockaddr *)&address, &len) != 0) return 0;
     return ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)(void *)&address)->sin6_port
@@ -194,8 +195,7 @@ char *client_listen_tcp(const char *address, int *port, int backlog)
     }
     freeaddrinfo(found);
     if (error == EADDRINUSE) {
-        message = g_strdup_printf("can't listen on %s, port %d: the port is in use",
-                                  shown, *port);
+        message = g_strdup_printf("can't listen on %s, port %d: the port is in use", shown, *port);
     } else if (listening == 0) {
         message = g_strdup_printf("can't listen on %s, port %d: %s", shown, *port, g_strerror(error));
     }
@@ -253,21 +253,17 @@ void client_address(const Client *client, char *out)
 {
     struct sockaddr_storage peer = { 0 };
     socklen_t len = sizeof(peer);
-    char host[INET6_ADDRSTRLEN] = "?";
+    char host[INET6_ADDRSTRLEN + IF_NAMESIZE + 1], port[8];
     if (client->unix_socket) {
         struct sockaddr_un self = { 0 };
         len = sizeof(self);
         getsockname(client->fd, (struct sockaddr *)&self, &len);
         snprintf(out, CLIENT_ADDRESS_CHARS, "%.107s:0", self.sun_path);
-    } else if (getpeername(client->fd, (struct sockaddr *)&peer, &len) != 0) {
+    } else if (getpeername(client->fd, (struct sockaddr *)&peer, &len) != 0 ||
+               getnameinfo((struct sockaddr *)&peer, len, host, sizeof(host), port, sizeof(port),
+                           NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
         snprintf(out, CLIENT_ADDRESS_CHARS, "?:0");
-    } else if (peer.ss_family == AF_INET6) {
-        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)&peer;
-        inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof(host));
-        snprintf(out, CLIENT_ADDRESS_CHARS, "[%s]:%d", host, ntohs(v6->sin6_port));
     } else {
-        const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)&peer;
-        inet_ntop(AF_INET, &v4->sin_addr, host, sizeof(host));
-        snprintf(out, CLIENT_ADDRESS_CHARS, "%s:%d", host, ntohs(v4->sin_port));
+        snprintf(out, CLIENT_ADDRESS_CHARS, peer.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
     }
 }

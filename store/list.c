@@ -121,7 +121,7 @@ static void list_normalize(List **list)
 {
     if (is_pack(*list) || as_chain(*list)->chunks > 1) return;
     Chain *chain = as_chain(*list);
-    Pack *pack = chain->chunks == 0 ? pack_new(LIST_PACK) : chain->head->pack;
+    Pack *pack = chain->head == NULL ? pack_new(LIST_PACK) : chain->head->pack;
     g_free(chain->head);
     g_free(chain);
     *list = (List *)pack;

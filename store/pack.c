@@ -55,7 +55,7 @@ static Element element_read(const uint8_t *from)
     unsigned n = from[0] & ~KIND_MASK & 0xFF;
     uint64_t value = read_little(from + 1, n);
     if ((from[0] & KIND_MASK) == KIND_INT) {
-        unsigned unused = 64 - 8 * n;
+        unsigned unused = (64 - 8 * n) & 63;
         return (Element){ { NULL, 0 }, (int64_t)(value << unused) >> unused, 1 + n };
     }
     return (Element){ { (const char *)from + 1 + n, value }, 0, (uint32_t)(1 + n + value) };
@@ -284,7 +284,8 @@ Slice pack_text(const Pack *pack, PackPos pos, char *digits)
 static bool has_form(const uint8_t *element, const Form *form)
 {
     if (form->n == 0) {
-        return element[0] == form->text.len && (form->text.len == 0 || memcmp(element + 1, form->text.ptr, form->text.len) == 0);
+        return element[0] == form->text.len &&
+               (form->text.len == 0 || memcmp(element + 1, form->text.ptr, form->text.len) == 0);
     }
     if (form->is_int) {
         return element[0] == (KIND_INT | form->n) &&
