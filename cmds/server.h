@@ -13,7 +13,6 @@ typedef struct Server {
     char run_id[41];
     char *executable;      /* absolute path */
     int64_t last_save_sec; /* unix; of the start, as nothing is saved */
-    uint64_t saved_changes;
 } Server;
 
 extern Server server;
