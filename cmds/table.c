@@ -313,7 +313,7 @@ const Command command_table[] = {
     { "role", 1, CMD_LOADING | CMD_NOSCRIPT | CMD_STALE, 0, 0, 0, FAMILY_ADMIN, PLANE_ADMIN,
       cmd_role, "", "Answers the part played in replication" },
     { "debug", -1, CMD_ADMIN | CMD_NOSCRIPT, 0, 0, 0, FAMILY_ADMIN, PLANE_ADMIN,
-      cmd_debug, "OBJECT key | SLEEP seconds | DIGEST | POPULATE count [prefix [size]] | SET-ACTIVE-EXPIRE 0|1",
+      cmd_debug, "OBJECT key | SLEEP seconds | DIGEST | POPULATE count [prefix] | SET-ACTIVE-EXPIRE 0|1",
       "Looks inside, for tests" },
     { "config", -2, CMD_LOADING | CMD_ADMIN | CMD_STALE, 0, 0, 0, FAMILY_ADMIN, PLANE_ADMIN,
       cmd_config, "GET pattern | SET option value | RESETSTAT | REWRITE", "Shows and changes options" },

@@ -1,0 +1,281 @@
+/* debug.c: DEBUG and OBJECT: looking inside values, for tests and for the curious. Called by the command table only.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include <stdio.h>
+
+#include "base/options.h"
+#include "cmds/command.h"
+#include "cmds/handlers.h"
+#include "store/hash.h"
+#include "store/list.h"
+#include "store/set.h"
+#include "store/zset.h"
+
+/* ---- encodings ---- */
+
+static const char *const string_encodings[] = {
+    [STRING_RAW] = "raw", [STRING_EMBEDDED] = "embstr", [STRING_INT] = "int"
+};
+
+static const char *encoding_of(const Entry *entry)
+{
+    switch ((ValueType)entry->type) {
+    case TYPE_STRING: return string_encodings[entry->encoding];
+    case TYPE_LIST: return list_encoding(entry->list);
+    case TYPE_SET: return set_encoding(entry->set);
+    case TYPE_ZSET: return zset_encoding(entry->zset);
+    case TYPE_HASH: return hash_encoding(entry->hash);
+    }
+    g_assert_not_reached();
+}
+
+/* The bytes that the value holds. */
+static size_t value_bytes(const Entry *entry)
+{
+    switch ((ValueType)entry->type) {
+    case TYPE_STRING: return entry_string_len(entry);
+    case TYPE_LIST: return list_bytes(entry->list);
+    case TYPE_SET: return set_bytes(entry->set);
+    case TYPE_ZSET: return zset_bytes(entry->zset);
+    case TYPE_HASH: return hash_bytes(entry->hash);
+    }
+    g_assert_not_reached();
+}
+
+/* OBJECT ENCODING | IDLETIME | REFCOUNT key */
+void cmd_object(Request *r)
+{
+    bool refcount = arg_is(r, 1, "refcount"), encoding = arg_is(r, 1, "encoding");
+    if (!refcount && !encoding && !arg_is(r, 1, "idletime")) {
+        reply_error(r->out, "ERR Syntax error. Try OBJECT (refcount|encoding|idletime)");
+        return;
+    }
+    const Entry *entry = keyspace_peek(r->db, r->argv[2]);
+    if (entry == NULL) {
+        reply_nil(r->out);
+    } else if (refcount) {
+        reply_int(r->out, 1);
+    } else if (encoding) {
+        reply_bulk_cstring(r->out, encoding_of(entry));
+    } else {
+        reply_int(r->out, (int64_t)(keyspace_idle_ms(entry) / 1000));
+    }
+}
+
+/* ---- DEBUG DIGEST ----
+ *
+ * One SHA-1 over each key: database, name, type, whether it expires, and the value in a form that doesn't depend on its
+ * encoding. What has no order (the keys, a set's members, a hash's fields, a sorted set's members) is a SHA-1 each,
+ * combined by exclusive or; so an empty dataset is all zeros. */
+
+#define DIGEST_BYTES 20
+
+typedef struct Digest {
+    uint8_t bytes[DIGEST_BYTES];
+} Digest;
+
+typedef struct Digester {
+    GChecksum *key, *element;
+    Digest elements; /* of the collection at hand */
+    Digest total;
+    int db;
+} Digester;
+
+/* A text with its length, so that neighbours can't be taken for one another. */
+static void digest_text(GChecksum *sum, Slice text)
+{
+    uint64_t len = text.len;
+    g_checksum_update(sum, (const guchar *)&len, sizeof(len));
+    g_checksum_update(sum, (const guchar *)text.ptr, (gssize)text.len);
+}
+
+static void digest_value(GChecksum *sum, PackValue value)
+{
+    char digits[NUMBER_INT_CHARS];
+    digest_text(sum, pack_value_text(value, digits));
+}
+
+/* Ends the sum, adds it to `to` and makes it ready for the next. */
+static void digest_combine(Digest *to, GChecksum *sum)
+{
+    Digest one;
+    gsize len = sizeof(one.bytes);
+    g_checksum_get_digest(sum, one.bytes, &len);
+    g_checksum_reset(sum);
+    for (int i = 0; i < DIGEST_BYTES; i++)
+        to->bytes[i] ^= one.bytes[i];
+}
+
+static void digest_string(Digester *digester, const Entry *entry)
+{
+    char digits[NUMBER_INT_CHARS];
+    digest_text(digester->key, entry_string(entry, digits));
+}
+
+static void digest_list(Digester *digester, const Entry *entry)
+{
+    PackValue value;
+    for (ListWalk walk = list_walk(entry->list, 0, LIST_TAIL); list_next(&walk, &value);)
+        digest_value(digester->key, value);
+}
+
+static void digest_set(Digester *digester, const Entry *entry)
+{
+    SetMember member;
+    for (SetWalk walk = set_walk(entry->set); set_next(&walk, &member);) {
+        digest_value(digester->element, member);
+        digest_combine(&digester->elements, digester->element);
+    }
+}
+
+static void digest_zset(Digester *digester, const Entry *entry)
+{
+    ZsetPair pair;
+    for (ZsetWalk walk = zset_walk(entry->zset, 0, false); zset_next(&walk, &pair);) {
+        char score[NUMBER_DOUBLE_CHARS];
+        digest_value(digester->element, pair.member);
+        digest_text(digester->element, (Slice){ score, number_format_double(score, pair.score) });
+        digest_combine(&digester->elements, digester->element);
+    }
+}
+
+static void digest_hash(Digester *digester, const Entry *entry)
+{
+    HashPair pair;
+    for (HashWalk walk = hash_walk(entry->hash); hash_next(&walk, &pair);) {
+        digest_value(digester->element, pair.field);
+        digest_value(digester->element, pair.value);
+        digest_combine(&digester->elements, digester->element);
+    }
+}
+
+static void (*const digest_by_type[])(Digester *digester, const Entry *entry) = {
+    [TYPE_STRING] = digest_string, [TYPE_LIST] = digest_list, [TYPE_SET] = digest_set,
+    [TYPE_ZSET] = digest_zset,     [TYPE_HASH] = digest_hash,
+};
+
+static void digest_entry(void *element, void *context)
+{
+    const Entry *entry = element;
+    Digester *digester = context;
+    if (keyspace_is_expired(entry)) return;
+    char head[64];
+    int len = snprintf(head, sizeof(head), "%d %d %d", digester->db, (int)entry->type, (int)entry->expires);
+    digest_text(digester->key, (Slice){ head, (size_t)len });
+    digest_text(digester->key, entry_key(entry));
+    digester->elements = (Digest){ 0 };
+    digest_by_type[entry->type](digester, entry);
+    g_checksum_update(digester->key, digester->elements.bytes, DIGEST_BYTES);
+    digest_combine(&digester->total, digester->key);
+}
+
+/* DIGEST: O(N), with all the elements of all keys */
+static void debug_digest(Request *r)
+{
+    Digester digester = { .key = g_checksum_new(G_CHECKSUM_SHA1), .element = g_checksum_new(G_CHECKSUM_SHA1) };
+    for (digester.db = 0; digester.db < keyspace->db_count; digester.db++) {
+        uint64_t cursor = 0;
+        do {
+            cursor = keyspace_scan(&keyspace->dbs[digester.db], cursor, digest_entry, &digester);
+        } while (cursor != 0);
+    }
+    char text[2 * DIGEST_BYTES + 1];
+    for (size_t i = 0; i < DIGEST_BYTES; i++)
+        snprintf(text + 2 * i, 3, "%02x", digester.total.bytes[i]);
+    reply_status(r->out, text);
+    g_checksum_free(digester.key);
+    g_checksum_free(digester.element);
+}
+
+/* ---- the rest of DEBUG ---- */
+
+static void append_list_details(GString *text, const List *list)
+{
+    g_string_append_printf(text,
+                           " ql_nodes:%zu ql_avg_node:%.2f ql_ziplist_max:%ld ql_compressed:0 ql_uncompressed_size:%zu",
+                           list_chunks(list), (double)list_length(list) / (double)list_chunks(list),
+                           options.list_max_ziplist_size, list_bytes(list));
+}
+
+/* OBJECT key */
+static void debug_object(Request *r)
+{
+    const Entry *entry = keyspace_peek(r->db, r->argv[2]);
+    if (entry == NULL) {
+        reply_error(r->out, ERROR_NO_SUCH_KEY);
+        return;
+    }
+    const void *value = entry->type == TYPE_STRING ? (const void *)entry : entry->object;
+    g_autoptr(GString) text = g_string_new(NULL);
+    g_string_printf(text, "Value at:%p refcount:1 encoding:%s serializedlength:%zu lru:%u lru_seconds_idle:%lu", value,
+                    encoding_of(entry), value_bytes(entry), (unsigned)entry->lru, keyspace_idle_ms(entry) / 1000);
+    if (entry->type == TYPE_LIST) append_list_details(text, entry->list);
+    reply_status(r->out, text->str);
+}
+
+/* SLEEP seconds: nobody is served meanwhile */
+static void debug_sleep(Request *r)
+{
+    double seconds;
+    if (!arg_double(r, 2, &seconds, NULL)) return;
+    g_usleep((gulong)(CLAMP(seconds, 0, 86400) * 1e6));
+    reply_ok(r->out);
+}
+
+/* POPULATE count [prefix]: sets prefix:0 to value:0 and so on, but for those that are there */
+static void debug_populate(Request *r)
+{
+    int64_t count;
+    if (!arg_int(r, 2, &count, NULL)) return;
+    g_autoptr(GString) key = g_string_new(NULL);
+    Slice prefix = r->argc == 4 ? r->argv[3] : SLICE("key");
+    for (int64_t i = 0; i < count; i++) {
+        char value[64];
+        g_string_truncate(key, 0);
+        g_string_append_len(key, prefix.ptr, (gssize)prefix.len);
+        g_string_append_printf(key, ":%ld", i);
+        Slice name = { key->str, key->len };
+        if (keyspace_write(r->db, name) != NULL) continue;
+        int len = snprintf(value, sizeof(value), "value:%ld", i);
+        keyspace_put_string(r->db, name, (Slice){ value, (size_t)len });
+        keyspace_changed(r->db, name);
+    }
+    reply_ok(r->out);
+}
+
+/* SET-ACTIVE-EXPIRE 0 | 1: whether keys are gone at their deadline, or only when they are touched after it */
+static void debug_set_active_expire(Request *r)
+{
+    int64_t active = 0;
+    keyspace->expire_paused = !number_parse_int(r->argv[2], &active) || active == 0;
+    reply_ok(r->out);
+}
+
+static const struct {
+    const char *name;
+    int argc_min, argc_max;
+    void (*run)(Request *r);
+} sub_commands[] = {
+    { "object", 3, 3, debug_object },
+    { "sleep", 3, 3, debug_sleep },
+    { "digest", 2, 2, debug_digest },
+    { "populate", 3, 4, debug_populate },
+    { "set-active-expire", 3, 3, debug_set_active_expire },
+};
+
+/* DEBUG OBJECT key | SLEEP seconds | DIGEST | POPULATE count [prefix] | SET-ACTIVE-EXPIRE 0|1 */
+void cmd_debug(Request *r)
+{
+    if (r->argc == 1) {
+        reply_error(r->out, "ERR You must specify a subcommand for DEBUG. Try DEBUG HELP for info.");
+        return;
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(sub_commands); i++) {
+        if (!arg_is(r, 1, sub_commands[i].name)) continue;
+        if (r->argc < sub_commands[i].argc_min || r->argc > sub_commands[i].argc_max) break;
+        sub_commands[i].run(r);
+        return;
+    }
+    reply_errorf(r->out, "ERR Unknown DEBUG subcommand or wrong number of arguments for '%.*s'", (int)r->argv[1].len,
+                 r->argv[1].ptr);
+}
