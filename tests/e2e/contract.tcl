@@ -207,7 +207,7 @@ with_server {--admin-plane auth --requirepass crs-1:secret --admin-password adm}
 
 # The start fails: exit status 1 and one line that names the reason.
 proc assert_no_start {pattern args} {
-    lassign [run_ckv --dir $::scratch {*}$args] status out err
+    lassign [run_ckv {*}$args --dir $::scratch] status out err
     assert_equal 1 $status
     assert_match $pattern $err
     assert_equal 1 [llength [split [string trim $err] \n]]

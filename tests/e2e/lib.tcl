@@ -42,6 +42,7 @@ proc test {name body} {
     global passed failed skipped current only
     if {$only ne "" && [string first $only $name] < 0} return
     set start [clock milliseconds]
+    set before [open_connections]
     set code [catch {
         empty_dataset
         uplevel 1 $body
@@ -58,6 +59,10 @@ proc test {name body} {
         return
     }
     report_failure $name $message [dict get $details -errorinfo]
+    # Whatever the test left half done goes with its connections.
+    foreach c [open_connections] {
+        if {$c ni $before} { disconnect $c }
+    }
     if {$current ne ""} reopen_default
 }
 
@@ -295,8 +300,16 @@ proc disconnect {c} {
         set ::connections($id) [lsearch -all -inline -not -exact $list $c]
     }
     interp alias {} $c {}
-    fconfigure $c -blocking 0
-    catch {close $c}
+    catch {
+        fconfigure $c -blocking 0
+        close $c
+    }
+}
+
+proc open_connections {} {
+    set all {}
+    foreach {id list} [array get ::connections] { lappend all {*}$list }
+    return $all
 }
 
 proc disconnect_all {id} {
