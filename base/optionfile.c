@@ -9,6 +9,7 @@
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/options.h"
 
@@ -262,6 +263,10 @@ char *options_rewrite(void)
     g_autoptr(GString) text = g_string_new(NULL);
     rewrite_lines(text, old != NULL ? old : "", written);
     add_missing(text, written);
-    if (g_file_set_contents(options.config_file, text->str, (gssize)text->len, &error)) return NULL;
+    /* It may hold passwords, so nobody may read the new file who couldn't read the old one. */
+    struct stat before;
+    int mode = stat(options.config_file, &before) == 0 ? (int)(before.st_mode & 0777) : 0600;
+    GFileSetContentsFlags flags = G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE;
+    if (g_file_set_contents_full(options.config_file, text->str, (gssize)text->len, flags, mode, &error)) return NULL;
     return g_strdup(error->message);
 }
