@@ -52,8 +52,8 @@ static char *output_limits_text(void)
     return g_string_free(text, FALSE);
 }
 
-/* The classes of notify-keyspace-events: a letter's place is its bit (NOTIFY_… in cmds/command.h). A stands for all but
- * the first two, which say by which channels the events go. */
+/* The classes of notify-keyspace-events: a letter's place is its bit (NOTIFY_… in cmds/command.h). A stands for all
+ * but the first two, which say by which channels the events go. */
 static const char notify_letters[] = "KEg$lshzxe";
 #define NOTIFY_CHANNELS 0x003U
 #define NOTIFY_ALL      0x3fcU
@@ -189,7 +189,8 @@ const Option option_table[] = {
     NUMBER(NETWORK, "tcp-backlog", tcp_backlog, "511", 1, 65535, 0, "connections waiting to be accepted"),
     NUMBER(NETWORK, "tcp-keepalive", tcp_keepalive, "300", 0, INT32_MAX, OPTION_LIVE,
            "seconds of silence before a connection is probed; 0: never"),
-    NUMBER(NETWORK, "timeout", timeout, "0", 0, INT32_MAX, OPTION_LIVE, "seconds before an idle client is closed; 0: never"),
+    NUMBER(NETWORK, "timeout", timeout, "0", 0, INT32_MAX, OPTION_LIVE,
+           "seconds before an idle client is closed; 0: never"),
     NUMBER(NETWORK, "maxclients", maxclients, "10000", 1, 1000000, OPTION_LIVE, "clients at a time"),
     BOOL(NETWORK, "protected-mode", protected_mode, "yes", no_yes, OPTION_LIVE,
          "without a password, take connections from this machine only"),
@@ -199,7 +200,7 @@ const Option option_table[] = {
             "unread replies at which a client of the class is closed; 0: no limit"),
     BOOL(NETWORK, "plain-poll", plain_poll, "no", no_yes, 0, "watch all connections with poll(2) only, without epoll"),
 
-    TEXT(ACCESS, "instance-id", instance_id, "", "a name without a colon", 0, "AUTH's first half: clients send instance-id:password"),
+    TEXT(ACCESS, "instance-id", instance_id, "", "a name", 0, "AUTH's first half: clients send instance-id:password"),
     TEXT(ACCESS, "password", password, "", "a password", 0, "AUTH's second half"),
     SPECIAL(ACCESS, "requirepass", set_requirepass, requirepass_text, "", "instance-id:password, as AUTH does, or \"\"",
             OPTION_LIVE | OPTION_ALIAS, "both at once"),
