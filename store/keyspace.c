@@ -292,15 +292,27 @@ Entry *keyspace_put_int(Db *db, Slice key, int64_t value)
     return put_entry(db, hash, slot, entry_new_int(key, false, value));
 }
 
-Entry *keyspace_put_zeros(Db *db, Slice key, size_t len)
+Entry *keyspace_new_string(Slice key, size_t len)
 {
     g_assert(len <= KEYSPACE_STRING_MAX);
-    uint64_t hash = key_hash(key);
-    Entry **slot = find_live(db, hash, key);
     Entry *entry = entry_new(key, TYPE_STRING, false, len);
-    memset(entry_string_bytes(entry), 0, len);
     entry->str.len = (uint32_t)len;
-    return put_entry(db, hash, slot, entry);
+    return entry;
+}
+
+void keyspace_put_entry(Db *db, Entry *entry)
+{
+    Slice key = entry_key(entry);
+    uint64_t hash = table_hash(key);
+    put_entry(db, hash, find_live(db, hash, key), entry);
+}
+
+Entry *keyspace_put_zeros(Db *db, Slice key, size_t len)
+{
+    Entry *entry = keyspace_new_string(key, len);
+    memset(entry_string_bytes(entry), 0, len);
+    keyspace_put_entry(db, entry);
+    return entry;
 }
 
 Entry *keyspace_put_object(Db *db, Slice key, ValueType type, void *object)

@@ -64,6 +64,10 @@ Entry *keyspace_put_string(Db *db, Slice key, Slice value);
 Entry *keyspace_put_int(Db *db, Slice key, int64_t value);
 /* A string of `len` zero bytes, never held as an integer, for the caller to fill. */
 Entry *keyspace_put_zeros(Db *db, Slice key, size_t len);
+/* The same in two steps, for a value made from others, which stay until the second: an entry with any bytes, to be
+ * filled, and its storing. */
+Entry *keyspace_new_string(Slice key, size_t len);
+void keyspace_put_entry(Db *db, Entry *entry);
 /* Takes the collection. */
 Entry *keyspace_put_object(Db *db, Slice key, ValueType type, void *object);
 

@@ -59,7 +59,7 @@ with_server {} {
         assert_equal 2 [r bitop not a a]
         assert_equal "\xf0\x0f" [r get a]
         r set n 12
-        assert_equal 3 [r bitop or n n none x]
+        assert_equal 2 [r bitop or n n none x]
         assert_equal 12 [r get n]
     }
 

@@ -1,5 +1,5 @@
-# hyperloglog.tcl: PFADD, PFCOUNT and PFMERGE beyond the transcripts: the bytes and estimates of a real 3.2.13, encodings
-# and their limit, the estimate kept in the value, corrupt values, events.
+# hyperloglog.tcl: PFADD, PFCOUNT and PFMERGE beyond the transcripts: the bytes and estimates of a real 3.2.13,
+# encodings and their limit, the estimate kept in the value, corrupt values, events.
 #
 # SPDX-License-Identifier: GPL-3.0-or-later
 
@@ -128,7 +128,9 @@ with_server {} {
             "HYLL\x02[string range $head 5 end]\x7f\xff" [string range [r get dense] 0 end-1] [r get dense]x]
         foreach value $bad {
             r set k $value
-            foreach command {{pfadd k a} {pfcount k} {pfcount none k} {pfmerge d k} {pfmerge k d} {pfdebug encoding k}} {
+            foreach command {
+                {pfadd k a} {pfcount k} {pfcount none k} {pfmerge d k} {pfmerge k d} {pfdebug encoding k}
+            } {
                 assert_error $no_hll {r {*}$command}
             }
             assert_equal [list $value 0] [list [r get k] [r exists d]]

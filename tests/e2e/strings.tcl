@@ -182,7 +182,8 @@ with_server {} {
         assert_equal $bytes$bytes [r get $bytes]
         r set "" empty
         assert_equal empty [r get ""]
-        assert_equal "" [r getset "" ""]
+        assert_equal empty [r getset "" ""]
+        assert_equal "" [r get ""]
     }
 
     test "values of many sizes overwrite each other in place" {
@@ -191,8 +192,8 @@ with_server {} {
             set key k[expr {int(rand() * 3)}]
             set value [repeat [expr {$round % 10}] [expr {int(pow(2, rand() * 14)) - 1}]]
             r set $key $value
-            set model($key) $value
-            foreach known [array names model] { assert_equal $model($known) [r get $known] }
+            set stored($key) $value
+            foreach known [array names stored] { assert_equal $stored($known) [r get $known] }
         }
     }
 
