@@ -2,11 +2,6 @@
 #
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-proc info_field {name} {
-    regexp "(?n)^$name:(\[^\r\]*)" [r info] -> value
-    return $value
-}
-
 # Stores keys `prefix`0 … of about `bytes` each, in pipelines; the number that was refused.
 proc fill {prefix count bytes args} {
     set refused 0

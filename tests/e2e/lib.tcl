@@ -17,7 +17,7 @@
 #               recv_raw c COUNT | assert_closed c | assert_silent c ?ms?
 # Checks.       assert_equal EXPECTED ACTUAL | assert_match GLOB ACTUAL | assert_error GLOB BODY | assert EXPR
 #               wait_until EXPR ?ms? | skip REASON (leaves the test) | fail MESSAGE (fails it)
-# Conveniences. keyspace_events BODY -> {event key event key …} | repeat TEXT COUNT
+# Conveniences. info_field FIELD | keyspace_events BODY -> {event key event key …} | repeat TEXT COUNT
 #               admin_cli ARGS (redis-cli over the operator's socket)
 #
 # run.tcl sets $ckv, $scratch (a directory), $only (run just the tests whose name contains it) and $sanitized (the build
@@ -119,6 +119,13 @@ proc wait_until {condition {ms 5000}} {
         if {[clock milliseconds] > $end} { fail "not within $ms ms: $condition" }
         after 10
     }
+}
+
+# A field of INFO; "" if there is none.
+proc info_field {field} {
+    set value ""
+    regexp "(?n)^$field:(\[^\r\]*)" [r info all] -> value
+    return $value
 }
 
 proc repeat {text count} { string repeat $text $count }

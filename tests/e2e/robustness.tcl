@@ -15,11 +15,6 @@ proc slowest_ping {count} {
     return $slowest
 }
 
-proc info_field {section field} {
-    regexp -line "^$field:(.*?)\r?$" [r info $section] -> value
-    return $value
-}
-
 # Both ways of waiting: poll(2) for the busy and epoll for the quiet, and poll(2) for all.
 foreach plain_poll {no yes} {
     with_server [list --plain-poll $plain_poll] {
@@ -44,7 +39,7 @@ foreach plain_poll {no yes} {
 
         test "clients that vanish halfway leave nothing behind (plain poll: $plain_poll)" {
             r ping
-            set before [info_field clients connected_clients]
+            set before [info_field connected_clients]
             foreach part [list "*" "*3" "*3\r\n" "*3\r\n\$3\r\nSET\r\n\$1\r\nk\r\n\$1000000\r\nabc" "SET k" \
                 "*2\r\n\$3\r\nGET\r\n\$1\r\nk\r" "MULTI\r\nSET k v\r\n" "SUBSCRIBE ch\r\n" "WATCH k\r\nMULTI\r\n"] {
                 for {set i 0} {$i < 20} {incr i} {
@@ -53,7 +48,7 @@ foreach plain_poll {no yes} {
                     disconnect $c
                 }
             }
-            wait_until {[info_field clients connected_clients] == $before}
+            wait_until {[info_field connected_clients] == $before}
             assert_equal 0 [r dbsize]
             assert_equal {ch 0} [r pubsub numsub ch]
         }
@@ -88,7 +83,7 @@ with_server {--client-output-buffer-limit normal 8mb 0 0 --client-output-buffer-
         r set k [repeat x 1000000]
         set c [connect]
         send_raw $c [repeat "GET k\r\n" 100]
-        wait_until {[info_field clients connected_clients] == 1} 20000
+        wait_until {[info_field connected_clients] == 1} 20000
         assert {[slowest_ping 10] < 1000}
         disconnect $c
     }
@@ -178,7 +173,7 @@ with_server {--maxclients 20} {
         assert_error {ERR max number of clients reached} {recv $c}
         assert_closed $c
         foreach c $open { disconnect $c }
-        wait_until {[info_field clients connected_clients] == 1}
+        wait_until {[info_field connected_clients] == 1}
         set c [connect]
         assert_equal PONG [$c ping]
     }
@@ -239,7 +234,7 @@ foreach plain_poll {no yes} {
                     # Lets it catch up: a full backlog costs a second's wait.
                     if {$i % 50 == 0} { r ping }
                 }
-                wait_until {[info_field clients connected_clients] >= $idle_max}
+                wait_until {[info_field connected_clients] >= $idle_max}
                 set bytes_each [expr {([resident_kb] - $before_kb) * 1024.0 / $idle_max}]
                 # It takes a moment until the quiet ones are known as such.
                 after 500
@@ -252,7 +247,7 @@ foreach plain_poll {no yes} {
                 $idle_max $bytes_each [expr {$alone_us / 1000}] [expr {$crowded_us / 1000}]]
             if {!$::sanitized} { assert {$bytes_each < 1024} }
             if {!$plain_poll} { assert {$crowded_us < 3 * $alone_us + 100000} }
-            wait_until {[info_field clients connected_clients] <= 2} 20000
+            wait_until {[info_field connected_clients] <= 2} 20000
         }
     }
 }
