@@ -238,7 +238,7 @@ static Planned plan(const Incoming *in)
     return planned;
 }
 
-static void run_chunk(const Incoming *batch, size_t count)
+static void run_chunk(Incoming *batch, size_t count)
 {
     Planned planned[CHUNK_COMMANDS];
     for (size_t i = 0; i < count; i++)
@@ -247,7 +247,8 @@ static void run_chunk(const Incoming *batch, size_t count)
         if (planned[i].db != NULL) keyspace_prefetch_entry(planned[i].db, planned[i].hash);
     }
     for (size_t i = 0; i < count; i++) {
-        if (batch[i].client->closing) continue;
+        batch[i].skipped = batch[i].client->closing || batch[i].client->held;
+        if (batch[i].skipped) continue;
         /* The hash belongs to the bytes at this address, and those stay until the batch ends. */
         bool keyed = planned[i].db != NULL;
         keyspace_expect(keyed ? batch[i].argv[planned[i].command->first_key] : (Slice){ NULL, 0 }, planned[i].hash);

@@ -1,9 +1,14 @@
 /* client.c: see client.h. (Listening is in listen.c.)
  *
- * Design. Where a client's input lies: a readable client without unfinished input is read into the turn's arena. What
- * is left there after the last whole command moves to a buffer of the client's own, and further reads go straight into
- * that until the command is whole. Neither moves while a turn's batch is pending, so arguments are slices of them. The
- * batch runs when every ready client was read, or when the arena is full.
+ * Design. Where a client's input lies: a readable client is read into the turn's arena. What is left there after the
+ * last whole command moves to a buffer of the client's own, and back in front of the next read; but when a big argument
+ * is due, reads go straight into the client's buffer until the command is whole. Neither moves while a turn's batch is
+ * pending, so arguments are slices of them. The batch runs when every ready client was read, or when the arena is full.
+ *
+ * A client with very much unsent output is held: its commands wait, those of the batch that were skipped (written as
+ * RESP again) and what else comes, as its backlog. It's read from all the same, because it may be one that sends
+ * everything before it reads anything. Once it has read enough, the backlog runs bit by bit, and only then is it read
+ * from again.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "net/client.h"
@@ -16,6 +21,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/number.h"
 #include "base/options.h"
 #include "net/listen.h"
 #include "net/resp.h"
@@ -23,25 +29,34 @@
 #define ARENA_BYTES  (2 * 1024 * 1024)
 #define READ_MAX     (64 * 1024)       /* from one client in one turn into the arena: a pipeline's share */
 #define READ_OWN     (1024 * 1024)     /* the same into its own buffer, for big arguments */
+#define LIFT_MAX     (16 * 1024)       /* unfinished input up to this is copied in front of the next read */
 #define WRITE_MAX    (4 * 1024 * 1024) /* to one client in one turn */
 #define WRITE_BLOCKS 64
-#define INPUT_MAX    (1024L * 1024 * 1024) /* of one client, as in Redis */
-#define BATCH_MAX    16384                 /* commands; then the batch runs, so that slices and arena stay small */
+#define INPUT_MAX    (1024UL * 1024 * 1024) /* of one client, as in Redis */
+#define BATCH_MAX    16384                  /* commands; then the batch runs, so that slices and arena stay small */
+#define SLICES_KEPT  (128 * 1024)           /* arguments; the room for more isn't kept for the next batch */
 
-/* While a command runs that produces output without end, try to send whenever so much more waits. */
+/* In the middle of a turn, try to send whenever so much more waits. */
 #define OUTPUT_EAGER (1024 * 1024)
+
+/* Unsent output at which a client's commands begin to wait, and at which they go on. */
+#define OUTPUT_HOLD    (64 * 1024 * 1024)
+#define OUTPUT_RELEASE (32 * 1024 * 1024)
 
 typedef struct ClientIo {
     Watch *watch;
-    char *own; /* unfinished input; NULL: none */
-    size_t own_len, own_cap;
-    size_t own_parsed;     /* bytes of it that belong to commands in the pending batch */
+    char *own; /* input from own_start to own_len: an unfinished command, or a backlog; NULL: none */
+    size_t own_start, own_len, own_cap;
+    size_t own_parsed;     /* where the commands end that are in the pending batch */
     RespParser parser;     /* of the unfinished command */
     GArray *args;          /* its arguments so far; NULL: none */
-    char *error;           /* a protocol error, to be answered after the pending batch */
+    char *error;           /* a protocol error, to be answered after the commands before it */
     int64_t soft_since_us; /* when its output went over the soft limit; 0: it is not */
     size_t eager_bytes;    /* output beyond which it's sent in the middle of a turn */
     bool in_turn, has_output, close_now, paused;
+    bool ended;    /* no more input: end of file, or a protocol error */
+    bool backlog;  /* own may hold whole commands that weren't parsed yet */
+    bool resuming; /* it's among resumed_clients */
 } ClientIo;
 
 static Loop *loop;
@@ -57,7 +72,8 @@ static GArray *batch;       /* Incoming; argv is an index into slices until it r
 static GArray *slices;      /* Slice */
 static GArray *shared_args; /* RespArg, of the command being parsed in the arena */
 static GPtrArray *turn_clients;
-static GPtrArray *writers; /* clients whose output isn't empty, or that are to be closed */
+static GPtrArray *resumed_clients; /* those whose backlog runs next */
+static GPtrArray *writers;         /* clients whose output isn't empty, or that are to be closed */
 
 ClientStats client_stats;
 
@@ -68,7 +84,8 @@ GPtrArray *client_all(void)
     return clients;
 }
 
-Client *client_by_id(uint64_t id)
+/* Where the client of this id is, or would be. */
+static guint find_place(uint64_t id)
 {
     guint low = 0, high = clients->len;
     while (low < high) {
@@ -79,13 +96,19 @@ Client *client_by_id(uint64_t id)
             high = middle;
         }
     }
-    Client *found = low < clients->len ? clients->pdata[low] : NULL;
+    return low;
+}
+
+Client *client_by_id(uint64_t id)
+{
+    guint place = find_place(id);
+    Client *found = place < clients->len ? clients->pdata[place] : NULL;
     return found != NULL && found->id == id ? found : NULL;
 }
 
 size_t client_input_bytes(const Client *client)
 {
-    return client->io->own_len;
+    return client->io->own_len - client->io->own_start;
 }
 
 size_t client_input_room(const Client *client)
@@ -142,9 +165,11 @@ static bool send_output(Client *client)
     while (client->out.bytes > 0 && sent < WRITE_MAX) {
         struct iovec parts[WRITE_BLOCKS];
         int count = 0;
+        size_t wanted = 0;
         for (OutBlock *b = client->out.head; b != NULL && count < WRITE_BLOCKS; b = b->next) {
             size_t skip = b == client->out.head ? client->out.sent : 0;
             parts[count++] = (struct iovec){ b->data + skip, b->used - skip };
+            wanted += b->used - skip;
         }
         ssize_t got =
             count == 1 ? write(client->fd, parts[0].iov_base, parts[0].iov_len) : writev(client->fd, parts, count);
@@ -152,6 +177,7 @@ static bool send_output(Client *client)
         out_consume(&client->out, (size_t)got);
         client_stats.bytes_out += (size_t)got;
         sent += (size_t)got;
+        if ((size_t)got < wanted) return true; /* the kernel's buffer is full */
     }
     return true;
 }
@@ -184,19 +210,22 @@ void client_output_grew(Client *client)
 {
     ClientIo *io = client->io;
     if (client->out.bytes < io->eager_bytes) return;
-    if (!client->io->close_now && !send_output(client)) client_close_now(client);
+    if (!io->close_now && !send_output(client)) client_close_now(client);
     check_output_limits(client);
     io->eager_bytes = client->out.bytes + OUTPUT_EAGER;
+    if (client->out.bytes >= OUTPUT_HOLD) client->held = true;
 }
 
 static void free_client(Client *client)
 {
     ClientIo *io = client->io;
+    io->has_output = true; /* whatever the handler does, it isn't written to again */
     handlers.closed(client);
     loop_unwatch(loop, io->watch);
     close(client->fd);
     out_clear(&client->out);
-    g_ptr_array_remove(clients, client);
+    g_ptr_array_remove_index(clients, find_place(client->id));
+    if (io->resuming) g_ptr_array_remove_fast(resumed_clients, client);
     g_free(io->own);
     g_free(io->error);
     if (io->args != NULL) g_array_unref(io->args);
@@ -204,20 +233,42 @@ static void free_client(Client *client)
     g_free(client);
 }
 
+/* A backlog that isn't held any more runs in the next turn, which is to come at once. */
+static void resume(Client *client)
+{
+    ClientIo *io = client->io;
+    if (client->held || !io->backlog || io->paused || io->resuming) return;
+    io->resuming = true;
+    g_ptr_array_add(resumed_clients, client);
+    loop_no_wait(loop);
+}
+
+static bool is_paused(const Client *client)
+{
+    return paused_until_ms > clock_unix_ms && client->class != CLIENT_SLAVE;
+}
+
+static bool takes_input(const Client *client)
+{
+    const ClientIo *io = client->io;
+    return !client->closing && !io->paused && !io->ended && (client->held || !io->backlog);
+}
+
 /* Sends to one client; frees it if it's done with. */
 static void flush_client(Client *client)
 {
     ClientIo *io = client->io;
     if (!io->close_now) check_output_limits(client);
-    io->has_output = false; /* not before: a client that is being closed asks to be written to */
     bool alive = !io->close_now && send_output(client);
-    io->eager_bytes = client->out.bytes + OUTPUT_EAGER;
     if (!alive || (client->closing && client->out.bytes == 0)) {
         free_client(client);
         return;
     }
-    bool reads = !client->closing && !io->paused;
-    loop_want(loop, io->watch, (reads ? LOOP_READ : 0) | (client->out.bytes > 0 ? LOOP_WRITE : 0));
+    io->has_output = false;
+    io->eager_bytes = client->out.bytes + OUTPUT_EAGER;
+    if (client->held && client->out.bytes <= OUTPUT_RELEASE) client->held = false;
+    resume(client);
+    loop_want(loop, io->watch, (takes_input(client) ? LOOP_READ : 0) | (client->out.bytes > 0 ? LOOP_WRITE : 0));
 }
 
 static void flush_all(void *context)
@@ -227,7 +278,7 @@ static void flush_all(void *context)
         flush_client(g_ptr_array_remove_index_fast(writers, writers->len - 1));
 }
 
-/* ---- input ---- */
+/* ---- input: parsing ---- */
 
 /* Adds a whole command to the batch. */
 static void add_command(Client *client, const GArray *args, const char *bytes)
@@ -243,16 +294,18 @@ static void add_command(Client *client, const GArray *args, const char *bytes)
         slice[i] = (Slice){ bytes + arg[i].offset, arg[i].len };
 }
 
-/* Parses all whole commands; returns the bytes they take. */
-static size_t parse_commands(Client *client, GArray *args, char *bytes, size_t len)
+/* Parses all whole commands that begin before `limit`; returns the bytes they take. */
+static size_t parse_commands(Client *client, GArray *args, char *bytes, size_t len, size_t limit)
 {
     ClientIo *io = client->io;
     size_t taken = 0;
-    while (taken < len) {
+    while (taken < MIN(len, limit)) {
         RespStatus status = resp_parse(&io->parser, args, bytes + taken, len - taken);
         if (status == RESP_INCOMPLETE) break;
         if (status == RESP_ERROR) {
             io->error = g_strdup(io->parser.error);
+            io->ended = true;
+            g_array_set_size(args, 0);
             return len;
         }
         add_command(client, args, bytes + taken);
@@ -270,99 +323,197 @@ static void join_turn(Client *client)
     g_ptr_array_add(turn_clients, client);
 }
 
-/* What is left in the arena of an unfinished command becomes the client's own. */
-static void keep_rest(Client *client, const char *rest, size_t len)
+/* ---- input: the client's own buffer ---- */
+
+static void drop_own(ClientIo *io)
 {
-    ClientIo *io = client->io;
-    if (len == 0) return;
-    io->own_cap = MAX(len, 64);
-    io->own = g_malloc(io->own_cap);
-    io->own_len = len;
+    g_clear_pointer(&io->own, g_free);
+    g_clear_pointer(&io->args, g_array_unref);
+    io->own_start = io->own_len = io->own_cap = 0;
+}
+
+/* What is left in the arena of an unfinished command becomes the client's own. */
+static void keep_rest(ClientIo *io, const char *rest, size_t len)
+{
+    if (len == 0) {
+        drop_own(io);
+        return;
+    }
+    if (len > io->own_cap || io->own_cap > LIFT_MAX) {
+        g_free(io->own);
+        io->own_cap = MAX(len, 64);
+        io->own = g_malloc(io->own_cap);
+    }
     memcpy(io->own, rest, len);
+    io->own_len = len;
     if (shared_args->len == 0) return;
     io->args = shared_args;
     shared_args = g_array_new(FALSE, FALSE, sizeof(RespArg));
 }
 
-/* Makes room in the client's own buffer: for the whole argument that is due, but never for more than as much again as
- * has come. */
-static void grow_own(ClientIo *io)
+/* Makes room for `wanted` bytes in all, but never for much more than as much again as has come: what a client only
+ * announces costs no memory. */
+static void grow_own(ClientIo *io, size_t wanted)
 {
-    size_t wanted = MAX(resp_needs(&io->parser), io->own_len + 1024);
-    size_t allowed = MAX(io->own_len * 2, READ_MAX);
-    size_t cap = MIN(wanted, allowed);
-    if (cap <= io->own_cap) cap = io->own_cap + (io->own_cap == io->own_len ? 1024 : 0);
-    if (cap == io->own_cap) return;
+    size_t cap = MIN(wanted, MAX(io->own_len * 2, READ_MAX));
+    if (cap <= io->own_cap) return;
     io->own = g_realloc(io->own, cap);
     io->own_cap = cap;
 }
 
-/* Reads once; -1: nothing there, 0: the connection is gone. */
+/* After the batch ran: what it used of the client's own buffer goes. What remains of a long backlog is moved to the
+ * front only now and then. */
+static void settle_own(ClientIo *io)
+{
+    if (io->own_parsed == 0) return;
+    io->own_start = io->own_parsed;
+    io->own_parsed = 0;
+    size_t left = io->own_len - io->own_start;
+    if (left == 0) {
+        drop_own(io);
+        return;
+    }
+    if (io->backlog && io->own_start < left) return;
+    memmove(io->own, io->own + io->own_start, left);
+    io->own_start = 0;
+    io->own_len = io->own_cap = left;
+    io->own = g_realloc(io->own, left);
+}
+
+/* ---- input: reading ---- */
+
+/* Reads once; -1: nothing there, 0: no more will come. */
 static ssize_t read_some(Client *client, char *to, size_t room)
 {
     ssize_t got = read(client->fd, to, room);
-    if (got < 0) return errno == EAGAIN || errno == EINTR ? -1 : 0;
-    client_stats.bytes_in += (size_t)got;
+    if (got > 0) {
+        client_stats.bytes_in += (size_t)got;
+        return got;
+    }
+    if (got == 0) {
+        client->io->ended = true; /* what it sent before is answered */
+        return 0;
+    }
+    if (errno == EAGAIN || errno == EINTR) return -1;
+    client_close_now(client);
+    return 0;
+}
+
+/* Behind what is there, without parsing it. */
+static ssize_t append_own(Client *client, size_t wanted)
+{
+    ClientIo *io = client->io;
+    grow_own(io, wanted);
+    ssize_t got = read_some(client, io->own + io->own_len, MIN(io->own_cap - io->own_len, READ_OWN));
+    if (got <= 0) return got;
+    io->own_len += (size_t)got;
+    if (client_input_bytes(client) > INPUT_MAX) {
+        log_line(LOG_WARNING, "Closing client id=%" G_GUINT64_FORMAT " that reached max query buffer length",
+                 client->id);
+        client_close_now(client);
+    }
     return got;
 }
 
 static ssize_t read_own(Client *client)
 {
     ClientIo *io = client->io;
-    grow_own(io);
-    ssize_t got = read_some(client, io->own + io->own_len, MIN(io->own_cap - io->own_len, READ_OWN));
+    ssize_t got = append_own(client, MAX(resp_needs(&io->parser), io->own_len + LIFT_MAX));
     if (got <= 0) return got;
-    io->own_len += (size_t)got;
     if (io->args == NULL) io->args = g_array_new(FALSE, FALSE, sizeof(RespArg));
-    io->own_parsed = parse_commands(client, io->args, io->own, io->own_len);
+    io->own_parsed = parse_commands(client, io->args, io->own, io->own_len, io->own_len);
     return got;
 }
 
 static ssize_t read_arena(Client *client)
 {
+    ClientIo *io = client->io;
     char *to = arena + arena_used;
-    ssize_t got = read_some(client, to, MIN(ARENA_BYTES - arena_used, READ_MAX));
+    if (io->own_len > 0) memcpy(to, io->own, io->own_len);
+    ssize_t got = read_some(client, to + io->own_len, READ_MAX);
     if (got <= 0) return got;
-    arena_used += (size_t)got;
-    size_t taken = parse_commands(client, shared_args, to, (size_t)got);
-    keep_rest(client, to + taken, (size_t)got - taken);
-    g_array_set_size(shared_args, 0);
+    size_t len = io->own_len + (size_t)got;
+    arena_used += len;
+    size_t taken = parse_commands(client, io->args != NULL ? io->args : shared_args, to, len, len);
+    keep_rest(io, to + taken, len - taken);
     return got;
 }
 
-/* After the batch ran: what it used of the client's own buffer goes. */
-static void settle_own(ClientIo *io)
+static ssize_t read_more(Client *client)
 {
-    if (io->own_parsed == 0) return;
-    io->own_len -= io->own_parsed;
-    memmove(io->own, io->own + io->own_parsed, io->own_len);
-    io->own_parsed = 0;
-    if (io->own_len > 0) {
-        io->own_cap = MAX(io->own_len, 64);
-        io->own = g_realloc(io->own, io->own_cap);
-        return;
+    const ClientIo *io = client->io;
+    if (io->own_len > LIFT_MAX || resp_needs(&io->parser) > READ_MAX) return read_own(client);
+    return read_arena(client);
+}
+
+/* ---- the batch ---- */
+
+static void append_head(GByteArray *to, char type, size_t value)
+{
+    char head[NUMBER_INT_CHARS + 3];
+    size_t len = (size_t)snprintf(head, sizeof(head), "%c%zu\r\n", type, value);
+    g_byte_array_append(to, (const guint8 *)head, (guint)len);
+}
+
+/* The client's commands that the batch skipped, as RESP. */
+static GByteArray *encode_skipped(const Client *client)
+{
+    GByteArray *encoded = g_byte_array_new();
+    for (guint i = 0; i < batch->len; i++) {
+        const Incoming *in = &g_array_index(batch, Incoming, i);
+        if (in->client != client || !in->skipped) continue;
+        append_head(encoded, '*', in->argc);
+        for (uint32_t a = 0; a < in->argc; a++) {
+            append_head(encoded, '$', in->argv[a].len);
+            g_byte_array_append(encoded, (const guint8 *)in->argv[a].ptr, (guint)in->argv[a].len);
+            g_byte_array_append(encoded, (const guint8 *)"\r\n", 2);
+        }
     }
-    g_clear_pointer(&io->own, g_free);
-    g_clear_pointer(&io->args, g_array_unref);
-    io->own_cap = 0;
+    return encoded;
+}
+
+/* Puts a held client's skipped commands in front of its other input: in the place where they were, if they came from
+ * its own buffer. */
+static void keep_skipped(Client *client)
+{
+    ClientIo *io = client->io;
+    g_autoptr(GByteArray) skipped = encode_skipped(client);
+    size_t left = io->own_len - io->own_parsed;
+    if (skipped->len > io->own_parsed) {
+        char *joined = g_malloc(skipped->len + left);
+        if (left > 0) memcpy(joined + skipped->len, io->own + io->own_parsed, left);
+        g_free(io->own);
+        io->own = joined;
+        io->own_parsed = skipped->len;
+        io->own_len = io->own_cap = skipped->len + left;
+    }
+    io->own_start = io->own_parsed - skipped->len;
+    if (skipped->len > 0) memcpy(io->own + io->own_start, skipped->data, skipped->len);
+    io->own_parsed = 0;
+    io->parser = (RespParser){ 0 };
+    if (io->args != NULL) g_array_set_size(io->args, 0);
+    io->backlog = io->own_len > io->own_start;
+    if (!io->backlog) drop_own(io);
 }
 
 static void settle(Client *client)
 {
     ClientIo *io = client->io;
     io->in_turn = false;
-    settle_own(io);
-    if (io->error != NULL && !client->closing) {
-        reply_error(client_out(client), io->error);
-        client_close_after_reply(client);
+    if (client->closing) return;
+    if (client->held) {
+        keep_skipped(client);
+    } else {
+        settle_own(io);
     }
-    if ((int64_t)io->own_len > INPUT_MAX) client_close_now(client);
+    if (!io->ended || io->backlog) return;
+    if (io->error != NULL) reply_error(client_out(client), io->error);
+    client_close_after_reply(client);
 }
 
 /* Runs the batch and forgets the turn's input. */
-static void run_batch(void *context)
+static void run_batch(void)
 {
-    (void)context;
     Incoming *incoming = (Incoming *)(void *)batch->data;
     for (guint i = 0; i < batch->len; i++) {
         incoming[i].argv = &g_array_index(slices, Slice, GPOINTER_TO_SIZE(incoming[i].argv));
@@ -372,30 +523,56 @@ static void run_batch(void *context)
         settle(turn_clients->pdata[i]);
     g_ptr_array_set_size(turn_clients, 0);
     g_array_set_size(batch, 0);
+    if (slices->len > SLICES_KEPT) {
+        g_array_free(slices, TRUE);
+        slices = g_array_new(FALSE, FALSE, sizeof(Slice));
+    }
     g_array_set_size(slices, 0);
     arena_used = 0;
 }
 
-static bool is_paused(const Client *client)
+/* Adds a part of the backlog to the batch. */
+static void parse_backlog(Client *client)
 {
-    return paused_until_ms > clock_unix_ms && client->class != CLIENT_SLAVE;
+    ClientIo *io = client->io;
+    io->resuming = false;
+    note_writer(client);
+    if (is_paused(client)) io->paused = true;
+    if (client->closing || client->held || io->paused) return;
+    if (io->args == NULL) io->args = g_array_new(FALSE, FALSE, sizeof(RespArg));
+    size_t len = io->own_len - io->own_start;
+    size_t taken = parse_commands(client, io->args, io->own + io->own_start, len, READ_MAX);
+    io->own_parsed = io->own_start + taken;
+    io->backlog = taken >= READ_MAX && taken < len;
+    join_turn(client);
+}
+
+static void finish_turn(void *context)
+{
+    (void)context;
+    while (resumed_clients->len > 0) {
+        if (batch->len > BATCH_MAX) run_batch();
+        parse_backlog(g_ptr_array_remove_index_fast(resumed_clients, resumed_clients->len - 1));
+    }
+    run_batch();
 }
 
 static void read_client(Client *client)
 {
-    ClientIo *io = client->io;
     if (is_paused(client)) {
-        io->paused = true;
+        client->io->paused = true;
         note_writer(client);
         return;
     }
-    if (arena_used > ARENA_BYTES - READ_MAX || batch->len > BATCH_MAX || io->in_turn) run_batch(NULL);
-    if (client->closing) return;
-    ssize_t got = io->own != NULL ? read_own(client) : read_arena(client);
-    if (got == 0) {
-        client_close_now(client);
-    } else if (got > 0) {
-        client->active_ms = clock_unix_ms;
+    if (arena_used > ARENA_BYTES - READ_MAX - LIFT_MAX || batch->len > BATCH_MAX || client->io->in_turn) run_batch();
+    if (!takes_input(client)) return;
+    ssize_t got = client->held ? append_own(client, client->io->own_len + READ_OWN) : read_more(client);
+    if (got < 0) return;
+    if (got > 0) client->active_ms = clock_unix_ms;
+    if (client->held) {
+        client->io->backlog = true;
+        note_writer(client);
+    } else {
         join_turn(client);
     }
 }
@@ -405,15 +582,7 @@ static void client_ready(int fd, unsigned ready, void *context)
     (void)fd;
     Client *client = context;
     if (ready & LOOP_WRITE) note_writer(client);
-    if (!(ready & LOOP_READ) || client->io->close_now) return;
-    if (client->closing || client->io->paused) {
-        /* Reading isn't wanted: it's ready because the connection broke, or it's readable along with being writable. */
-        char probe;
-        ssize_t got = recv(client->fd, &probe, 1, MSG_PEEK);
-        if (got == 0 || (got < 0 && errno != EAGAIN)) client_close_now(client);
-        return;
-    }
-    read_client(client);
+    if ((ready & LOOP_READ) && takes_input(client)) read_client(client);
 }
 
 /* ---- pausing ---- */
@@ -490,8 +659,9 @@ void client_init(Loop *the_loop, ClientHandlers the_handlers)
     slices = g_array_new(FALSE, FALSE, sizeof(Slice));
     shared_args = g_array_new(FALSE, FALSE, sizeof(RespArg));
     turn_clients = g_ptr_array_new();
+    resumed_clients = g_ptr_array_new();
     writers = g_ptr_array_new();
-    loop_set_hooks(loop, flush_all, run_batch, NULL);
+    loop_set_hooks(loop, flush_all, finish_turn, NULL);
     loop_timer(loop, IDLE_TICK_MS, check_idle, NULL);
     listen_init(loop);
 }
@@ -504,6 +674,7 @@ void client_shutdown(void)
         free_client(clients->pdata[clients->len - 1]);
     g_ptr_array_free(clients, TRUE);
     g_ptr_array_free(writers, TRUE);
+    g_ptr_array_free(resumed_clients, TRUE);
     g_ptr_array_free(turn_clients, TRUE);
     g_array_free(batch, TRUE);
     g_array_free(slices, TRUE);

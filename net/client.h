@@ -25,6 +25,7 @@ typedef struct Client {
     bool unix_socket;     /* came in by any Unix socket */
     bool operator_socket; /* came in by the operator's socket in the data directory */
     bool closing;         /* no further command is run; closed when its output is sent, or at the end of the turn */
+    bool held;            /* too much of its output is unsent: its commands wait */
     ClientClass class;
     int64_t created_ms, active_ms; /* unix ms of the accept, and of the last bytes from the client */
     Out out;
@@ -36,6 +37,7 @@ typedef struct Client {
 typedef struct Incoming {
     Client *client;
     uint32_t argc;
+    bool skipped; /* by run() */
     Slice *argv;
 } Incoming;
 
@@ -43,8 +45,8 @@ typedef struct Incoming {
 typedef struct ClientHandlers {
     void (*opened)(Client *client);
     void (*closed)(Client *client); /* the session must be freed; the client is about to be */
-    /* Runs a turn's commands, in order. It skips those whose client is `closing` by then. It may read argv's bytes only
-     * until it returns. */
+    /* Runs a turn's commands, in order. It skips those whose client is `closing` or `held` by then, and marks them as
+     * skipped. It may read argv's bytes only until it returns. */
     void (*run)(Incoming *batch, size_t count);
 } ClientHandlers;
 
@@ -67,7 +69,7 @@ void client_close_listeners(void);
 Out *client_out(Client *client);
 
 /* To be called after a client's output grew by a command: sends some of it when very much waits, and looks at the
- * limits. */
+ * limits; then the client may be closing, or held. */
 void client_output_grew(Client *client);
 
 /* Closes: after its pending output is sent (QUIT, errors), or at once at the end of the turn (CLIENT KILL, limits).

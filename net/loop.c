@@ -17,8 +17,13 @@
 #define QUIET_US 200000
 #define BUSY_US  50000
 
-/* How many of poll's descriptors are checked for quietness in a turn, and events taken from epoll at once. */
-#define QUIET_CHECKS 16
+/* How many of poll's descriptors are checked for quietness in a turn: a part of them all, so that thousands don't stay
+ * for long, but few enough that a turn doesn't take a millisecond for it. */
+#define QUIET_CHECKS_MIN 16
+#define QUIET_CHECKS_MAX 256
+#define QUIET_PART       8
+
+/* Events taken from epoll at once. */
 #define EPOLL_EVENTS 512
 
 /* poll's first two descriptors are ours. */
@@ -58,9 +63,14 @@ static short poll_bits(unsigned wanted)
     return (short)((wanted & LOOP_READ ? POLLIN : 0) | (wanted & LOOP_WRITE ? POLLOUT : 0));
 }
 
-static void poll_add(Loop *loop, int fd, short events, Watch *watch)
+/* How poll is to see it: not at all while nothing is wanted, because a broken connection would wake it all the time. */
+static struct pollfd poll_entry(int fd, unsigned wanted)
 {
-    struct pollfd polled = { .fd = fd, .events = events };
+    return (struct pollfd){ .fd = wanted != 0 ? fd : -1, .events = poll_bits(wanted) };
+}
+
+static void poll_add(Loop *loop, struct pollfd polled, Watch *watch)
+{
     if (watch != NULL) watch->index = (int)loop->polled->len;
     g_array_append_val(loop->polled, polled);
     g_ptr_array_add(loop->watches, watch);
@@ -91,8 +101,8 @@ Loop *loop_new(bool plain_poll)
     loop->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (loop->wake_fd < 0) g_error("eventfd: %s", g_strerror(errno));
     loop->epoll_fd = plain_poll ? -1 : epoll_create1(EPOLL_CLOEXEC);
-    poll_add(loop, loop->wake_fd, POLLIN, NULL);
-    poll_add(loop, loop->epoll_fd, POLLIN, NULL); /* poll ignores -1 */
+    poll_add(loop, poll_entry(loop->wake_fd, LOOP_READ), NULL);
+    poll_add(loop, poll_entry(loop->epoll_fd, LOOP_READ), NULL); /* poll ignores -1 */
     return loop;
 }
 
@@ -116,30 +126,30 @@ const char *loop_api(const Loop *loop)
 
 /* ---- moving between poll and epoll ---- */
 
-static void move_to_epoll(Loop *loop, Watch *watch)
+static bool move_to_epoll(Loop *loop, Watch *watch)
 {
     struct epoll_event event = { .events = EPOLLIN, .data.ptr = watch };
-    if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, watch->fd, &event) == 0) poll_remove(loop, watch);
+    if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, watch->fd, &event) != 0) return false;
+    poll_remove(loop, watch);
+    return true;
 }
 
 static void move_to_poll(Loop *loop, Watch *watch)
 {
     epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
-    poll_add(loop, watch->fd, poll_bits(watch->wanted), watch);
+    poll_add(loop, poll_entry(watch->fd, watch->wanted), watch);
 }
 
 static void retire_quiet(Loop *loop)
 {
     if (loop->epoll_fd < 0) return;
-    for (guint checks = MIN(QUIET_CHECKS, loop->watches->len - POLL_WATCHES); checks > 0; checks--) {
+    guint count = loop->watches->len - POLL_WATCHES;
+    guint checks = MIN(count, CLAMP(count / QUIET_PART, QUIET_CHECKS_MIN, QUIET_CHECKS_MAX));
+    for (; checks > 0 && loop->watches->len > POLL_WATCHES; checks--) {
         if (loop->quiet_at < POLL_WATCHES || loop->quiet_at >= loop->watches->len) loop->quiet_at = POLL_WATCHES;
         Watch *watch = loop->watches->pdata[loop->quiet_at];
-        if (watch->wanted == LOOP_READ && clock_mono_us - watch->last_event_us > QUIET_US) {
-            move_to_epoll(loop, watch);
-            if (loop->watches->len == POLL_WATCHES) return;
-        } else {
-            loop->quiet_at++;
-        }
+        bool quiet = watch->wanted == LOOP_READ && clock_mono_us - watch->last_event_us > QUIET_US;
+        if (!quiet || !move_to_epoll(loop, watch)) loop->quiet_at++;
     }
 }
 
@@ -150,7 +160,7 @@ Watch *loop_watch(Loop *loop, int fd, unsigned wanted, LoopReady ready, void *co
     Watch *watch = g_new0(Watch, 1);
     *watch = (Watch){ .loop = loop, .fd = fd, .wanted = wanted, .ready = ready, .context = context };
     watch->last_event_us = clock_mono_us;
-    poll_add(loop, fd, poll_bits(wanted), watch);
+    poll_add(loop, poll_entry(fd, wanted), watch);
     return watch;
 }
 
@@ -161,7 +171,7 @@ void loop_want(Loop *loop, Watch *watch, unsigned wanted)
     if (watch->index < 0) {
         move_to_poll(loop, watch);
     } else {
-        poll_at(loop, (guint)watch->index)->events = poll_bits(wanted);
+        *poll_at(loop, (guint)watch->index) = poll_entry(watch->fd, wanted);
     }
 }
 

@@ -26,8 +26,8 @@ typedef int64_t (*LoopTimer)(void *context);
 Loop *loop_new(bool plain_poll);
 void loop_free(Loop *loop);
 
-/* Watches a descriptor; `wanted` may be 0. The watch is freed by loop_unwatch (safe inside any callback; no further
- * call of it comes). */
+/* Watches a descriptor; `wanted` may be 0: then errors and hang-ups don't show either. The watch is freed by
+ * loop_unwatch (safe inside any callback; no further call of it comes). */
 Watch *loop_watch(Loop *loop, int fd, unsigned wanted, LoopReady ready, void *context);
 void loop_want(Loop *loop, Watch *watch, unsigned wanted);
 void loop_unwatch(Loop *loop, Watch *watch);

@@ -102,34 +102,44 @@ static RespStatus parse_inline(RespParser *parser, GArray *args, char *bytes, si
 
 /* ---- multibulk commands ---- */
 
+/* What a head line begins with, how large its number may be, and what is answered to a line without end and to another
+ * number. */
+typedef struct HeadKind {
+    char type;
+    int64_t min, max;
+    const char *endless, *invalid;
+} HeadKind;
+
+static const HeadKind count_head = { '*', INT64_MIN, RESP_MULTIBULK_MAX, "too big mbulk count string",
+                                     "invalid multibulk length" };
+static const HeadKind bulk_head = { '$', 0, RESP_BULK_MAX, "too big bulk count string", "invalid bulk length" };
+
 /* Reads the number in a head line ("*3" or "$5") that starts at parser->offset, and moves behind the line. */
-static RespStatus parse_head(RespParser *parser, char *bytes, size_t len, const char *too_big, int64_t max,
-                             int64_t *value)
+static RespStatus parse_head(RespParser *parser, const HeadKind *kind, char *bytes, size_t len, int64_t *value)
 {
     char *line = bytes + parser->offset;
     size_t left = len - parser->offset;
     char *end = find_before_zero(line, left, '\r');
-    if (end == NULL) return left > RESP_INLINE_MAX ? fail(parser, too_big) : RESP_INCOMPLETE;
+    if (end == NULL) return left > RESP_INLINE_MAX ? fail(parser, kind->endless) : RESP_INCOMPLETE;
     size_t line_len = (size_t)(end - line);
     if (line_len + 2 > left) return RESP_INCOMPLETE;
-    if (line[0] != '*' && line[0] != '$') {
-        snprintf(parser->error, sizeof(parser->error), "ERR Protocol error: expected '$', got '%c'", line[0]);
+    if (line[0] != kind->type) {
+        snprintf(parser->error, sizeof(parser->error), "ERR Protocol error: expected '%c', got '%c'", kind->type,
+                 line[0]);
         return RESP_ERROR;
     }
     parser->offset += line_len + 2;
-    bool valid = number_parse_int((Slice){ line + 1, line_len - 1 }, value) && *value <= max;
-    return valid ? RESP_COMMAND : fail(parser, line[0] == '*' ? "invalid multibulk length" : "invalid bulk length");
+    bool valid = number_parse_int((Slice){ line + 1, line_len - 1 }, value);
+    return valid && *value >= kind->min && *value <= kind->max ? RESP_COMMAND : fail(parser, kind->invalid);
 }
 
 static RespStatus parse_argument(RespParser *parser, GArray *args, char *bytes, size_t len)
 {
     if (parser->bulk_len == 0) {
-        int64_t bulk_len;
-        if (parser->offset < len && bytes[parser->offset] == '*') return fail(parser, "expected '$', got '*'");
-        RespStatus status = parse_head(parser, bytes, len, "too big bulk count string", RESP_BULK_MAX, &bulk_len);
+        int64_t announced;
+        RespStatus status = parse_head(parser, &bulk_head, bytes, len, &announced);
         if (status != RESP_COMMAND) return status;
-        if (bulk_len < 0) return fail(parser, "invalid bulk length");
-        parser->bulk_len = (int32_t)bulk_len + 1;
+        parser->bulk_len = (int32_t)announced + 1;
     }
     size_t bulk_len = (size_t)parser->bulk_len - 1;
     if (len - parser->offset < bulk_len + 2) return RESP_INCOMPLETE;
@@ -147,7 +157,7 @@ RespStatus resp_parse(RespParser *parser, GArray *args, char *bytes, size_t len)
     if (bytes[0] != '*') return parse_inline(parser, args, bytes, len);
     if (parser->offset == 0) {
         int64_t count;
-        RespStatus status = parse_head(parser, bytes, len, "too big mbulk count string", RESP_MULTIBULK_MAX, &count);
+        RespStatus status = parse_head(parser, &count_head, bytes, len, &count);
         if (status != RESP_COMMAND || count <= 0) return status;
         parser->args_due = (int32_t)count;
     }
