@@ -29,6 +29,7 @@
 
 static void fail(const char *format, ...) G_GNUC_PRINTF(1, 2) __attribute__((noreturn));
 
+/* Ends the start. Nothing is written that would have to be flushed, and what was allocated goes with the process. */
 static void fail(const char *format, ...)
 {
     va_list args;
@@ -36,7 +37,7 @@ static void fail(const char *format, ...)
     g_autofree char *text = g_strdup_vprintf(format, args);
     va_end(args);
     fprintf(stderr, "ckv: %s\n", text);
-    exit(1);
+    _exit(1);
 }
 
 /* ---- stopping ---- */
