@@ -35,17 +35,53 @@ static size_t db_candidates(const Db *db, bool expiring)
     return expiring ? db->wheel.count : keyspace_size(db);
 }
 
-/* A random key of any database, each with the same probability; `expiring`: of those that expire. NULL: none. */
-static Entry *draw(Keyspace *keyspace, bool expiring, Db **db)
+/* A database, with a chance in proportion to its candidates; NULL: there are none. */
+static Db *draw_db(Keyspace *keyspace, bool expiring)
 {
     size_t total = 0;
     for (int i = 0; i < keyspace->db_count; i++)
         total += db_candidates(&keyspace->dbs[i], expiring);
     if (total == 0) return NULL;
     uint64_t left = random_below(total);
-    for (*db = keyspace->dbs; left >= db_candidates(*db, expiring); (*db)++)
-        left -= db_candidates(*db, expiring);
-    return expiring ? wheel_random(&(*db)->wheel) : table_random(&(*db)->table);
+    Db *db = keyspace->dbs;
+    while (left >= db_candidates(db, expiring))
+        left -= db_candidates(db++, expiring);
+    return db;
+}
+
+/* Some random keys of any database. */
+typedef struct Samples {
+    size_t count;
+    Db *db; /* being drawn from */
+    struct {
+        const Db *db;
+        const Entry *entry;
+    } keys[POOL_KEYS];
+} Samples;
+
+static void samples_add(void *element, void *context)
+{
+    Samples *samples = context;
+    if (samples->count == POOL_KEYS) return;
+    samples->keys[samples->count].db = samples->db;
+    samples->keys[samples->count++].entry = element;
+    __builtin_prefetch(element);
+}
+
+/* Draws at least `wanted` <= POOL_KEYS keys, if there are any: of the table whole buckets, which takes a miss for each
+ * bucket instead of several for each key, and is as good, since what shares a bucket has nothing else in common. (A
+ * bucket's number is also the cursor of a scan that begins with it.) */
+static Samples draw_samples(Keyspace *keyspace, bool expiring, size_t wanted)
+{
+    Samples samples = { .count = 0 };
+    while (samples.count < wanted && (samples.db = draw_db(keyspace, expiring)) != NULL) {
+        if (expiring) {
+            samples_add(wheel_random(&samples.db->wheel), &samples);
+        } else {
+            keyspace_scan(samples.db, random_below(samples.db->table.buckets), samples_add, &samples);
+        }
+    }
+    return samples;
 }
 
 /* ---- the pool ---- */
@@ -103,15 +139,23 @@ static Entry *choose_idlest(Keyspace *keyspace, bool expiring, Db **db)
 {
     if (keyspace->evict_pool == NULL) keyspace->evict_pool = g_new0(EvictPool, 1);
     for (;;) {
-        for (int64_t i = 0; i < options.maxmemory_samples; i++) {
-            const Entry *entry = draw(keyspace, expiring, db);
-            if (entry == NULL) return NULL;
-            pool_offer(keyspace->evict_pool, *db, entry);
+        for (int64_t left = options.maxmemory_samples; left > 0; left -= POOL_KEYS) {
+            Samples samples = draw_samples(keyspace, expiring, (size_t)MIN(left, POOL_KEYS));
+            if (samples.count == 0) return NULL;
+            for (size_t i = 0; i < samples.count; i++)
+                pool_offer(keyspace->evict_pool, samples.keys[i].db, samples.keys[i].entry);
         }
         /* Nothing is left of an outdated pool after one failure, so the next round's samples do. */
         Entry *idlest = pool_take(keyspace, expiring, db);
         if (idlest != NULL) return idlest;
     }
+}
+
+static Entry *choose_any(Keyspace *keyspace, bool expiring, Db **db)
+{
+    *db = draw_db(keyspace, expiring);
+    if (*db == NULL) return NULL;
+    return expiring ? wheel_random(&(*db)->wheel) : table_random(&(*db)->table);
 }
 
 static Entry *choose_soonest(Keyspace *keyspace, bool expiring, Db **db)
@@ -131,9 +175,9 @@ static const struct {
     Entry *(*choose)(Keyspace *keyspace, bool expiring, Db **db);
     bool expiring;
 } policies[] = {
-    [EVICT_VOLATILE_LRU] = { choose_idlest, true },  [EVICT_VOLATILE_RANDOM] = { draw, true },
+    [EVICT_VOLATILE_LRU] = { choose_idlest, true },  [EVICT_VOLATILE_RANDOM] = { choose_any, true },
     [EVICT_VOLATILE_TTL] = { choose_soonest, true }, [EVICT_ALLKEYS_LRU] = { choose_idlest, false },
-    [EVICT_ALLKEYS_RANDOM] = { draw, false },        [EVICT_NONE] = { NULL, false },
+    [EVICT_ALLKEYS_RANDOM] = { choose_any, false },  [EVICT_NONE] = { NULL, false },
 };
 
 static bool evict_one(Keyspace *keyspace)

@@ -1,10 +1,10 @@
 /* evict.h: maxmemory: making room by deleting keys, as maxmemory-policy says. command.c calls it before commands,
  * CONFIG SET after a change.
  *
- * Design. The LRU policies approximate: for each key that goes, options.maxmemory_samples keys are drawn and offered to
- * a pool of the 16 idlest seen so far; the idlest of these goes, if it's still there and wasn't used since. The pool
- * outlives the call, as in Redis 3.2, but is one for all databases, so it's the idlest of them all that go. It keeps
- * copies of names, since entries move. volatile-ttl asks the wheels and needs no samples.
+ * Design. The LRU policies approximate: for each key that goes, options.maxmemory_samples keys or some more are drawn
+ * and offered to a pool of the 16 idlest seen so far; the idlest of these goes, if it's still there and wasn't used
+ * since. The pool outlives the call, as in Redis 3.2, but is one for all databases, so it's the idlest of them all that
+ * go. It keeps copies of names, since entries move. volatile-ttl asks the wheels and needs no samples.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #ifndef CKV_STORE_EVICT_H
