@@ -66,8 +66,8 @@ static void turn_away(int fd, const char *text)
 
 static const char protected_text[] =
     "-DENIED CKV is running in protected mode because no password is set: only connections from this machine are "
-    "taken. To let others in, set instance-id and password (or requirepass id:password); or, if everyone who can reach this "
-    "port may use it, protected-mode no.\r\n";
+    "taken. To let others in, set instance-id and password (or requirepass id:password); or, if everyone who can reach "
+    "this port may use it, protected-mode no.\r\n";
 
 static bool is_protected(const struct sockaddr_storage *peer)
 {
