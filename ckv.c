@@ -34,10 +34,11 @@ static void fail(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    g_autofree char *text = g_strdup_vprintf(format, args);
+    fprintf(stderr, "ckv: ");
+    vfprintf(stderr, format, args);
+    fprintf(stderr, "\n");
     va_end(args);
-    fprintf(stderr, "ckv: %s\n", text);
-    _exit(1);
+    _exit(1); /* there is nothing to tidy up */
 }
 
 /* ---- stopping ---- */

@@ -202,17 +202,18 @@ static void append_diagnosis(GString *report, const char *name, const Event *eve
 {
     Sample samples[SAMPLES];
     unsigned count = collect(event, samples);
-    int64_t sum = 0, deviation = 0;
+    int64_t sum = 0, deviation = 0, average;
+    g_assert(count > 0); /* an event is made with its first sample */
     for (unsigned i = 0; i < count; i++)
         sum += samples[i].took_ms;
-    int64_t average = sum / count;
+    average = sum / count;
     for (unsigned i = 0; i < count; i++)
         deviation += llabs(samples[i].took_ms - average);
-    double period = (double)(clock_unix_ms / 1000 - samples[0].at_sec) / count;
+    int64_t watched_sec = clock_unix_ms / 1000 - samples[0].at_sec;
     g_string_append_printf(report,
                            "%s: %u spikes, %ld ms on average (mean deviation %ld ms), one every %.1f s; the worst "
                            "ever took %ld ms.\n",
-                           name, count, average, deviation / count, period, event->worst_ms);
+                           name, count, average, deviation / count, (double)watched_sec / count, event->worst_ms);
     for (size_t i = 0; i < G_N_ELEMENTS(remedies); i++) {
         if (strcmp(remedies[i].event, name) == 0) g_string_append_printf(report, "  %s\n", remedies[i].advice);
     }

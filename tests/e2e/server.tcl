@@ -132,6 +132,7 @@ with_server {--databases 4} {
     }
 
     test "INFO's memory follows the data" {
+        if {$::sanitized} { skip "only jemalloc counts to the byte" }
         set before [info_field used_memory]
         r set k [repeat x 1000000]
         set used [info_field used_memory]
@@ -143,10 +144,9 @@ with_server {--databases 4} {
     }
 
     test "INFO's rates rise with the load and fall without it" {
-        for {set i 0} {$i < 50} {incr i} {
-            for {set j 0} {$j < 100} {incr j} { send [set ::server($::current,r)] ping }
-            for {set j 0} {$j < 100} {incr j} { recv [set ::server($::current,r)] }
-        }
+        set c [connect]
+        for {set i 0} {$i < 5000} {incr i} { $c ping }
+        disconnect $c
         wait_until {[info_field instantaneous_ops_per_sec] > 50}
         assert {[info_field instantaneous_input_kbps] > 0}
         wait_until {[info_field instantaneous_ops_per_sec] < 200}
