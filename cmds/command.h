@@ -39,7 +39,7 @@ enum {
     CMD_FAST = 1 << 12,
     CMD_MOVABLE_KEYS = 1 << 13,
     /* Not shown: */
-    CMD_BARE_ONLY = 1 << 14,       /* with arguments it's the operator's only: its sub-commands aren't in the matrix */
+    CMD_BARE_ONLY = 1 << 14,       /* its sub-commands aren't in the matrix */
     CMD_HIDDEN = 1 << 15,          /* COMMAND doesn't list it */
     CMD_NOT_QUEUED = 1 << 16,      /* runs at once inside MULTI */
     CMD_UNAUTHENTICATED = 1 << 17, /* runs before AUTH */

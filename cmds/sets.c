@@ -349,7 +349,9 @@ static void set_store(Request *r, Set *set, const char *event)
         key_changed(r, r->argv[1], NOTIFY_SET, event);
     } else {
         set_free(set);
-        if (keyspace_delete(r->db, r->argv[1])) key_changed(r, r->argv[1], NOTIFY_GENERIC, "del");
+        bool there = keyspace_delete(r->db, r->argv[1]);
+        keyspace_changed(r->db, r->argv[1]); /* as in 3.2, a watched key that isn't there is touched, too */
+        if (there) notify(r->db, NOTIFY_GENERIC, "del", r->argv[1]);
     }
     reply_int(r->out, (int64_t)length);
 }

@@ -78,6 +78,17 @@ with_server {--admin-plane auth --requirepass crs-1:se:cret --admin-password adm
         disconnect $c
     }
 
+    test "COMMAND is answered, its sub-commands are refused" {
+        set c [connect]
+        $c auth crs-1:se:cret
+        assert_equal 133 [llength [$c command]]
+        foreach sub {COUNT info getkeys} {
+            assert_error "ERR unknown command 'COMMAND $sub' (not supported by CKV Master/Slave)" {$c COMMAND $sub get}
+        }
+        assert_error {ERR Unknown subcommand or wrong number of arguments.} {$c command foo}
+        disconnect $c
+    }
+
     test "a line of HTTP ends the connection" {
         set c [connect]
         send_raw $c "POST / HTTP/1.1\r\nHost: localhost\r\n\r\nQUIT\r\n"
