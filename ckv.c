@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
@@ -38,7 +37,7 @@ static void fail(const char *format, ...)
     vfprintf(stderr, format, args);
     fprintf(stderr, "\n");
     va_end(args);
-    _exit(1); /* there is nothing to tidy up */
+    _exit(1);
 }
 
 /* ---- stopping ---- */
@@ -187,6 +186,7 @@ static void start(int argc, char **argv)
     command_init(keyspace_new((int)options.databases));
     server_init(loop, executable);
     catch_signals();
+    make_room_for_clients();
     listen_everywhere();
 }
 
@@ -196,7 +196,6 @@ static void announce(void)
     log_line(LOG_WARNING, "ckv %s (compatible with Redis %s), PID: %d, data in %s", CKV_VERSION, CKV_REDIS_VERSION,
              (int)getpid(), options.dir);
     log_unused_options();
-    make_room_for_clients();
     log_line(LOG_WARNING, "The server is now ready to accept connections on port %ld", options.port);
     sd_notifyf(0, "READY=1\nMAINPID=%d", (int)getpid());
 }
