@@ -88,7 +88,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     Stream whole = stream_new(), pieces = stream_new();
     stream_feed(&whole, bytes, len);
     for (size_t at = 0; at < len && !pieces.failed;) {
-        size_t end = MIN(at + (size_t)g_rand_int_range(rand, 1, piece_max), len);
+        size_t end = at + (size_t)g_rand_int_range(rand, 1, piece_max);
+        end = MIN(end, len);
         while (end < len && !may_cut(bytes, end))
             end++;
         stream_feed(&pieces, bytes + at, end - at);

@@ -8,8 +8,9 @@ set -u
 seconds=$1 build=$2
 passed=0 failed=0
 mkdir -p "$build/crashes"
-for binary in "$build"/fuzz_*; do
-    name=$(basename "$binary")
+for source in tests/fuzz/fuzz_*.c; do
+    name=$(basename "$source" .c)
+    binary=$build/$name
     corpus=$build/corpus/$name
     mkdir -p "$corpus"
     if timeout -k 10 $((seconds + 60)) "$binary" -max_total_time="$seconds" -max_len=4096 -timeout=10 \
