@@ -39,10 +39,14 @@ static bool arg_lifetime(Request *r, int index, int64_t unit_ms, int64_t *deadli
 static void store_value(Request *r, Slice value, int64_t deadline_ms)
 {
     Slice key = r->argv[1];
-    Entry *entry = keyspace_put_string(r->db, key, value);
-    if (deadline_ms >= 0) keyspace_set_deadline(r->db, entry, deadline_ms);
-    key_changed(r, key, NOTIFY_STRING, "set");
-    if (deadline_ms >= 0) notify(r->db, NOTIFY_GENERIC, "expire", key);
+    if (deadline_ms < 0) {
+        keyspace_put_string(r->db, key, value);
+        key_changed(r, key, NOTIFY_STRING, "set");
+    } else {
+        keyspace_put_string_until(r->db, key, value, deadline_ms);
+        key_changed(r, key, NOTIFY_STRING, "set");
+        notify(r->db, NOTIFY_GENERIC, "expire", key);
+    }
 }
 
 /* SET's options; false, with the error sent, if they make no sense. */

@@ -292,6 +292,22 @@ Entry *keyspace_put_int(Db *db, Slice key, int64_t value)
     return put_entry(db, hash, slot, entry_new_int(key, false, value));
 }
 
+Entry *keyspace_put_string_until(Db *db, Slice key, Slice value, int64_t at_ms)
+{
+    int64_t number;
+    bool is_int = number_parse_int(value, &number);
+    uint64_t hash = key_hash(key);
+    Entry **slot = find_live(db, hash, key);
+    if (slot != NULL && (*slot)->expires && !is_int && fits_in_place(*slot, value.len)) {
+        entry_write_string(*slot, value);
+        return keyspace_set_deadline(db, entry_touch(*slot), at_ms);
+    }
+    Entry *entry = is_int ? entry_new_int(key, true, number) : entry_new_string(key, true, value);
+    entry_deadline_block(entry)->at_ms = at_ms;
+    if (slot == NULL) wheel_add(&db->wheel, entry);
+    return put_entry(db, hash, slot, entry);
+}
+
 Entry *keyspace_new_string(Slice key, size_t len)
 {
     g_assert(len <= KEYSPACE_STRING_MAX);

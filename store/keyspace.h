@@ -62,6 +62,8 @@ Entry *keyspace_peek(Db *db, Slice key);
  * replaces. */
 Entry *keyspace_put_string(Db *db, Slice key, Slice value);
 Entry *keyspace_put_int(Db *db, Slice key, int64_t value);
+/* As keyspace_put_string, but the key expires (unix ms): SETEX, in one allocation. */
+Entry *keyspace_put_string_until(Db *db, Slice key, Slice value, int64_t at_ms);
 /* A string of `len` zero bytes, never held as an integer, for the caller to fill. */
 Entry *keyspace_put_zeros(Db *db, Slice key, size_t len);
 /* The same in two steps, for a value made from others, which stay until the second: an entry with any bytes, to be

@@ -73,6 +73,26 @@ with_server {} {
         assert_equal -1 [r ttl k]
     }
 
+    test "a value with a lifetime takes the place of anything" {
+        set values [list 5 text [repeat x 100] "" [repeat y 60] -7]
+        foreach before [concat {{}} {{hset k f v}} {{set k 1}} {{set k 1 ex 50}} [list "set k [repeat z 80] ex 50"]] {
+            foreach value $values {
+                r del k
+                if {$before ne ""} { r {*}$before }
+                r setex k 1000 $value
+                assert_equal $value [r get k]
+                assert {[r ttl k] > 900}
+                r set k ${value}2 px 60
+                assert_equal ${value}2 [r get k]
+                r setex k 2000 $value
+            }
+            after 80
+            assert {[r ttl k] > 1900}
+        }
+        r set k [repeat x 100] px 60
+        wait_until {[r dbsize] == 0}
+    }
+
     test "a lifetime that overflows the clock is refused" {
         foreach {name command} {
             set    {set k v ex 9223372036854775807}

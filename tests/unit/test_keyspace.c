@@ -90,9 +90,28 @@ static Slice slice_of_string(const GString *text)
 static void store(Keyspace *ks, unsigned d, unsigned k, GRand *rand)
 {
     char name[200];
-    forget(&expected[d][k]);
-    expected[d][k].value = random_text(rand);
-    keyspace_put_string(&ks->dbs[d], key_name(k, name), slice_of_string(expected[d][k].value));
+    Db *db = &ks->dbs[d];
+    Slice key = key_name(k, name);
+    Expected *e = &expected[d][k];
+    forget(e);
+    e->value = random_text(rand);
+    Entry *entry;
+    switch (g_rand_int_range(rand, 0, 4)) {
+    case 0:
+        e->deadline = clock_unix_ms + g_rand_int_range(rand, 1, 5000);
+        keyspace_put_string_until(db, key, slice_of_string(e->value), e->deadline);
+        break;
+    case 1:
+        memset(e->value->str, 0, e->value->len);
+        keyspace_put_zeros(db, key, e->value->len);
+        break;
+    case 2:
+        entry = keyspace_new_string(key, e->value->len);
+        memcpy(entry_string_bytes(entry), e->value->str, e->value->len);
+        keyspace_put_entry(db, entry);
+        break;
+    default: keyspace_put_string(db, key, slice_of_string(e->value));
+    }
 }
 
 /* One random operation on a key that exists. */
