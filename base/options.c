@@ -191,7 +191,7 @@ const Option option_table[] = {
            "seconds of silence before a connection is probed; 0: never"),
     NUMBER(NETWORK, "timeout", timeout, "0", 0, INT32_MAX, OPTION_LIVE,
            "seconds before an idle client is closed; 0: never"),
-    NUMBER(NETWORK, "maxclients", maxclients, "10000", 1, 1000000, OPTION_LIVE, "clients at a time"),
+    NUMBER(NETWORK, "maxclients", maxclients, "10000", 1, INT32_MAX, OPTION_LIVE, "clients at a time"),
     BOOL(NETWORK, "protected-mode", protected_mode, "yes", no_yes, OPTION_LIVE,
          "without a password, take connections from this machine only"),
     SPECIAL(NETWORK, "client-output-buffer-limit", set_output_limits, output_limits_text,
@@ -387,7 +387,7 @@ static bool set_number(const Option *option, const char *word)
     bool parsed =
         option->kind == OPTION_MEMORY ? parse_memory(word, &number) : number_parse_int(slice_of(word), &number);
     if (!parsed) return false;
-    if (option->flags & OPTION_CLAMP) number = CLAMP(number, option->min, option->max);
+    if ((option->flags & OPTION_CLAMP) && number >= 0) number = CLAMP(number, option->min, option->max);
     if (number < option->min || number > option->max) return false;
     *(int64_t *)option->value = number;
     return true;

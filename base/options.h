@@ -81,7 +81,7 @@ typedef enum OptionKind {
 enum {
     OPTION_LIVE = 1 << 0,  /* CONFIG SET may change it */
     OPTION_WORDS = 1 << 1, /* takes several words */
-    OPTION_CLAMP = 1 << 2, /* a number out of range is brought into it, as in 3.2 */
+    OPTION_CLAMP = 1 << 2, /* a number out of range, unless negative, is brought into it, as in 3.2 */
     OPTION_ALIAS = 1 << 3, /* says what others say: not written to the file */
 };
 

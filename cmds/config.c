@@ -57,7 +57,7 @@ static void config_set(Request *r)
     g_autofree char *wrong =
         words != NULL ? option_set(option, words, (int)g_strv_length(words)) : option_set(option, whole, 1);
     if (wrong != NULL) {
-        reply_errorf(r->out, "ERR Invalid argument '%s' for CONFIG SET '%s'", text, option->name);
+        reply_errorf(r->out, "ERR Invalid argument '%s' for CONFIG SET '%.*s'", text, (int)name.len, name.ptr);
         return;
     }
     if (apply_change(r, option, old_maxclients)) reply_ok(r->out);

@@ -122,6 +122,7 @@ static const struct {
     { "admin-plane", "yes", NULL },
     { "hz", "0", "1" },
     { "hz", "1000", "500" },
+    { "hz", "-1", NULL },
     { "hz", "x", NULL },
     { "list-max-ziplist-size", "-5", "-5" },
     { "unixsocketperm", "770", "770" },
