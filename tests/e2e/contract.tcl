@@ -154,9 +154,10 @@ with_server {--admin-plane auth --requirepass crs-1:secret --admin-password adm}
         assert_equal [llength $names] [llength [lsort -unique $names]]
         foreach name {get zadd georadius publish} { assert {$name in $names} }
         foreach name {eval flushall config save} { assert {$name ni $names} }
-        foreach sub {info count getkeys nosuch} {
-            assert_error "ERR unknown command*(not supported by CKV Master/Slave)" {$c command $sub get}
+        foreach sub {info count getkeys} {
+            assert_error "ERR unknown command 'command $sub' (not supported by CKV Master/Slave)" {$c command $sub get}
         }
+        assert_error {ERR Unknown subcommand or wrong number of arguments.} {$c command nosuch}
         disconnect $c
     }
 
