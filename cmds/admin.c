@@ -84,7 +84,6 @@ static void append_sender(GString *line, const Client *client)
 /* +1339518083.107412 [0 127.0.0.1:60866] "set" "a" "1" */
 static GString *monitor_line(const Request *r)
 {
-    bool secret = r->command->flags & CMD_UNAUTHENTICATED; /* AUTH: its argument is nobody's business */
     int64_t now_us = g_get_real_time(); /* the turn's clock stands still */
     GString *line = g_string_new(NULL);
     g_string_append_printf(line, "+%ld.%06ld [%d ", now_us / 1000000, now_us % 1000000, r->db->index);
@@ -92,7 +91,7 @@ static GString *monitor_line(const Request *r)
     g_string_append_c(line, ']');
     for (int i = 0; i < r->argc; i++) {
         g_string_append_c(line, ' ');
-        append_quoted(line, secret && i > 0 ? SLICE("(redacted)") : r->argv[i]);
+        append_quoted(line, arg_shown(r, i));
     }
     return g_string_append(line, "\r\n");
 }

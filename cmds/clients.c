@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "cmds/command.h"
 #include "cmds/handlers.h"
+#include "cmds/subcommand.h"
 
 /* ---- CLIENT LIST ---- */
 
@@ -210,24 +211,15 @@ static void set_reply_mode(Request *r)
     }
 }
 
-static const struct {
-    const char *name;
-    int argc; /* 0: any */
-    void (*run)(Request *r);
-} sub_commands[] = {
-    { "list", 2, list_clients }, { "reply", 3, set_reply_mode }, { "kill", 0, kill_command },
-    { "setname", 3, set_name },  { "getname", 2, get_name },     { "pause", 3, pause_clients },
+static const SubCommand sub_commands[] = {
+    { "list", 2, 2, list_clients }, { "reply", 3, 3, set_reply_mode }, { "kill", 2, 0, kill_command },
+    { "setname", 3, 3, set_name },  { "getname", 2, 2, get_name },     { "pause", 3, 3, pause_clients },
 };
 
 /* CLIENT LIST | KILL address | KILL filter value ... | PAUSE milliseconds | SETNAME name | GETNAME | REPLY ON|OFF|SKIP
  */
 void cmd_client(Request *r)
 {
-    for (size_t i = 0; i < G_N_ELEMENTS(sub_commands); i++) {
-        if (!arg_is(r, 1, sub_commands[i].name)) continue;
-        if (sub_commands[i].argc != 0 && sub_commands[i].argc != r->argc) break;
-        sub_commands[i].run(r);
-        return;
-    }
+    if (subcommand_run(r, sub_commands, G_N_ELEMENTS(sub_commands)) == SUBCOMMAND_RAN) return;
     reply_error(r->out, "ERR Syntax error, try CLIENT (LIST | KILL | GETNAME | SETNAME | PAUSE | REPLY)");
 }

@@ -182,6 +182,12 @@ static inline bool arg_is(const Request *r, int index, const char *word)
     return slice_is(r->argv[index], word);
 }
 
+/* The argument as a log may show it: what AUTH is given is nobody's business. */
+static inline Slice arg_shown(const Request *r, int index)
+{
+    return index > 0 && (r->command->flags & CMD_UNAUTHENTICATED) ? SLICE("(redacted)") : r->argv[index];
+}
+
 /* ---- keys: look up, or answer WRONGTYPE and return false; *entry is NULL if there's no such key ---- */
 bool key_read(Request *r, Slice key, ValueType type, Entry **entry);
 bool key_write(Request *r, Slice key, ValueType type, Entry **entry);

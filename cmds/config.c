@@ -7,6 +7,7 @@
 #include "cmds/command.h"
 #include "cmds/handlers.h"
 #include "cmds/server.h"
+#include "cmds/subcommand.h"
 #include "store/evict.h"
 
 /* GET pattern */
@@ -87,28 +88,20 @@ static void config_rewrite(Request *r)
     reply_ok(r->out);
 }
 
-static const struct {
-    const char *name;
-    int argc;
-    void (*run)(Request *r);
-} sub_commands[] = {
-    { "set", 4, config_set },
-    { "get", 3, config_get },
-    { "resetstat", 2, config_resetstat },
-    { "rewrite", 2, config_rewrite },
+static const SubCommand sub_commands[] = {
+    { "set", 4, 4, config_set },
+    { "get", 3, 3, config_get },
+    { "resetstat", 2, 2, config_resetstat },
+    { "rewrite", 2, 2, config_rewrite },
 };
 
 /* CONFIG GET pattern | SET option value | RESETSTAT | REWRITE */
 void cmd_config(Request *r)
 {
-    for (size_t i = 0; i < G_N_ELEMENTS(sub_commands); i++) {
-        if (!arg_is(r, 1, sub_commands[i].name)) continue;
-        if (sub_commands[i].argc == r->argc) {
-            sub_commands[i].run(r);
-        } else {
-            reply_errorf(r->out, "ERR Wrong number of arguments for CONFIG %.*s", (int)r->argv[1].len, r->argv[1].ptr);
-        }
-        return;
+    SubCommandResult result = subcommand_run(r, sub_commands, G_N_ELEMENTS(sub_commands));
+    if (result == SUBCOMMAND_UNKNOWN) {
+        reply_error(r->out, "ERR CONFIG subcommand must be one of GET, SET, RESETSTAT, REWRITE");
+    } else if (result == SUBCOMMAND_ARITY) {
+        reply_errorf(r->out, "ERR Wrong number of arguments for CONFIG %.*s", (int)r->argv[1].len, r->argv[1].ptr);
     }
-    reply_error(r->out, "ERR CONFIG subcommand must be one of GET, SET, RESETSTAT, REWRITE");
 }

@@ -6,6 +6,7 @@
 #include "base/options.h"
 #include "cmds/command.h"
 #include "cmds/handlers.h"
+#include "cmds/subcommand.h"
 #include "store/hash.h"
 #include "store/list.h"
 #include "store/set.h"
@@ -251,11 +252,7 @@ static void debug_set_active_expire(Request *r)
     reply_ok(r->out);
 }
 
-static const struct {
-    const char *name;
-    int argc_min, argc_max;
-    void (*run)(Request *r);
-} sub_commands[] = {
+static const SubCommand sub_commands[] = {
     { "object", 3, 3, debug_object },
     { "sleep", 3, 3, debug_sleep },
     { "digest", 2, 2, debug_digest },
@@ -270,12 +267,7 @@ void cmd_debug(Request *r)
         reply_error(r->out, "ERR You must specify a subcommand for DEBUG. Try DEBUG HELP for info.");
         return;
     }
-    for (size_t i = 0; i < G_N_ELEMENTS(sub_commands); i++) {
-        if (!arg_is(r, 1, sub_commands[i].name)) continue;
-        if (r->argc < sub_commands[i].argc_min || r->argc > sub_commands[i].argc_max) break;
-        sub_commands[i].run(r);
-        return;
-    }
+    if (subcommand_run(r, sub_commands, G_N_ELEMENTS(sub_commands)) == SUBCOMMAND_RAN) return;
     reply_errorf(r->out, "ERR Unknown DEBUG subcommand or wrong number of arguments for '%.*s'", (int)r->argv[1].len,
                  r->argv[1].ptr);
 }

@@ -8,6 +8,7 @@
 #include "base/options.h"
 #include "cmds/handlers.h"
 #include "cmds/slowlog.h"
+#include "cmds/subcommand.h"
 
 #define SAMPLES 160 /* kept of each event, as in 3.2: one a second at most */
 
@@ -238,23 +239,14 @@ static void reply_diagnosis(Request *r)
     reply_bulk(r->out, (Slice){ report->str, report->len });
 }
 
-static const struct {
-    const char *name;
-    int argc; /* 0: any */
-    void (*run)(Request *r);
-} sub_commands[] = {
-    { "history", 3, reply_history },  { "graph", 3, reply_graph }, { "latest", 2, reply_latest },
-    { "doctor", 2, reply_diagnosis }, { "reset", 0, reset },
+static const SubCommand sub_commands[] = {
+    { "history", 3, 3, reply_history },  { "graph", 3, 3, reply_graph }, { "latest", 2, 2, reply_latest },
+    { "doctor", 2, 2, reply_diagnosis }, { "reset", 2, 0, reset },
 };
 
 /* LATENCY LATEST | HISTORY event | GRAPH event | RESET [event ...] | DOCTOR */
 void cmd_latency(Request *r)
 {
-    for (size_t i = 0; i < G_N_ELEMENTS(sub_commands); i++) {
-        bool fits = sub_commands[i].argc == 0 || sub_commands[i].argc == r->argc;
-        if (!fits || !arg_is(r, 1, sub_commands[i].name)) continue;
-        sub_commands[i].run(r);
-        return;
-    }
+    if (subcommand_run(r, sub_commands, G_N_ELEMENTS(sub_commands)) == SUBCOMMAND_RAN) return;
     reply_error(r->out, ERROR_SYNTAX);
 }

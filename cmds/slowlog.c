@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/options.h"
 #include "cmds/handlers.h"
+#include "cmds/subcommand.h"
 
 /* What an entry keeps at most, as in 3.2. */
 #define ARGUMENTS_MAX      32
@@ -44,11 +45,10 @@ static GBytes *keep_argument(Slice text)
 
 static GPtrArray *keep_arguments(const Request *r)
 {
-    bool secret = r->command->flags & CMD_UNAUTHENTICATED; /* AUTH: its argument is nobody's business */
     int kept = r->argc > ARGUMENTS_MAX ? ARGUMENTS_MAX - 1 : r->argc;
     GPtrArray *arguments = g_ptr_array_new_full(ARGUMENTS_MAX, (GDestroyNotify)g_bytes_unref);
     for (int i = 0; i < kept; i++)
-        g_ptr_array_add(arguments, keep_argument(secret && i > 0 ? SLICE("(redacted)") : r->argv[i]));
+        g_ptr_array_add(arguments, keep_argument(arg_shown(r, i)));
     if (kept < r->argc) {
         char *more = g_strdup_printf("... (%d more arguments)", r->argc - kept);
         g_ptr_array_add(arguments, g_bytes_new_take(more, strlen(more)));
@@ -99,18 +99,27 @@ static void reply_entries(Request *r)
         reply_entry(r->out, link->data);
 }
 
+static void reply_count(Request *r)
+{
+    reply_int(r->out, g_queue_get_length(&entries));
+}
+
+static void reset(Request *r)
+{
+    g_queue_clear_full(&entries, free_entry);
+    reply_ok(r->out);
+}
+
+static const SubCommand sub_commands[] = {
+    { "reset", 2, 2, reset },
+    { "len", 2, 2, reply_count },
+    { "get", 2, 3, reply_entries },
+};
+
 /* SLOWLOG GET [count] | LEN | RESET */
 void cmd_slowlog(Request *r)
 {
     trim(); /* CONFIG SET may have changed the limit */
-    if (r->argc == 2 && arg_is(r, 1, "reset")) {
-        g_queue_clear_full(&entries, free_entry);
-        reply_ok(r->out);
-    } else if (r->argc == 2 && arg_is(r, 1, "len")) {
-        reply_int(r->out, g_queue_get_length(&entries));
-    } else if (r->argc <= 3 && arg_is(r, 1, "get")) {
-        reply_entries(r);
-    } else {
-        reply_error(r->out, "ERR Unknown SLOWLOG subcommand or wrong # of args. Try GET, RESET, LEN.");
-    }
+    if (subcommand_run(r, sub_commands, G_N_ELEMENTS(sub_commands)) == SUBCOMMAND_RAN) return;
+    reply_error(r->out, "ERR Unknown SLOWLOG subcommand or wrong # of args. Try GET, RESET, LEN.");
 }
