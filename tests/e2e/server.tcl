@@ -169,7 +169,9 @@ with_server {--databases 4} {
         assert_equal [llength [r command]] [r command count]
         assert_equal {{get 2 {readonly fast} 1 1 1} (nil)} [r command info GET nosuch]
         assert_equal {} [r command info]
-        assert_error "ERR unknown command 'command getkeys' (not supported by CKV Master/Slave)" {r command getkeys get a}
+        assert_error "ERR unknown command 'command getkeys' (not supported by CKV Master/Slave)" {
+            r command getkeys get a
+        }
         assert_error "ERR Unknown subcommand or wrong number of arguments." {r command count x}
     }
 
