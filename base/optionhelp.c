@@ -45,7 +45,7 @@ static void print_option(const Option *option)
 {
     g_autofree char *usage = option_usage(option);
     printf("  --%s %s\n", option->name, option->start[0] == '\0' ? "\"\"" : option->start);
-    g_autofree char *help = g_strdup_printf("%s: %s.%s", option->help, usage,
+    g_autofree char *help = g_strdup_printf("%s (%s).%s", option->help, usage,
                                             option->flags & OPTION_LIVE ? " CONFIG SET may change it." : "");
     print_wrapped(help, 8);
 }
@@ -98,7 +98,7 @@ static void print_roff(const char *text)
 static void print_roff_option(const Option *option)
 {
     g_autofree char *usage = option_usage(option);
-    g_autofree char *text = g_strdup_printf("%s: %s.%s Default: %s.\n", option->help, usage,
+    g_autofree char *text = g_strdup_printf("%s (%s).%s Default: %s.\n", option->help, usage,
                                             option->flags & OPTION_LIVE ? " CONFIG SET may change it." : "",
                                             option->start[0] == '\0' ? "\"\"" : option->start);
     printf(".TP\n.B \\-\\-");
