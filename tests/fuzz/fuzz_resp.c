@@ -72,8 +72,8 @@ static void stream_feed(Stream *stream, const uint8_t *more, size_t len)
     g_free(bytes);
 }
 
-/* Behind a bare newline the pieces may matter: 3.2.13 takes a further byte there, but only if it has come. Which newline
- * is bare is the parser's to know, so there's no cut behind any. */
+/* Behind a bare newline the pieces may matter: 3.2.13 takes a further byte there, but only if it has come. Which
+ * newline is bare is the parser's to know, so there's no cut behind any. */
 static bool may_cut(const uint8_t *bytes, size_t at)
 {
     return bytes[at - 1] != '\n';
