@@ -16,7 +16,8 @@ for file in $files; do
         FILENAME ~ /\.c$/ && /^[a-zA-Z].*[^;]$/ && !/^(struct|enum|union|typedef|static const|const)/ { name = $0 }
         FILENAME ~ /\.c$/ && /^{/ { start = FNR }
         FILENAME ~ /\.c$/ && /^}$/ && start {
-            if (FNR - start > 70 && FILENAME !~ /tests/) print FILENAME ":" start ": a function of " FNR - start " lines: " name
+            if (FNR - start > 70 && FILENAME !~ /tests/)
+                print FILENAME ":" start ": a function of " FNR - start " lines: " name
             start = 0
         }
         END {
