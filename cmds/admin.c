@@ -41,7 +41,7 @@ void cmd_monitor(Request *r)
     if (r->session->monitoring) return; /* 3.2 doesn't answer a second time */
     if (monitors == NULL) monitors = g_ptr_array_new();
     g_ptr_array_add(monitors, r->client);
-    r->session->monitoring = true;
+    r->session->monitoring = r->client->never_idle = true;
     reply_ok(r->out);
 }
 

@@ -620,7 +620,7 @@ static int64_t check_idle(void *context)
     for (guint checks = clients->len / 10 + 1; checks > 0 && clients->len > 0; checks--) {
         Client *client = clients->pdata[next++ % clients->len];
         if (client->out.bytes > 0) check_output_limits(client);
-        bool exempt = client->class != CLIENT_NORMAL || options.timeout == 0;
+        bool exempt = client->class != CLIENT_NORMAL || client->never_idle || options.timeout == 0;
         if (exempt || clock_unix_ms - client->active_ms <= options.timeout * 1000) continue;
         log_line(LOG_VERBOSE, "Closing idle client");
         client_close_now(client);

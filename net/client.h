@@ -26,6 +26,7 @@ typedef struct Client {
     bool operator_socket; /* came in by the operator's socket in the data directory */
     bool closing;         /* no further command is run; closed when its output is sent, or at the end of the turn */
     bool held;            /* too much of its output is unsent: its commands wait */
+    bool never_idle;      /* `timeout` doesn't apply: MONITOR */
     ClientClass class;
     int64_t created_ms, active_ms; /* unix ms of the accept, and of the last bytes from the client */
     Out out;

@@ -487,3 +487,17 @@ foreach how {{} nosave save} {
         assert_match "*SHUTDOWN was called*" [server_log]
     }
 }
+
+with_server {--timeout 1} {
+    test "an idle client is closed after the timeout, one that monitors is not" {
+        set idle [connect]
+        set watching [connect]
+        assert_equal OK [$watching monitor]
+        $idle ping
+        recv $watching
+        assert_closed $idle
+        r ping
+        assert_match {*"ping"*} [recv $watching]
+        disconnect $watching
+    }
+}
