@@ -15,6 +15,7 @@ typedef struct Stream {
     RespParser parser;
     GArray *args;
     GByteArray *seen, *unfinished;
+    GArray *lengths; /* size_t: of the commands, in the stream */
     bool failed;
 } Stream;
 
@@ -24,6 +25,7 @@ static Stream stream_new(void)
         .args = g_array_new(FALSE, FALSE, sizeof(RespArg)),
         .seen = g_byte_array_new(),
         .unfinished = g_byte_array_new(),
+        .lengths = g_array_new(FALSE, FALSE, sizeof(size_t)),
     };
 }
 
@@ -32,6 +34,7 @@ static void stream_free(Stream *stream)
     g_array_unref(stream->args);
     g_byte_array_unref(stream->seen);
     g_byte_array_unref(stream->unfinished);
+    g_array_unref(stream->lengths);
 }
 
 static void note_command(Stream *stream, const char *bytes)
@@ -62,6 +65,7 @@ static void stream_feed(Stream *stream, const uint8_t *more, size_t len)
         }
         g_assert(stream->parser.offset > 0 && stream->parser.offset <= total - taken);
         note_command(stream, bytes + taken);
+        g_array_append_val(stream->lengths, stream->parser.offset);
         taken += stream->parser.offset;
         stream->parser = (RespParser){ 0 };
         g_array_set_size(stream->args, 0);
@@ -72,35 +76,49 @@ static void stream_feed(Stream *stream, const uint8_t *more, size_t len)
     g_free(bytes);
 }
 
-/* Behind a bare newline the pieces may matter: 3.2.13 takes a further byte there, but only if it has come. Which
- * newline is bare is the parser's to know, so there's no cut behind any. */
-static bool may_cut(const uint8_t *bytes, size_t at)
+/* Where the stream may be cut: not behind a bare newline, because 3.2.13 takes a further byte there, but only if it has
+ * come. `may` has a place for each byte, and one for the end. */
+static void find_cuts(const uint8_t *bytes, const GArray *lengths, bool *may, size_t len)
 {
-    return bytes[at - 1] != '\n';
+    memset(may, true, len + 1);
+    const uint8_t *at = bytes;
+    for (guint i = 0; i < lengths->len; i++) {
+        const uint8_t *next = at + g_array_index(lengths, size_t, i);
+        const uint8_t *newline = memchr(at, '\n', (size_t)(next - at));
+        if (at[0] != '*' && newline != NULL && newline + 1 < next) may[newline + 1 - bytes] = false;
+        at = next;
+    }
+}
+
+/* Feeds the stream in random pieces. */
+static void feed_pieces(Stream *stream, const uint8_t *bytes, const bool *may_cut, size_t len, const uint8_t *choice)
+{
+    GRand *rand = g_rand_new_with_seed(choice[0]);
+    for (size_t at = 0; at < len && !stream->failed;) {
+        size_t piece = (size_t)g_rand_int_range(rand, 1, choice[1] + 2), end = MIN(at + piece, len);
+        while (!may_cut[end])
+            end++;
+        stream_feed(stream, bytes + at, end - at);
+        at = end;
+    }
+    g_rand_free(rand);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 3) return 0;
-    GRand *rand = g_rand_new_with_seed(data[0]);
-    int piece_max = data[1] + 2;
     const uint8_t *bytes = data + 2;
     size_t len = size - 2;
     Stream whole = stream_new(), pieces = stream_new();
     stream_feed(&whole, bytes, len);
-    for (size_t at = 0; at < len && !pieces.failed;) {
-        size_t end = at + (size_t)g_rand_int_range(rand, 1, piece_max);
-        end = MIN(end, len);
-        while (end < len && !may_cut(bytes, end))
-            end++;
-        stream_feed(&pieces, bytes + at, end - at);
-        at = end;
-    }
+    g_autofree bool *may_cut = g_new(bool, len + 1);
+    find_cuts(bytes, whole.lengths, may_cut, len);
+    feed_pieces(&pieces, bytes, may_cut, len, data);
     g_assert(whole.failed == pieces.failed);
     g_assert(whole.seen->len == pieces.seen->len);
     g_assert(whole.seen->len == 0 || memcmp(whole.seen->data, pieces.seen->data, whole.seen->len) == 0);
+    g_assert(whole.lengths->len == pieces.lengths->len);
     stream_free(&whole);
     stream_free(&pieces);
-    g_rand_free(rand);
     return 0;
 }
