@@ -34,7 +34,9 @@
 #define WRITE_BLOCKS 64
 #define INPUT_MAX    (1024UL * 1024 * 1024) /* of one client, as in Redis */
 #define BATCH_MAX    16384                  /* commands; then the batch runs, so that slices and arena stay small */
-#define SLICES_KEPT  (128 * 1024)           /* arguments; the room for more isn't kept for the next batch */
+#define BATCH_FIRST  1024
+#define SLICES_FIRST 4096
+#define SLICES_KEPT  (128 * 1024) /* arguments; the room for more isn't kept for the next batch */
 
 /* In the middle of a turn, try to send whenever so much more waits. */
 #define OUTPUT_EAGER (1024 * 1024)
@@ -68,9 +70,10 @@ static int64_t paused_until_ms;
 /* The turn: input, the batch, and who took part. */
 static char *arena;
 static size_t arena_used;
-static GArray *batch;       /* Incoming; argv is an index into slices until it runs */
-static GArray *slices;      /* Slice */
-static GArray *shared_args; /* RespArg, of the command being parsed in the arena */
+static GArray *batch;                  /* Incoming; argv is an index into slices until it runs */
+static GArray *slices;                 /* Slice */
+static guint batch_count, slice_count; /* what is used of these two */
+static GArray *shared_args;            /* RespArg, of the command being parsed in the arena */
 static GPtrArray *turn_clients;
 static GPtrArray *resumed_clients; /* those whose backlog runs next */
 static GPtrArray *writers;         /* clients whose output isn't empty, or that are to be closed */
@@ -280,17 +283,24 @@ static void flush_all(void *context)
 
 /* ---- input: parsing ---- */
 
+static GArray *new_array(guint element_bytes, guint count)
+{
+    return g_array_set_size(g_array_new(FALSE, FALSE, element_bytes), count);
+}
+
 /* Adds a whole command to the batch. */
 static void add_command(Client *client, const GArray *args, const char *bytes)
 {
-    if (args->len == 0) return;
-    Incoming incoming = { .client = client, .argc = args->len, .argv = GSIZE_TO_POINTER((gsize)slices->len) };
-    g_array_append_val(batch, incoming);
-    guint first = slices->len;
-    g_array_set_size(slices, first + args->len);
+    guint argc = args->len, first = slice_count;
+    if (argc == 0) return;
+    if (batch_count == batch->len) g_array_set_size(batch, batch->len * 2);
+    if (first + argc > slices->len) g_array_set_size(slices, MAX(slices->len * 2, first + argc));
+    g_array_index(batch, Incoming, batch_count++) =
+        (Incoming){ .client = client, .argc = argc, .argv = GSIZE_TO_POINTER((gsize)first) };
+    slice_count += argc;
     const RespArg *arg = (const RespArg *)(const void *)args->data;
     Slice *slice = &g_array_index(slices, Slice, first);
-    for (guint i = 0; i < args->len; i++)
+    for (guint i = 0; i < argc; i++)
         slice[i] = (Slice){ bytes + arg[i].offset, arg[i].len };
 }
 
@@ -305,13 +315,12 @@ static size_t parse_commands(Client *client, GArray *args, char *bytes, size_t l
         if (status == RESP_ERROR) {
             io->error = g_strdup(io->parser.error);
             io->ended = true;
-            g_array_set_size(args, 0);
+            resp_next(&io->parser);
             return len;
         }
         add_command(client, args, bytes + taken);
         taken += io->parser.offset;
-        io->parser = (RespParser){ 0 };
-        g_array_set_size(args, 0);
+        resp_next(&io->parser);
     }
     return taken;
 }
@@ -346,7 +355,7 @@ static void keep_rest(ClientIo *io, const char *rest, size_t len)
     }
     memcpy(io->own, rest, len);
     io->own_len = len;
-    if (shared_args->len == 0) return;
+    if (io->parser.offset == 0 || io->args != NULL) return;
     io->args = shared_args;
     shared_args = g_array_new(FALSE, FALSE, sizeof(RespArg));
 }
@@ -459,7 +468,7 @@ static void append_head(GByteArray *to, char type, size_t value)
 static GByteArray *encode_skipped(const Client *client)
 {
     GByteArray *encoded = g_byte_array_new();
-    for (guint i = 0; i < batch->len; i++) {
+    for (guint i = 0; i < batch_count; i++) {
         const Incoming *in = &g_array_index(batch, Incoming, i);
         if (in->client != client || !in->skipped) continue;
         append_head(encoded, '*', in->argc);
@@ -490,8 +499,7 @@ static void keep_skipped(Client *client)
     io->own_start = io->own_parsed - skipped->len;
     if (skipped->len > 0) memcpy(io->own + io->own_start, skipped->data, skipped->len);
     io->own_parsed = 0;
-    io->parser = (RespParser){ 0 };
-    if (io->args != NULL) g_array_set_size(io->args, 0);
+    resp_next(&io->parser);
     io->backlog = io->own_len > io->own_start;
     if (!io->backlog) drop_own(io);
 }
@@ -515,19 +523,18 @@ static void settle(Client *client)
 static void run_batch(void)
 {
     Incoming *incoming = (Incoming *)(void *)batch->data;
-    for (guint i = 0; i < batch->len; i++) {
+    for (guint i = 0; i < batch_count; i++) {
         incoming[i].argv = &g_array_index(slices, Slice, GPOINTER_TO_SIZE(incoming[i].argv));
     }
-    if (batch->len > 0) handlers.run(incoming, batch->len);
+    if (batch_count > 0) handlers.run(incoming, batch_count);
     for (guint i = 0; i < turn_clients->len; i++)
         settle(turn_clients->pdata[i]);
     g_ptr_array_set_size(turn_clients, 0);
-    g_array_set_size(batch, 0);
     if (slices->len > SLICES_KEPT) {
         g_array_free(slices, TRUE);
-        slices = g_array_new(FALSE, FALSE, sizeof(Slice));
+        slices = new_array(sizeof(Slice), SLICES_FIRST);
     }
-    g_array_set_size(slices, 0);
+    batch_count = slice_count = 0;
     arena_used = 0;
 }
 
@@ -551,7 +558,7 @@ static void finish_turn(void *context)
 {
     (void)context;
     while (resumed_clients->len > 0) {
-        if (batch->len > BATCH_MAX) run_batch();
+        if (batch_count > BATCH_MAX) run_batch();
         parse_backlog(g_ptr_array_remove_index_fast(resumed_clients, resumed_clients->len - 1));
     }
     run_batch();
@@ -564,7 +571,7 @@ static void read_client(Client *client)
         note_writer(client);
         return;
     }
-    if (arena_used > ARENA_BYTES - READ_MAX - LIFT_MAX || batch->len > BATCH_MAX || client->io->in_turn) run_batch();
+    if (arena_used > ARENA_BYTES - READ_MAX - LIFT_MAX || batch_count > BATCH_MAX || client->io->in_turn) run_batch();
     if (!takes_input(client)) return;
     ssize_t got = client->held ? append_own(client, client->io->own_len + READ_OWN) : read_more(client);
     if (got < 0) return;
@@ -655,8 +662,8 @@ void client_init(Loop *the_loop, ClientHandlers the_handlers)
     handlers = the_handlers;
     clients = g_ptr_array_new();
     arena = g_malloc(ARENA_BYTES);
-    batch = g_array_new(FALSE, FALSE, sizeof(Incoming));
-    slices = g_array_new(FALSE, FALSE, sizeof(Slice));
+    batch = new_array(sizeof(Incoming), BATCH_FIRST);
+    slices = new_array(sizeof(Slice), SLICES_FIRST);
     shared_args = g_array_new(FALSE, FALSE, sizeof(RespArg));
     turn_clients = g_ptr_array_new();
     resumed_clients = g_ptr_array_new();

@@ -97,10 +97,17 @@ static RespStatus parse_inline(RespParser *parser, GArray *args, char *bytes, si
     size_t line = (size_t)(newline - bytes);
     if (line > 0 && newline[-1] == '\r') line--;
     parser->offset = MIN(line + 2, len);
+    g_array_set_size(args, 0);
     return split_line(args, bytes, line) ? RESP_COMMAND : fail(parser, "unbalanced quotes in request");
 }
 
 /* ---- multibulk commands ---- */
+
+/* Arguments for which there's room as soon as they're announced. */
+#define ARGS_AT_ONCE 64
+
+/* A type, up to four digits, CR LF. */
+#define HEAD_USUAL_CHARS 7
 
 /* What a head line begins with, how large its number may be, and what is answered to a line without end and to another
  * number. */
@@ -114,9 +121,25 @@ static const HeadKind count_head = { '*', INT64_MIN, RESP_MULTIBULK_MAX, "too bi
                                      "invalid multibulk length" };
 static const HeadKind bulk_head = { '$', 0, RESP_BULK_MAX, "too big bulk count string", "invalid bulk length" };
 
+/* Nearly every head line: a short number as it should be. Reads it and moves behind the line; false: look closer. */
+static bool parse_usual_head(RespParser *parser, const HeadKind *kind, const char *bytes, size_t len, int64_t *value)
+{
+    const char *at = bytes + parser->offset, *end = bytes + len;
+    if (end - at < HEAD_USUAL_CHARS || at[0] != kind->type || at[1] < '1' || at[1] > '9') return false;
+    int64_t number = 0;
+    const char *digit = at + 1;
+    for (; digit < at + HEAD_USUAL_CHARS - 2 && *digit >= '0' && *digit <= '9'; digit++)
+        number = number * 10 + (*digit - '0');
+    if (*digit != '\r') return false;
+    parser->offset += (size_t)(digit + 2 - at);
+    *value = number;
+    return true;
+}
+
 /* Reads the number in a head line ("*3" or "$5") that starts at parser->offset, and moves behind the line. */
 static RespStatus parse_head(RespParser *parser, const HeadKind *kind, char *bytes, size_t len, int64_t *value)
 {
+    if (parse_usual_head(parser, kind, bytes, len, value)) return RESP_COMMAND;
     char *line = bytes + parser->offset;
     size_t left = len - parser->offset;
     char *end = find_before_zero(line, left, '\r');
@@ -143,11 +166,13 @@ static RespStatus parse_argument(RespParser *parser, GArray *args, char *bytes, 
     }
     size_t bulk_len = (size_t)parser->bulk_len - 1;
     if (len - parser->offset < bulk_len + 2) return RESP_INCOMPLETE;
-    RespArg arg = { parser->offset, bulk_len };
-    g_array_append_val(args, arg);
+    if (parser->args_read == (int32_t)args->len) {
+        /* Room for all, unless they're many: then it follows what has come. */
+        g_array_set_size(args, (guint)MIN(parser->arg_count, MAX(parser->args_read * 2, ARGS_AT_ONCE)));
+    }
+    g_array_index(args, RespArg, parser->args_read++) = (RespArg){ parser->offset, bulk_len };
     parser->offset += bulk_len + 2;
     parser->bulk_len = 0;
-    parser->args_due--;
     return RESP_COMMAND;
 }
 
@@ -158,10 +183,11 @@ RespStatus resp_parse(RespParser *parser, GArray *args, char *bytes, size_t len)
     if (parser->offset == 0) {
         int64_t count;
         RespStatus status = parse_head(parser, &count_head, bytes, len, &count);
-        if (status != RESP_COMMAND || count <= 0) return status;
-        parser->args_due = (int32_t)count;
+        if (status != RESP_COMMAND) return status;
+        parser->arg_count = (int32_t)MAX(count, 0);
+        g_array_set_size(args, (guint)MIN(parser->arg_count, ARGS_AT_ONCE));
     }
-    while (parser->args_due > 0) {
+    while (parser->args_read < parser->arg_count) {
         RespStatus status = parse_argument(parser, args, bytes, len);
         if (status != RESP_COMMAND) return status;
     }

@@ -27,16 +27,24 @@ typedef struct RespArg {
 /* Where the parser stands in an incomplete command, so that a long one isn't read anew with each of its pieces. All
  * zeros: between commands. */
 typedef struct RespParser {
-    size_t offset;    /* bytes of the command taken in so far; after RESP_COMMAND: its length */
-    int32_t args_due; /* arguments of a multibulk that haven't been read; 0: its head hasn't */
-    int32_t bulk_len; /* of the next argument, plus 1; 0: its head hasn't been read */
-    char error[64];   /* after RESP_ERROR */
+    size_t offset;     /* bytes of the command taken in so far; after RESP_COMMAND: its length */
+    int32_t arg_count; /* arguments of a multibulk; 0: its head hasn't been read */
+    int32_t args_read; /* of these */
+    int32_t bulk_len;  /* of the next argument, plus 1; 0: its head hasn't been read */
+    char error[64];    /* after RESP_ERROR */
 } RespParser;
 
-/* Reads on in the command that starts at bytes[0]. `args` (RespArg) collects its arguments and must be empty when the
- * parser is all zeros; it's the caller's to keep while the command is incomplete. After RESP_COMMAND the caller zeroes
- * the parser. An inline command's quoted arguments are decoded in place, hence not const. */
+/* Reads on in the command that starts at bytes[0]. After RESP_COMMAND `args` (RespArg) holds its arguments, and the
+ * caller calls resp_next before the next command; while a command is incomplete `args` is the caller's to keep. An
+ * inline command's quoted arguments are decoded in place, hence not const. */
 RespStatus resp_parse(RespParser *parser, GArray *args, char *bytes, size_t len);
+
+/* Readies the parser for another command. */
+static inline void resp_next(RespParser *parser)
+{
+    parser->offset = 0;
+    parser->arg_count = parser->args_read = parser->bulk_len = 0;
+}
 
 /* How long the command's bytes must be, at least, for the next call to get further; 0: not known. */
 size_t resp_needs(const RespParser *parser);

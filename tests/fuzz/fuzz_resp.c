@@ -67,8 +67,7 @@ static void stream_feed(Stream *stream, const uint8_t *more, size_t len)
         note_command(stream, bytes + taken);
         g_array_append_val(stream->lengths, stream->parser.offset);
         taken += stream->parser.offset;
-        stream->parser = (RespParser){ 0 };
-        g_array_set_size(stream->args, 0);
+        resp_next(&stream->parser);
     }
     g_assert(stream->failed || resp_needs(&stream->parser) == 0 || resp_needs(&stream->parser) > total - taken);
     g_byte_array_set_size(stream->unfinished, 0);

@@ -62,8 +62,7 @@ static void stream_feed(Stream *stream, const char *more, size_t len)
         if (status != RESP_COMMAND) break;
         note_command(stream, bytes + taken);
         taken += stream->parser.offset;
-        stream->parser = (RespParser){ 0 };
-        g_array_set_size(stream->args, 0);
+        resp_next(&stream->parser);
     }
     stream->failed = status == RESP_ERROR;
     if (stream->failed) g_string_append_printf(stream->seen, "!%s", stream->parser.error);
