@@ -216,7 +216,8 @@ void client_output_grew(Client *client)
     if (!io->close_now && !send_output(client)) client_close_now(client);
     check_output_limits(client);
     io->eager_bytes = client->out.bytes + OUTPUT_EAGER;
-    if (client->out.bytes >= OUTPUT_HOLD) client->held = true;
+    /* Not a slave's, which are acknowledgements without an answer. */
+    if (client->out.bytes >= OUTPUT_HOLD && client->class != CLIENT_SLAVE) client->held = true;
 }
 
 static void free_client(Client *client)

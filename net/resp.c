@@ -76,13 +76,11 @@ static bool split_line(GArray *args, char *line, size_t len)
             at++;
         if (at == end) return true;
         char *start = at, *to = at;
-        while (at != NULL && at < end && *at != '\0' && strchr(" \n\r\t", *at) == NULL) {
-            if (*at == '"' || *at == '\'') {
-                char quote = *at;
-                at = decode_quoted(at + 1, end, quote, &to);
-            } else {
-                *to++ = *at++;
-            }
+        while (at < end && *at != '\0' && strchr(" \n\r\t\"'", *at) == NULL)
+            *to++ = *at++;
+        if (at < end && (*at == '"' || *at == '\'')) {
+            char quote = *at;
+            at = decode_quoted(at + 1, end, quote, &to); /* the closing quote ends the argument */
         }
         if (at == NULL) return false;
         RespArg arg = { (size_t)(start - line), (size_t)(to - start) };

@@ -128,7 +128,8 @@ static const Case cases[] = {
     CASE("SET k \"\\x4\\xzz\"\r\n", "[SET|k|x4xzz]"),
     CASE("SET k 'it\\'s \\n'\r\n", "[SET|k|it's \\n]"),
     CASE("SET k a\"b\"\r\n", "[SET|k|ab]"),
-    CASE("SET k \"\"\r\n", "[SET|k]"), /* 3.2.13 drops empty arguments */
+    CASE("SET k \"a\"\vb\f\r\n", "[SET|k|a|b\f]"), /* these two end an argument only behind a quote */
+    CASE("SET k \"\"\r\n", "[SET|k]"),             /* 3.2.13 drops empty arguments */
     CASE("SET k \"a\r\n", PROTOCOL "unbalanced quotes in request"),
     CASE("SET k 'a\r\n", PROTOCOL "unbalanced quotes in request"),
     CASE("SET k \"a\"b\r\n", PROTOCOL "unbalanced quotes in request"),
