@@ -12,17 +12,6 @@
 
 #include "base/clock.h"
 
-/* A descriptor that had no event for this long goes to epoll; one whose events come quicker than the second of these
- * comes back. The gap keeps a client that asks now and then from moving to and fro, two system calls each time. */
-#define QUIET_US 200000
-#define BUSY_US  50000
-
-/* How many of poll's descriptors are checked for quietness in a turn: a part of them all, so that thousands don't stay
- * for long, but few enough that a turn doesn't take a millisecond for it. */
-#define QUIET_CHECKS_MIN 16
-#define QUIET_CHECKS_MAX 256
-#define QUIET_PART       8
-
 /* Events taken from epoll at once. */
 #define EPOLL_EVENTS 512
 
@@ -37,7 +26,6 @@ struct Watch {
     bool dead;
     LoopReady ready;
     void *context;
-    int64_t last_event_us;
 };
 
 typedef struct Timer {
@@ -52,7 +40,6 @@ struct Loop {
     GPtrArray *dead;    /* unwatched in this turn, to be freed at its end */
     GArray *timers;     /* Timer; few */
     int wake_fd, epoll_fd;
-    guint quiet_at; /* where the next check for quietness starts */
     bool no_wait, stopping;
     LoopTask before_wait, after_ready;
     void *hook_context;
@@ -77,13 +64,11 @@ static void poll_add(Loop *loop, struct pollfd polled, Watch *watch)
 }
 
 /* The last descriptor takes the place of the one that goes. */
-static void poll_remove(Loop *loop, Watch *watch)
+static void poll_remove(Loop *loop, guint index)
 {
-    guint index = (guint)watch->index;
     g_array_remove_index_fast(loop->polled, index);
     g_ptr_array_remove_index_fast(loop->watches, index);
     if (index < loop->watches->len) ((Watch *)loop->watches->pdata[index])->index = (int)index;
-    watch->index = -1;
 }
 
 static struct pollfd *poll_at(Loop *loop, guint index)
@@ -124,33 +109,21 @@ const char *loop_api(const Loop *loop)
     return loop->epoll_fd >= 0 ? "poll+epoll" : "poll";
 }
 
-/* ---- moving between poll and epoll ---- */
+/* ---- epoll ---- */
 
-static bool move_to_epoll(Loop *loop, Watch *watch)
+/* Only descriptors that are read from and nothing else: the others are few and change often. False: poll must do. */
+static bool epoll_add(Loop *loop, Watch *watch)
 {
     struct epoll_event event = { .events = EPOLLIN, .data.ptr = watch };
+    if (loop->epoll_fd < 0 || watch->wanted != LOOP_READ) return false;
     if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, watch->fd, &event) != 0) return false;
-    poll_remove(loop, watch);
+    watch->index = -1;
     return true;
 }
 
-static void move_to_poll(Loop *loop, Watch *watch)
+static void epoll_remove(Loop *loop, const Watch *watch)
 {
     epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
-    poll_add(loop, poll_entry(watch->fd, watch->wanted), watch);
-}
-
-static void retire_quiet(Loop *loop)
-{
-    if (loop->epoll_fd < 0) return;
-    guint count = loop->watches->len - POLL_WATCHES;
-    guint checks = MIN(count, CLAMP(count / QUIET_PART, QUIET_CHECKS_MIN, QUIET_CHECKS_MAX));
-    for (; checks > 0 && loop->watches->len > POLL_WATCHES; checks--) {
-        if (loop->quiet_at < POLL_WATCHES || loop->quiet_at >= loop->watches->len) loop->quiet_at = POLL_WATCHES;
-        Watch *watch = loop->watches->pdata[loop->quiet_at];
-        bool quiet = watch->wanted == LOOP_READ && clock_mono_us - watch->last_event_us > QUIET_US;
-        if (!quiet || !move_to_epoll(loop, watch)) loop->quiet_at++;
-    }
 }
 
 /* ---- watches ---- */
@@ -159,8 +132,7 @@ Watch *loop_watch(Loop *loop, int fd, unsigned wanted, LoopReady ready, void *co
 {
     Watch *watch = g_new0(Watch, 1);
     *watch = (Watch){ .loop = loop, .fd = fd, .wanted = wanted, .ready = ready, .context = context };
-    watch->last_event_us = clock_mono_us;
-    poll_add(loop, poll_entry(fd, wanted), watch);
+    if (!epoll_add(loop, watch)) poll_add(loop, poll_entry(fd, wanted), watch);
     return watch;
 }
 
@@ -169,18 +141,21 @@ void loop_want(Loop *loop, Watch *watch, unsigned wanted)
     if (watch->wanted == wanted) return;
     watch->wanted = wanted;
     if (watch->index < 0) {
-        move_to_poll(loop, watch);
-    } else {
-        *poll_at(loop, (guint)watch->index) = poll_entry(watch->fd, wanted);
+        epoll_remove(loop, watch);
+        poll_add(loop, poll_entry(watch->fd, wanted), watch);
+        return;
     }
+    *poll_at(loop, (guint)watch->index) = poll_entry(watch->fd, wanted);
+    guint index = (guint)watch->index;
+    if (epoll_add(loop, watch)) poll_remove(loop, index);
 }
 
 void loop_unwatch(Loop *loop, Watch *watch)
 {
     if (watch->index < 0) {
-        epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
+        epoll_remove(loop, watch);
     } else {
-        poll_remove(loop, watch);
+        poll_remove(loop, (guint)watch->index);
     }
     watch->dead = true;
     g_ptr_array_add(loop->dead, watch);
@@ -262,9 +237,6 @@ static void dispatch_epoll(Loop *loop)
     for (int i = 0; i < count; i++) {
         Watch *watch = events[i].data.ptr;
         if (watch->dead) continue;
-        bool busy = clock_mono_us - watch->last_event_us < BUSY_US;
-        watch->last_event_us = clock_mono_us;
-        if (busy) move_to_poll(loop, watch);
         watch->ready(watch->fd, ready_bits(events[i].events), watch->context);
     }
 }
@@ -280,7 +252,6 @@ static void dispatch_poll(Loop *loop, int count)
         count--;
         poll_at(loop, i)->revents = 0;
         Watch *watch = loop->watches->pdata[i];
-        watch->last_event_us = clock_mono_us;
         watch->ready(watch->fd, ready_bits((unsigned)(unsigned short)events), watch->context);
     }
 }
@@ -296,12 +267,11 @@ static void turn(Loop *loop)
         ssize_t got = read(loop->wake_fd, &wakes, sizeof(wakes));
         (void)got; /* it only empties the counter */
     }
-    bool quiet_ones = count > 0 && poll_at(loop, POLL_EPOLL)->revents != 0;
+    bool readers = count > 0 && poll_at(loop, POLL_EPOLL)->revents != 0;
     if (count > 0) dispatch_poll(loop, count);
-    if (quiet_ones) dispatch_epoll(loop);
+    if (readers) dispatch_epoll(loop);
     run_timers(loop);
     if (loop->after_ready != NULL) loop->after_ready(loop->hook_context);
-    retire_quiet(loop);
     g_ptr_array_set_size(loop->dead, 0);
 }
 
