@@ -438,5 +438,6 @@ bool pack_valid(const Pack *pack, size_t size)
     for (size_t pos = sizeof(Pack), whole; pos < size; pos += whole, count++) {
         if (!element_valid(at(pack, (PackPos)pos), size - pos, &whole)) return false;
     }
-    return pack->count == MIN(count, COUNT_UNKNOWN);
+    /* A count that was too big once may stay unknown when there are fewer. */
+    return pack->count == COUNT_UNKNOWN || pack->count == count;
 }

@@ -179,11 +179,15 @@ static void test_many_elements(void **state)
     (void)state;
     pack = pack_new(0);
     for (int i = 0; i < 70000; i++)
-        pack = pack_append(pack, SLICE("x"));
+        pack = pack_append(pack, SLICE("an element"));
     assert_int_equal(pack_count(pack), 70000);
     assert_true(pack_valid(pack, pack->bytes));
     assert_int_equal(pack_at(pack, 69999), pack_last(pack));
-    pack = pack_remove(pack, pack_first(pack), 69000);
+    pack = pack_remove(pack, pack_first(pack), 60000);
+    assert_int_equal(pack_count(pack), 10000);
+    assert_int_equal(pack_at(pack, -10000), pack_first(pack));
+    assert_true(pack_valid(pack, pack->bytes));
+    pack = pack_remove(pack, pack_first(pack), 9000);
     assert_int_equal(pack_count(pack), 1000);
     pack = pack_append(pack, SLICE("y"));
     assert_int_equal(pack_count(pack), 1001);
