@@ -85,21 +85,24 @@ static void chunk_unlink(Chain *chain, ListChunk *chunk)
     g_free(chunk);
 }
 
-/* Drops a chunk that has become empty; joins one that has become small with a neighbour, if the two together leave room
- * to grow. Returns the chunk that has the rest, or NULL. */
-static void chunk_tidy(Chain *chain, ListChunk *chunk)
+/* Drops a chunk if it has become empty. */
+static bool chunk_drop_empty(Chain *chain, ListChunk *chunk)
 {
-    if (chunk->pack->bytes == sizeof(Pack)) {
-        pack_free(chunk->pack);
-        chunk_unlink(chain, chunk);
-        return;
-    }
-    ListChunk *first = chunk->next != NULL ? chunk : chunk->prev;
-    if (first == NULL) return;
-    ListChunk *second = first->next;
-    if (!fits(first->pack, second->pack->bytes + chunk_bytes_max() / 2, pack_count(second->pack))) return;
-    first->pack = pack_join(first->pack, second->pack);
-    chunk_unlink(chain, second);
+    if (chunk->pack->bytes > sizeof(Pack)) return false;
+    pack_free(chunk->pack);
+    chunk_unlink(chain, chunk);
+    return true;
+}
+
+/* Moves the next chunk's elements into this one (NULL, or the last: nothing happens), if the two together leave room to
+ * grow. */
+static void chunk_join_next(Chain *chain, ListChunk *chunk)
+{
+    if (chunk == NULL || chunk->next == NULL) return;
+    ListChunk *next = chunk->next;
+    if (!fits(chunk->pack, next->pack->bytes + chunk_bytes_max() / 2, pack_count(next->pack))) return;
+    chunk->pack = pack_join(chunk->pack, next->pack);
+    chunk_unlink(chain, next);
 }
 
 /* ---- small and big ---- */
@@ -274,25 +277,33 @@ static void chunk_split(Chain *chain, ListChunk *chunk, PackPos pos)
     chunk_link(chain, chunk, chunk_new(tail));
 }
 
+/* The chunk for an element between `prev` (NULL: the head) and the next chunk, which is one of these if it has room;
+ * and the element's place there. Or else every insertion between two full chunks would add a chunk. */
+static ListChunk *chunk_between(Chain *chain, ListChunk *prev, size_t bytes, PackPos *pos)
+{
+    ListChunk *next = prev == NULL ? chain->head : prev->next;
+    *pos = 0;
+    if (prev != NULL && fits(prev->pack, bytes, 1)) return prev;
+    if (next != NULL && fits(next->pack, bytes, 1)) {
+        *pos = pack_first(next->pack);
+        return next;
+    }
+    ListChunk *fresh = chunk_new(pack_new(LIST_PACK));
+    chunk_link(chain, prev, fresh);
+    return fresh;
+}
+
 /* Inserts a text before pos (0: at the end) of a chunk (NULL: of a small list). */
 static void insert_at(List **list, ListChunk *chunk, PackPos pos, Slice text)
 {
+    size_t bytes = pack_element_bytes(text);
     Pack **slot = pack_slot(list, chunk);
-    if (!fits(*slot, pack_element_bytes(text), 1)) {
+    if (!fits(*slot, bytes, 1)) {
         Chain *chain = make_chain(list);
         if (chunk == NULL) chunk = chain->head;
-        if (pos == sizeof(Pack)) {
-            ListChunk *fresh = chunk_new(pack_new(LIST_PACK));
-            chunk_link(chain, chunk->prev, fresh);
-            chunk = fresh;
-        } else {
-            if (pos != 0) chunk_split(chain, chunk, pos);
-            if (!fits(chunk->pack, pack_element_bytes(text), 1)) {
-                chunk_link(chain, chunk, chunk_new(pack_new(LIST_PACK)));
-                chunk = chunk->next;
-            }
-        }
-        pos = 0;
+        bool at_start = pos == pack_first(chunk->pack);
+        if (pos != 0 && !at_start) chunk_split(chain, chunk, pos);
+        chunk = chunk_between(chain, at_start ? chunk->prev : chunk, bytes, &pos);
         slot = &chunk->pack;
     }
     *slot = pack_insert(*slot, pos, text);
@@ -329,10 +340,11 @@ void list_remove_range(List **list, size_t start, size_t count)
         next = chunk->next;
         size_t here = MIN(count, pack_count(chunk->pack) - place.index);
         count -= here;
-        bool last = count == 0;
         chunk->pack = pack_remove(chunk->pack, pack_at(chunk->pack, (int64_t)place.index), (uint32_t)here);
-        /* Only the last chunk may be joined with the one behind it: that isn't visited any more. */
-        if (last || chunk->pack->bytes == sizeof(Pack)) chunk_tidy(chain, chunk);
+        if (chunk_drop_empty(chain, chunk) || count > 0) continue;
+        /* This was the last one, so that neither neighbour is visited any more. */
+        chunk_join_next(chain, chunk);
+        chunk_join_next(chain, chunk->prev);
     }
     list_normalize(list);
 }
@@ -368,7 +380,9 @@ size_t list_remove_equal(List **list, Slice text, size_t limit, ListEnd from)
         size_t here = pack_remove_equal(&chunk->pack, text, limit - removed, from);
         removed += here;
         further = from == LIST_HEAD ? chunk->next : chunk->prev;
-        if (here > 0 && chunk->pack->bytes == sizeof(Pack)) chunk_tidy(chain, chunk);
+        if (here == 0 || chunk_drop_empty(chain, chunk)) continue;
+        /* With the neighbour that was visited already. */
+        chunk_join_next(chain, from == LIST_HEAD ? chunk->prev : chunk);
     }
     chain->length -= removed;
     list_normalize(list);

@@ -47,7 +47,7 @@ static GString *random_text(GRand *rand)
 static void assert_value(PackValue value, const GString *expected)
 {
     char digits[NUMBER_INT_CHARS];
-    Slice text = value.text.ptr != NULL ? value.text : (Slice){ digits, number_format_int(digits, value.number) };
+    Slice text = pack_value_text(value, digits);
     assert_int_equal(text.len, expected->len);
     assert_memory_equal(text.ptr, expected->str, text.len);
 }
@@ -181,15 +181,17 @@ static void test_bytes_an_element(void **state)
 {
     (void)state;
     options.list_max_ziplist_size = -2;
+    size_t before = mem_used();
     list = list_new();
     char text[32];
     for (int i = 0; i < 1000000; i++) {
         snprintf(text, sizeof(text), "e%015d", i);
         list_push(&list, LIST_TAIL, slice_of(text));
     }
-    double bytes = (double)list_bytes(list) / 1e6;
-    print_message("%.2f bytes an element of 16\n", bytes);
-    assert_true(bytes <= 18.6);
+    size_t used = mem_used() - before;
+    print_message("%.2f bytes an element of 16\n", (double)used / 1e6);
+    assert_true(used <= 18600000);
+    assert_in_range(list_bytes(list), used * 99 / 100, used);
     list_free(list);
 }
 
@@ -215,12 +217,54 @@ static void test_huge_elements(void **state)
     g_string_free(huge, TRUE);
 }
 
+/* Where a chunk is full, its neighbours take what is inserted beside it: at most twice the chunks that are needed. */
+static void test_inserting_between_full_chunks(void **state)
+{
+    (void)state;
+    options.list_max_ziplist_size = 100;
+    for (int behind = 0; behind <= 1; behind++) {
+        list = list_new();
+        char text[32];
+        for (int i = 0; i < 1000; i++) {
+            snprintf(text, sizeof(text), "e%d", i);
+            list_push(&list, LIST_TAIL, slice_of(text));
+        }
+        assert_int_equal(list_chunks(list), 10);
+        /* Of two chunks that are full, the last element of one or the first of the other. */
+        Slice pivot = behind ? SLICE("e499") : SLICE("e500");
+        for (int i = 0; i < 5000; i++)
+            assert_true(list_insert(&list, pivot, SLICE("inserted"), behind));
+        assert_int_equal(list_length(list), 6000);
+        assert_in_range(list_chunks(list), 60, 120);
+        list_free(list);
+    }
+}
+
+/* What is left of many chunks moves together. */
+static void test_chunks_that_shrink(void **state)
+{
+    (void)state;
+    options.list_max_ziplist_size = 100;
+    for (int from = LIST_HEAD; from <= LIST_TAIL; from++) {
+        list = list_new();
+        for (int i = 0; i < 100000; i++)
+            list_push(&list, LIST_TAIL, i % 50 == 0 ? SLICE("stays") : SLICE("goes"));
+        assert_int_equal(list_chunks(list), 1000);
+        assert_int_equal(list_remove_equal(&list, SLICE("goes"), SIZE_MAX, (ListEnd)from), 98000);
+        assert_int_equal(list_length(list), 2000);
+        assert_in_range(list_chunks(list), 20, 40);
+        list_free(list);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_models),
         cmocka_unit_test(test_bytes_an_element),
         cmocka_unit_test(test_huge_elements),
+        cmocka_unit_test(test_inserting_between_full_chunks),
+        cmocka_unit_test(test_chunks_that_shrink),
     };
     return cmocka_run_group_tests_name("list", tests, NULL, NULL);
 }
