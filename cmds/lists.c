@@ -73,6 +73,19 @@ void cmd_rpop(Request *r)
     pop(r, LIST_TAIL, "rpop");
 }
 
+/* Replies the last element of a list and moves it to the head of another one, or of the same. */
+static void move_last(Request *r, Entry *source, Entry *target)
+{
+    PackValue last = list_get(source->list, list_length(source->list) - 1);
+    reply_value(r->out, last);
+    char digits[NUMBER_INT_CHARS];
+    Slice text = pack_value_text(last, digits);
+    g_autofree char *copy = source == target ? g_memdup2(text.ptr, text.len) : NULL;
+    if (copy != NULL) text.ptr = copy;
+    list_push(&target->list, LIST_HEAD, text);
+    list_remove_range(&source->list, list_length(source->list) - 1, 1);
+}
+
 /* RPOPLPUSH source destination */
 void cmd_rpoplpush(Request *r)
 {
@@ -89,14 +102,7 @@ void cmd_rpoplpush(Request *r)
         target = keyspace_put_object(r->db, target_key, TYPE_LIST, list_new());
         source = keyspace_write(r->db, source_key);
     }
-    size_t length = list_length(source->list);
-    PackValue value = list_get(source->list, length - 1);
-    reply_value(r->out, value);
-    char digits[NUMBER_INT_CHARS];
-    Slice text = value.text.ptr != NULL ? value.text : (Slice){ digits, number_format_int(digits, value.number) };
-    g_autofree char *moved = g_memdup2(text.ptr, text.len);
-    list_remove_range(&source->list, length - 1, 1);
-    list_push(&target->list, LIST_HEAD, (Slice){ moved == NULL ? "" : moved, text.len });
+    move_last(r, source, target);
     key_changed(r, target_key, NOTIFY_LIST, "lpush");
     key_shrunk(r, source_key, list_length(source->list) == 0, NOTIFY_LIST, "rpop");
 }
