@@ -237,20 +237,6 @@ enum {
 };
 void notify(Db *db, unsigned event_class, const char *event, Slice key);
 
-/* ---- scan arguments, shared by SCAN, HSCAN, SSCAN and ZSCAN (keys.c) ---- */
-typedef struct ScanOptions {
-    uint64_t cursor;
-    int64_t count;
-    bool has_pattern;
-    Slice pattern;
-} ScanOptions;
-/* Reads cursor at `index` and the options behind it, or answers the error. */
-bool scan_options(Request *r, int index, ScanOptions *options);
-
-/* What HSCAN, SSCAN and ZSCAN begin with (scan.c): reads `key cursor [options]` and looks the key up, in 3.2's order:
- * first the cursor, then the key, then the options. False: the error, or a missing key's empty answer, is out. */
-bool scan_begin(Request *r, ValueType type, ScanOptions *options, Entry **entry);
-
 /* Sends one command line to every MONITOR client (admin.c); no cost when there's none. */
 void monitor_feed(const Request *r);
 /* The same whatever the command's flags: for EXEC, which is shown behind the commands it ran. */

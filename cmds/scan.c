@@ -1,4 +1,4 @@
-/* scan.c: see scan.h, and scan_begin in command.h.
+/* scan.c: see scan.h.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "cmds/scan.h"
@@ -13,6 +13,49 @@ static void reply_cursor(Out *out, uint64_t cursor)
     char digits[NUMBER_INT_CHARS];
     reply_array(out, 2);
     reply_bulk(out, (Slice){ digits, number_format_uint(digits, cursor) });
+}
+
+/* Reads a cursor as strtoul does, so that "" is 0 and "-1" the highest. */
+static bool parse_cursor(Slice text, uint64_t *cursor)
+{
+    bool negative = text.len > 1 && text.ptr[0] == '-';
+    size_t i = negative || (text.len > 1 && text.ptr[0] == '+') ? 1 : 0;
+    uint64_t value = 0;
+    for (; i < text.len; i++) {
+        unsigned digit = (unsigned char)text.ptr[i] - (unsigned)'0';
+        if (digit > 9 || __builtin_mul_overflow(value, 10, &value) || __builtin_add_overflow(value, digit, &value))
+            return false;
+    }
+    *cursor = negative ? -value : value;
+    return true;
+}
+
+static bool refuse_syntax(Request *r)
+{
+    reply_error(r->out, ERROR_SYNTAX);
+    return false;
+}
+
+bool scan_options(Request *r, int index, ScanOptions *options)
+{
+    *options = (ScanOptions){ .count = 10 };
+    if (!parse_cursor(r->argv[index], &options->cursor)) {
+        reply_error(r->out, "ERR invalid cursor");
+        return false;
+    }
+    for (int i = index + 1; i < r->argc; i += 2) {
+        bool has_value = i + 1 < r->argc;
+        if (has_value && arg_is(r, i, "count")) {
+            if (!arg_int(r, i + 1, &options->count, NULL)) return false;
+            if (options->count < 1) return refuse_syntax(r);
+        } else if (has_value && arg_is(r, i, "match")) {
+            options->pattern = r->argv[i + 1];
+            options->has_pattern = !slice_equal(options->pattern, SLICE("*"));
+        } else {
+            return refuse_syntax(r);
+        }
+    }
+    return true;
 }
 
 bool scan_begin(Request *r, ValueType type, ScanOptions *options, Entry **entry)

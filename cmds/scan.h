@@ -7,6 +7,20 @@
 
 #include "cmds/command.h"
 
+typedef struct ScanOptions {
+    uint64_t cursor;
+    int64_t count;
+    bool has_pattern;
+    Slice pattern;
+} ScanOptions;
+
+/* Reads cursor at `index` and the options behind it, or answers the error. */
+bool scan_options(Request *r, int index, ScanOptions *options);
+
+/* What HSCAN, SSCAN and ZSCAN begin with: reads `key cursor [options]` and looks the key up, in 3.2's order:
+ * first the cursor, then the key, then the options. False: the error, or a missing key's empty answer, is out. */
+bool scan_begin(Request *r, ValueType type, ScanOptions *options, Entry **entry);
+
 typedef struct Scan {
     ScanOptions options; /* read before scan_start */
     uint64_t cursor;     /* where the next step starts */
