@@ -1,5 +1,4 @@
-/* keys.c: the commands on keys of any type, but SORT; and the arguments that the SCAN family shares. Called by the
- * command table.
+/* keys.c: the commands on keys of any type, but SORT. Called by the command table only.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "base/clock.h"
