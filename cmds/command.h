@@ -152,7 +152,8 @@ void command_call(Request *r);
 void transaction_queue(Request *r);
 /* Forgets MULTI's queue and all watched keys: DISCARD, and the end of a connection. */
 void transaction_discard(Session *session);
-/* A key changed, or (NULL: in every database) all keys did: EXEC of those who watch fails. */
+/* A key changed, or all keys of the database (NULL: of every one) are about to go: EXEC of those who watch one that is
+ * there fails. */
 void transaction_touch(Db *db, Slice key);
 void transaction_touch_all(const Db *db);
 

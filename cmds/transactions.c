@@ -120,10 +120,14 @@ void transaction_touch_all(const Db *db)
 {
     if (watchers == NULL) return;
     GHashTableIter iter;
-    gpointer watched;
+    gpointer key;
     g_hash_table_iter_init(&iter, watchers);
-    while (g_hash_table_iter_next(&iter, &watched, NULL)) {
-        if (db == NULL || ((WatchedKey *)watched)->db == db) touch_sessions(watched);
+    while (g_hash_table_iter_next(&iter, &key, NULL)) {
+        const WatchedKey *watched = key;
+        if (db != NULL && watched->db != db) continue;
+        if (keyspace_peek(&keyspace->dbs[watched->db->index], (Slice){ watched->bytes, watched->len }) != NULL) {
+            touch_sessions(watched);
+        }
     }
 }
 

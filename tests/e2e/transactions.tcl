@@ -59,11 +59,25 @@ with_server {} {
         $c multi
         $c ping
         assert_equal PONG [$c exec]
+        r set k v
         $c watch k
         r flushall
         $c multi
         $c ping
         assert_equal (nil) [$c exec]
+        disconnect $c
+    }
+
+    test "FLUSHALL and FLUSHDB leave alone who watches a key that is missing" {
+        set c [connect]
+        foreach flush {flushdb flushall} {
+            $c watch k
+            r set other v
+            r $flush
+            $c multi
+            $c ping
+            assert_equal PONG [$c exec]
+        }
         disconnect $c
     }
 
