@@ -324,7 +324,9 @@ proc compat::load_suite {} {
     set runner [string first "\nif \{\$::client\} \{" $text]
     if {$runner < 0} { error "tests/test_helper.tcl does not end in the block that starts the runner" }
     uplevel #0 [string range $text 0 $runner]
-    foreach name {test start_server wait_for_condition find_available_port send_data_packet assert_encoding} { replace ::$name $name }
+    foreach name {test start_server wait_for_condition find_available_port send_data_packet assert_encoding} {
+        replace ::$name $name
+    }
     replace ::redis::__dispatch__ dispatch
     count_assertions
     # The client's own writes are known from their commands already.

@@ -5,7 +5,7 @@
 
 Prints the directory that holds tests/. It is looked for
 
-  1. at REDIS_SUITE=DIR: a directory that holds tests/, or tests/ itself. If that is set and wrong, nothing else is tried.
+  1. at REDIS_SUITE=DIR: a directory that holds tests/, or tests/ itself. If that is wrong, nothing else is tried.
   2. in ${XDG_CACHE_HOME:-~/.cache}/ckv/redis-3.2.13/
   3. in the release archive of the Redis project, which is fetched, checked by its SHA-256, and of which tests/ is kept
      in the cache directory. Nothing of it is ever part of ckv.

@@ -94,19 +94,21 @@ def read_table(path):
 
 
 def read_matrix():
-    """The commands of the two planes, from README's tables, which are written from the server's own."""
-    service, admin, plane = set(), set(), None
+    """The matrix' commands and the others that the server knows, from README, which is written from its own table."""
+    matrix, others, into = set(), set(), None
     with open(README, encoding="utf-8") as f:
         for line in f:
             if line.startswith("<!-- matrix"):
-                plane = service
+                into = matrix
             elif line.startswith("<!-- end of matrix"):
                 break
             elif line.startswith("**Admin plane**"):
-                plane = admin
-            elif plane is not None and (said := re.match(r"\| `([A-Z]+)", line)):
-                plane.add(said.group(1).lower())
-    return service, admin
+                into = others
+            elif line.startswith("**Refused by name"):
+                others.update(re.findall(r"[A-Z_:-]{3,}", line.split("):", 1)[1]))
+            elif into is not None and (said := re.match(r"\| `([A-Z]+)", line)):
+                into.add(said.group(1))
+    return {name.lower() for name in matrix}, {name.lower() for name in others}
 
 
 def is_refused(command, text):
@@ -118,11 +120,13 @@ def is_refused(command, text):
 
 class Judge:
     def __init__(self, target=False):
-        self.service, self.admin = read_matrix()
+        self.matrix, self.others = read_matrix()
         self.target = target
 
     def beyond_matrix(self, outcome):
-        return {command for command in outcome.sent if command not in self.service}
+        """What the body needed beyond the matrix. (A name that is no command at all needs nothing.)"""
+        return {command for command in outcome.sent
+                if " " in command or command in self.others or command == "assert_encoding"}
 
     def failure(self, row, outcome, history):
         """Why the test did not do what its row says; None if it did. `history` holds what was refused before it."""
@@ -160,8 +164,8 @@ class Judge:
             met = fnmatch.fnmatchcase(outcome.message or outcome.outcome, row.expect)
             return None if met else "expected '%s'; %s" % (row.expect, said)
         refused = "\n".join(outcome.refused)
-        missing = [command for command in row.needs()
-                   if command not in outcome.sent or not is_refused(command, refused)]
+        missing = [command for command in row.needs() if not is_refused(command, refused) or
+                   not any((sent + " ").startswith(command + " ") for sent in outcome.sent)]
         return "not seen refused: %s; %s" % ("; ".join(missing), said) if missing else None
 
     def fails_waits(self, row, outcome, history):
@@ -181,7 +185,7 @@ class Judge:
         detail = why or {"difference": row.what, "refused": "refuses " + row.what,
                          "waits": "waits for %s: %s" % (row.what, row.expect),
                          "not-applicable": row.what}.get(row.cls, "")
-        commands = " ".join(sorted(self.service & outcome.sent))
+        commands = " ".join(sorted(self.matrix & outcome.sent))
         return result_line(row.file, row.name, row.cls, status, outcome.checks, outcome.seconds, commands, detail)
 
 
