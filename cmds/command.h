@@ -96,6 +96,11 @@ static inline CommandStats *command_stats_of(const Command *command)
 /* Commands run since the start (CONFIG RESETSTAT zeroes it). */
 extern uint64_t commands_processed;
 
+/* The name, as COMMAND shows it, of the flag of this bit (0 to COMMAND_FLAGS_SHOWN - 1), or NULL: the command lacks it.
+ */
+#define COMMAND_FLAGS_SHOWN 14
+const char *command_flag_name(const Command *command, size_t bit);
+
 /* The command of this name (any case), or NULL. */
 const Command *command_find(Slice name);
 

@@ -150,11 +150,16 @@ void cmd_time(Request *r)
 }
 
 /* The names of the flags by their bits. */
-static const char *const flag_names[] = {
+static const char *const flag_names[COMMAND_FLAGS_SHOWN] = {
     "write",           "readonly", "denyoom", "admin",        "pubsub", "noscript", "random",
     "sort_for_script", "loading",  "stale",   "skip_monitor", "asking", "fast",     "movablekeys",
 };
-#define SHOWN_FLAGS ((1U << G_N_ELEMENTS(flag_names)) - 1)
+#define SHOWN_FLAGS ((1U << COMMAND_FLAGS_SHOWN) - 1)
+
+const char *command_flag_name(const Command *command, size_t bit)
+{
+    return command->flags & SHOWN_FLAGS & (1U << bit) ? flag_names[bit] : NULL;
+}
 
 static void reply_command(Out *out, const Command *command)
 {
@@ -162,8 +167,9 @@ static void reply_command(Out *out, const Command *command)
     reply_bulk_cstring(out, command->name);
     reply_int(out, command->arity);
     reply_array(out, (size_t)__builtin_popcount(command->flags & SHOWN_FLAGS));
-    for (size_t bit = 0; bit < G_N_ELEMENTS(flag_names); bit++) {
-        if (command->flags & (1U << bit)) reply_status(out, flag_names[bit]);
+    for (size_t bit = 0; bit < COMMAND_FLAGS_SHOWN; bit++) {
+        const char *name = command_flag_name(command, bit);
+        if (name != NULL) reply_status(out, name);
     }
     reply_int(out, command->first_key);
     reply_int(out, command->last_key);

@@ -1,9 +1,10 @@
-/* matrix.c: prints the published matrix as Markdown, from the command table. A program of its own: `make readme` runs
- * it.
+/* matrix.c: prints the published matrix from the command table, as Markdown for README, or with --tsv for the tools: a
+ * line per command, under a header, of name, family, plane, arity, flags and summary. A program of its own.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include <glib.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "cmds/command.h"
 
@@ -71,8 +72,35 @@ static void print_refused(void)
     g_ptr_array_free(commands, TRUE);
 }
 
-int main(void)
+static void print_tsv(void)
 {
+    static const char *const planes[] = { "service", "admin", "refused" };
+    printf("name\tfamily\tplane\tarity\tflags\tsummary\n");
+    for (size_t i = 0; i < command_count; i++) {
+        const Command *command = &command_table[i];
+        printf("%s\t%s\t%s\t%d\t", command->name, family_titles[command->family], planes[command->plane],
+               command->arity);
+        const char *space = "";
+        for (size_t bit = 0; bit < COMMAND_FLAGS_SHOWN; bit++) {
+            const char *flag = command_flag_name(command, bit);
+            if (flag == NULL) continue;
+            printf("%s%s", space, flag);
+            space = " ";
+        }
+        printf("\t%s\n", command->summary);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], "--tsv") == 0) {
+        print_tsv();
+        return 0;
+    }
+    if (argc > 1) {
+        fprintf(stderr, "usage: matrix [--tsv]\n");
+        return 2;
+    }
     for (int family = 0; family < (int)G_N_ELEMENTS(family_titles); family++)
         print_table(PLANE_SERVICE, family);
     print_table(PLANE_ADMIN, FAMILY_ADMIN);
