@@ -1,14 +1,19 @@
 #!/usr/bin/env python3
-"""readme.py - keep README.md's generated parts, the matrix and the options, as the program has them.
+"""readme.py - keep README.md's generated parts as the program and its tables have them: the matrix, the differences and
+the options.
 
   tests/readme.py BUILD            write them anew
   tests/readme.py BUILD --check    only say whether they are up to date
 
 SPDX-License-Identifier: GPL-3.0-or-later
 """
+import os
 import re
 import subprocess
 import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "compat"))
+import differences  # noqa: E402
 
 README = "README.md"
 
@@ -17,9 +22,19 @@ def run(*command):
     return subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout.strip()
 
 
+def difference_table():
+    rows = ["| subject | what CKV does |", "| --- | --- |"]
+    rows += ["| %s | %s |" % (one.title, one.explanation) for one in differences.load().values()]
+    return "\n".join(rows)
+
+
 def main():
     build = sys.argv[1]
-    parts = {"matrix": run(build + "/matrix"), "options": "```\n" + run(build + "/ckv", "--help") + "\n```"}
+    parts = {
+        "matrix": run(build + "/matrix"),
+        "differences": difference_table(),
+        "options": "```\n" + run(build + "/ckv", "--help") + "\n```",
+    }
     with open(README, encoding="utf-8") as f:
         old = f.read()
     new = old

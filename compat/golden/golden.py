@@ -4,17 +4,22 @@
   golden.py record CASEFILE --port N [--password P] > GOLDEN
   golden.py check GOLDEN... --port N [--password P] [--flush CMD] [--only TEXT]
                             [--timeout S] [--tsv] [--verbose] [--differences FILE]
+                            [--either] [--cases FILE]
 
 GOLDEN may be a file or a directory (searched for *.golden).  See README.md
 for the format.  Standard library only.
 """
 import argparse
+import json
 import os
 import re
 import select
 import socket
 import sys
 import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import differences  # noqa: E402
 
 HOST = "127.0.0.1"
 
@@ -235,7 +240,6 @@ class Conn:
         self.timeout = timeout
         self.buf = b""
         self.eof = False
-        self.raw_mode = False
         if password:
             self.send([b"AUTH", password.encode()])
             r = self.read()
@@ -374,13 +378,15 @@ def directives(path):
 
 
 def load_differences(path):
-    """{(transcript, line number): the line that takes its place}; transcripts are named from the table's folder."""
-    table = {}
-    for _, line in directives(path):
+    """{(transcript, line number): (difference, the line due there)}; transcripts are named from the table's folder."""
+    table, known = {}, differences.load()
+    for no, line in directives(path):
         if line and not line.startswith("#"):
-            place, _, replacement = line.split(None, 2)
+            place, difference, replacement = line.split(None, 2)
+            if difference not in known:
+                raise FormatError("%s:%d: differences.tsv has no %s" % (path, no, difference))
             name, number = place.rsplit(":", 1)
-            table[os.path.realpath(os.path.join(os.path.dirname(path), name)), int(number)] = replacement
+            table[os.path.realpath(os.path.join(os.path.dirname(path), name)), int(number)] = difference, replacement
     return table
 
 
@@ -531,13 +537,80 @@ def short(b, n=400):
     return t if len(t) <= n else t[:n] + "...(%d bytes)" % len(b)
 
 
+class Case:
+    """What --cases tells of one case."""
+
+    def __init__(self, path, title):
+        self.path = path
+        self.title = title
+        self.start = time.time()
+        self.passed = 0
+        self.failed = 0
+        self.skipped = ""
+        self.commands = {}     # {name: replies of it that were compared}
+        self.last = {}         # {connection: the last command sent there}
+        self.differences = {}  # {id: [replies as the table says, replies as recorded (with --either)]}
+        self.failures = []
+
+    def sent(self, connection, args):
+        name = args[0].decode("latin-1").lower() if args else ""
+        if re.fullmatch("[a-z_:-]+", name):
+            self.last[connection] = name
+            self.commands.setdefault(name, 0)
+
+    def sent_raw(self, connection, data):
+        """A request in RESP, or lines; what is neither is no command."""
+        if data[:1] == b"*":
+            try:
+                while data[:1] == b"*":
+                    end = resp_end(data)
+                    self.sent(connection, [e[e.index(b"\r\n") + 2:-2] for e in elements(data[:end]) or []])
+                    data = data[end:]
+            except (Incomplete, BadReply, ValueError):
+                pass
+            return
+        for line in data.split(b"\n"):
+            self.sent(connection, line.split())
+
+    def compared(self, connection, ok):
+        if ok:
+            self.passed += 1
+        else:
+            self.failed += 1
+        if connection in self.last:
+            self.commands[self.last[connection]] += 1
+
+    def write(self, file):
+        told = {name: value for name, value in vars(self).items() if name not in ("start", "last")}
+        told["seconds"] = round(time.time() - self.start, 3)
+        file.write(json.dumps(told) + "\n")
+
+
+def check_reply(mode, rest, got, password):
+    """(whether it is the reply due, how that is shown)."""
+    if mode == "<?":
+        return shape_ok(rest.strip(), got), mode + " " + rest
+    if mode == "<|":
+        return got in parse_args(rest, password), mode + " " + rest
+    want = parse_args(rest, password)
+    if len(want) != 1 or mode not in ("<", "<~", "<~2", "<~s", "<~s2"):
+        raise FormatError(rest[:100])
+    return same(mode, want[0], got), (mode[1:] + " " if mode != "<" else "") + short(want[0])
+
+
 def check_file(path, opt, tally):
     s = Session(opt)
     case, cmd, active, dead = "(none)", "", True, False
-    fresh = False
+    told = Case(path, case)
+
+    def passed():
+        tally[0] += 1
+        told.compared(s.name, True)
 
     def fail(no, exp, got):
         tally[1] += 1
+        told.compared(s.name, False)
+        told.failures.append("%s:%d: %s\nexpected %s\ngot      %s" % (path, no, cmd[:300], exp[:1000], got[:1000]))
         if opt.tsv:
             print("\t".join([path, case, str(no), cmd[:300], exp[:1000], got[:1000]]))
         else:
@@ -552,19 +625,26 @@ def check_file(path, opt, tally):
                 fail(no, "no further reply on connection %s" % name, short(c.buf))
                 c.buf = b""
 
+    def finish(no):
+        if active and not dead:
+            leftovers(no)
+        s.reset()
+        if opt.cases and (told.skipped or told.passed or told.failed):
+            told.write(opt.cases)
+
     replacements = {no: new for (name, no), new in opt.table.items() if name == os.path.realpath(path)}
     for no, line in directives(path):
+        difference, recorded = None, line
         if no in replacements:
             if not line.startswith("<"):
                 raise FormatError("%s:%d is no reply, but the table of differences names it" % (path, no))
-            line = replacements.pop(no)
+            difference, line = replacements.pop(no)
         if not line or line.startswith("#"):
             continue
         if line.startswith("@case"):
-            if active and not dead:
-                leftovers(no)
-            s.reset()
+            finish(no)
             case = line[5:].strip()
+            told = Case(path, case)
             active = not opt.only or opt.only in case
             dead = False
             if active:
@@ -581,11 +661,13 @@ def check_file(path, opt, tally):
                 active = False
                 tally[2] -= 1
                 tally[3] += 1
+                told.skipped = "for a server with%s a password" % ("" if want == "password" else "out")
             continue
         if dead:
             if line.startswith("<"):
                 tally[1] += 1
                 tally[4] += 1
+                told.failed += 1
             continue
         if line == "@noauth":
             s.noauth = True
@@ -595,50 +677,50 @@ def check_file(path, opt, tally):
             time.sleep(float(line[7:]))
         elif line.startswith("> "):
             cmd = line
-            s.conn.send(parse_args(line[2:], opt.password))
+            args = parse_args(line[2:], opt.password)
+            told.sent(s.name, args)
+            s.conn.send(args)
         elif line.startswith(">> "):
             cmd = line
-            s.conn.raw_mode = True
-            s.conn.send_raw(b"".join(parse_args(line[3:], opt.password)))
+            data = b"".join(parse_args(line[3:], opt.password))
+            told.sent_raw(s.name, data)
+            s.conn.send_raw(data)
         elif line == "<none":
             rs = s.conn.pending(0.06)
             if rs or s.conn.eof:
                 fail(no, "no reply", short(b"".join(rs)))
             else:
-                tally[0] += 1
+                passed()
         elif line == "<close":
             r = s.conn.read()
             if r == b"":
-                tally[0] += 1
+                passed()
             else:
                 fail(no, "(connection closed)", short(r))
                 dead = True
         elif line.startswith("<"):
             got = s.conn.read()
             mode, _, rest = line.partition(" ")
+            either = False
             if got is None or got == b"":
                 ok, exp = False, line
-            elif mode == "<?":
-                ok, exp = shape_ok(rest.strip(), got), line
-            elif mode == "<|":
-                ok, exp = got in parse_args(rest, opt.password), line
             else:
-                want = parse_args(rest, opt.password)
-                if len(want) != 1 or mode not in ("<", "<~", "<~2", "<~s", "<~s2"):
-                    raise FormatError("%s:%d: %r" % (path, no, line[:100]))
-                ok = same(mode, want[0], got)
-                exp = (mode[1:] + " " if mode != "<" else "") + short(want[0])
+                ok, exp = check_reply(mode, rest, got, opt.password)
+                if not ok and difference and opt.either:
+                    mode, _, rest = recorded.partition(" ")
+                    ok = either = check_reply(mode, rest, got, opt.password)[0]
+            if difference:
+                told.differences.setdefault(difference, [0, 0])[either] += ok
+                tally[5] += either
             if ok:
-                tally[0] += 1
+                passed()
             else:
                 fail(no, exp, short(got))
                 if got is None or got == b"":
                     dead = True
         else:
             raise FormatError("%s:%d: %r" % (path, no, line[:100]))
-    if active and not dead:
-        leftovers(0)
-    s.reset()
+    finish(0)
     for no in replacements:
         raise FormatError("%s has no line %d, but the table of differences names it" % (path, no))
 
@@ -652,12 +734,14 @@ def check(opt):
                 files += [os.path.join(d, n) for n in names if n.endswith(".golden")]
         else:
             files.append(p)
-    tally = [0, 0, 0, 0, 0]  # passed, failed, cases, skipped, unreached
+    tally = [0, 0, 0, 0, 0, 0]  # passed, failed, cases, skipped, unreached, as recorded where a difference is known
     for f in sorted(files):
         check_file(f, opt, tally)
     if not opt.tsv:
         if tally[4]:
             print("%d of the failures are replies not reached after a lost connection or a missing reply" % tally[4])
+        if tally[5]:
+            print("%d replies are Redis' own where the table of differences has another" % tally[5])
         print("%d files, %d cases, %d cases skipped (@needs)" % (len(files), tally[2], tally[3]))
         print("%d passed, %d failed" % (tally[0], tally[1]))
     return 1 if tally[1] else 0
@@ -676,6 +760,8 @@ def main():
     p.add_argument("--only", help="only the cases whose title contains this text")
     p.add_argument("--timeout", type=float, default=5.0, help="seconds to wait for one reply (default 5)")
     p.add_argument("--differences", help="table of the replies that are due to be different")
+    p.add_argument("--either", action="store_true", help="where that table has a reply, Redis' own is as good")
+    p.add_argument("--cases", type=argparse.FileType("w"), metavar="FILE", help="write a line of JSON for each case")
     p.add_argument("--tsv", action="store_true", help="mismatches as tab-separated lines, no summary")
     p.add_argument("--verbose", action="store_true")
     opt = p.parse_args()
