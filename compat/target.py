@@ -51,5 +51,6 @@ def check_empty(host, port, password, force):
             if not re.fullmatch(r":\d+", reply):
                 fail("DBSIZE: " + reply)
             if reply != ":0" and not force:
-                fail("%s:%d holds keys (%s in database %d), and the tests would remove ALL of them. Give a server that\n"
-                     "is empty, or say --force (FORCE=1 with make) if they may go." % (host, port, reply[1:], database))
+                fail("%s:%d holds keys (%s in database %d), and the tests would remove ALL of them. Give a server\n"
+                     "that is empty, or say --force (FORCE=1 with make) if they may go." %
+                     (host, port, reply[1:], database))
