@@ -232,11 +232,19 @@ static Slice weight_text(Sort *sort, PackValue value)
     return text;
 }
 
+/* What ALPHA compares: strcoll in the C locale ends at a zero byte; what is stored is in the order of all bytes. */
+static Slice compared_text(Sort *sort, PackValue value)
+{
+    Slice text = weight_text(sort, value);
+    if (sort->store == NULL) text.len = strnlen(text.ptr, text.len);
+    return text;
+}
+
 /* What doesn't exist weighs 0, or with ALPHA comes first. */
 static bool weigh_item(Sort *sort, SortItem *item, Found found)
 {
     if (sort->alpha) {
-        item->weight.text = found.exists ? weight_text(sort, found.value) : (Slice){ NULL, 0 };
+        item->weight.text = found.exists ? compared_text(sort, found.value) : (Slice){ NULL, 0 };
         return true;
     }
     item->weight.score = 0;

@@ -49,9 +49,18 @@ with_server {} {
         assert_equal 0 [r exists d]
     }
 
-    test "ALPHA compares bytes" {
-        r rpush l b "a\x00b" "\xff" "a\x00a" B "" ba "\x80" b
-        assert_equal [list "" B "a\x00a" "a\x00b" b b ba "\x80" "\xff"] [r sort l alpha]
+    test "ALPHA compares bytes up to a zero byte, and all of them for STORE" {
+        set elements [list b "a\x00b" "\xff" "a\x00a" B "" ba "\x80" a b]
+        r rpush l {*}$elements
+        assert_equal [list "" B "a\x00b" "a\x00a" a b b ba "\x80" "\xff"] [r sort l alpha]
+        assert_equal [list "\xff" "\x80" ba b b "a\x00b" "a\x00a" a B ""] [r sort l alpha desc]
+        r sort l alpha store d
+        assert_equal [list "" B a "a\x00a" "a\x00b" b b ba "\x80" "\xff"] [r lrange d 0 -1]
+        r rpush n 1 2 3
+        r mset w_1 "x\x00b" w_2 "x\x00a" w_3 w
+        assert_equal {3 1 2} [r sort n by w_* alpha]
+        r sort n by w_* alpha store d
+        assert_equal {3 2 1} [r lrange d 0 -1]
     }
 
     test "BY keys and BY fields" {
