@@ -142,7 +142,7 @@ def difference_list(evidence):
         seen = found[name]
         where = Cell(examples(seen)) if seen else Cell("not met in this run", "quiet")
         rows.append([Markup("`%s`" % name), Markup("**%s** %s" % (difference.title, difference.explanation)),
-                     number(len(seen)), where])
+                     Cell(number(len(seen)), "" if seen else "quiet"), where])
     return [Section("Differences from Redis 3.2", "differences", [
         Paragraph("What the contract, or good sense, makes different, and where this run saw that it is so. A test "
                   "that is due to show a difference fails when it does not."),
@@ -152,7 +152,7 @@ def difference_list(evidence):
 def refused(evidence):
     rows = []
     for name, seen in sorted(evidence.by_refusal().items()):
-        rows.append([Markup("`%s`" % name.upper()), number(len(seen)),
+        rows.append([Markup("`%s`" % name.upper()), Cell(number(len(seen)), "" if seen else "quiet"),
                      Cell(examples(seen)) if seen else Cell("no test of this run sends it", "quiet")])
     return [Section("Refused commands", "refused", [
         Paragraph("Commands of Redis 3.2 that the contract lacks. A test of one passes when it shows the refusal."),

@@ -17,7 +17,7 @@ KINDS = {
     "transcripts": SuiteKind("Transcripts", "replies that Redis 3.2.13 gave, byte for byte", "transcript", "replies",
                              "transcript replies", True),
     "differential": SuiteKind("Differential", "the same random commands to ckv and to Debian's redis-server", "family",
-                              "steps", "differential steps", True),
+                              "steps", "random steps", True),
     "clients": SuiteKind("Clients", "client libraries and tools, used as applications use them", "client", "checks",
                          "client checks", False),
 }
