@@ -28,7 +28,7 @@ namespace eval compat {
     variable raw 0             ;# did the body write to one directly?
     variable no_slave 0        ;# has SLAVEOF been refused in this outermost server's block?
     variable tries_max 5       ;# of waiting for what the refused SLAVEOF was to bring about,
-    variable sleep_ms_max 50   ;# and the longest sleep
+    variable sleep_ms_max 10   ;# and the longest sleep
     array set sent {}
     array set refused {}
     array set database {}
@@ -135,8 +135,8 @@ proc compat::dispatch {id method args} {
     if {$method eq "write"} {
         note_bytes [lindex $args 0]
     } elseif {$method ni $methods} {
-        note_command $method $args
         if {$target ne "" && [shim $id [string tolower $method] $args reply]} { return $reply }
+        note_command $method $args
     }
     set code [catch {dispatch_plain $id $method {*}$args} reply options]
     if {$code == 1 && [note_refusal $reply] && !$inside} {
@@ -213,13 +213,16 @@ proc compat::recover {ids databases} {
 }
 
 proc compat::renew {id number} {
+    variable database
     if {![info exists ::redis::fd($id)]} return
     catch {close $::redis::fd($id)}
     set ::redis::fd($id) [socket {*}$::redis::addr($id)]
     fconfigure $::redis::fd($id) -translation binary
     set ::redis::blocking($id) 1
     ::redis::redis_reset_state $id
-    if {$number >= 0} { dispatch_plain $id select $number }
+    if {$number < 0} return
+    dispatch_plain $id select $number
+    set database($id) $number
 }
 
 # A server's block that fails outside of any test ends there; the file goes on after it.
@@ -295,8 +298,9 @@ proc compat::puts {args} {
 proc compat::assert_encoding {encoding key} {
     variable sent
     variable target
+    if {$target ne ""} return
     set before [array get sent]
-    if {$target eq ""} { uplevel 1 [list compat::assert_encoding_plain $encoding $key] }
+    uplevel 1 [list compat::assert_encoding_plain $encoding $key]
     array unset sent
     array set sent $before
     set sent(assert_encoding) 1

@@ -14,8 +14,9 @@ tests.tsv has one row a test: `file test class what expect target`.
                                                            earlier in its file
   not-applicable  the reason             -                 be there; its body is not run
 
-`target` is the reason why a row cannot be run on a server that is up already, beyond those that its class gives. A test
-that no row names fails, as does a row whose test did not run. `#2` after a name means its second run.
+`target` is the reason why a row cannot be run on a server that is up already, beyond those that its class gives. There,
+what an admin row needs is done by shims (shims.tcl), and nothing beyond the matrix may be sent at all. A test that no
+row names fails, as does a row whose test did not run. `#2` after a name means its second run.
 
 SPDX-License-Identifier: GPL-3.0-or-later
 """
@@ -24,8 +25,8 @@ import fnmatch
 import os
 import re
 
-CLASSES = ("run", "admin", "difference", "refused", "waits", "not-applicable")
-RESULT_FIELDS = ("suite", "group", "name", "class", "status", "checks", "seconds", "commands", "detail")
+import results
+
 REFUSAL = "ERR unknown command '%s' (not supported by CKV Master/Slave)"
 UNKNOWN_DEBUG = "ERR Unknown DEBUG subcommand or wrong number of arguments for '%s'"
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -33,6 +34,8 @@ README = os.path.join(HERE, "..", "..", "README.md")
 DIFFERENCES = os.path.join(HERE, "..", "differences.tsv")
 # What shims.tcl replaces, so that an admin row can be run against a server that offers the matrix only.
 SHIMMED = ("assert_encoding", "flushall", "flushdb", "debug populate", "config set *-max-*")
+# Rows whose `target` says this can be run if the target is like that.
+TARGETS_THAT_DO = {False: "needs a server without a password", True: "needs a server with a password"}
 
 
 class Row:
@@ -60,12 +63,8 @@ def split(text):
     return [item.strip() for item in text.split(";") if item.strip()]
 
 
-def escape(text):
-    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
-
-
 def unescape(text):
-    return re.sub(r"\\(.)", lambda m: {"t": "\t", "n": "\n", "r": "\r"}.get(m.group(1), m.group(1)), text)
+    return re.sub(r"\\[\\tnr]", lambda found: results.UNESCAPES[found.group()], text)
 
 
 def read_tsv(path):
@@ -81,7 +80,7 @@ def read_table(path):
     for fields in read_tsv(path):
         row = Row(fields)
         where = "%s: %s: %s" % (os.path.basename(path), row.file, row.name)
-        if row.cls not in CLASSES:
+        if row.cls not in results.CLASSES:
             raise ValueError("%s: no class '%s'" % (where, row.cls))
         if (row.file, row.name) in table:
             raise ValueError("%s: stands there twice" % where)
@@ -119,9 +118,9 @@ def is_refused(command, text):
 
 
 class Judge:
-    def __init__(self, target=False):
+    def __init__(self, on_target=False):
         self.matrix, self.others = read_matrix()
-        self.target = target
+        self.on_target = on_target
 
     def beyond_matrix(self, outcome):
         """What the body needed beyond the matrix. (A name that is no command at all needs nothing.)"""
@@ -136,8 +135,6 @@ class Judge:
         if outcome.outcome != "passed":
             return outcome.message or "failed"
         if beyond := self.beyond_matrix(outcome):
-            if self.target:
-                return None
             return "misclassed: sends more than the matrix: " + "; ".join(sorted(beyond))
         return None
 
@@ -145,7 +142,7 @@ class Judge:
         if outcome.outcome != "passed":
             return outcome.message or "failed"
         beyond = self.beyond_matrix(outcome)
-        if beyond != set(row.needs()):
+        if beyond != (set() if self.on_target else set(row.needs())):
             return "misclassed: needs %s" % ("; ".join(sorted(beyond)) or "nothing beyond the matrix")
         return None
 
@@ -179,28 +176,27 @@ class Judge:
         return None if outcome.outcome == "skipped" else "was run"
 
     def result(self, row, outcome, history):
-        """The line of the results file."""
+        """The row of the results."""
         why = self.failure(row, outcome, history)
         status = "failed" if why else "skipped" if row.cls in ("waits", "not-applicable") else "passed"
         detail = why or {"difference": row.what, "refused": "refuses " + row.what,
                          "waits": "waits for %s: %s" % (row.what, row.expect),
                          "not-applicable": row.what}.get(row.cls, "")
-        known = self.matrix if self.on_target else self.matrix | self.others
-        commands = " ".join(sorted(known & {command.partition(" ")[0] for command in outcome.sent}))
-        return result_line(row.file, row.name, row.cls, status, outcome.checks, outcome.seconds, commands, detail)
+        commands = " ".join(sorted(self.matrix & outcome.sent))
+        return result(row.file, row.name, row.cls, status, outcome.checks, outcome.seconds, commands, detail)
 
 
-def result_line(file, name, cls, status, checks=0, seconds=0.0, commands="", detail=""):
-    return ["upstream", file, name, cls, status, str(checks), "%.3f" % seconds, commands, detail]
+def result(file, name, cls, status, checks=0, seconds=0.0, commands="", detail=""):
+    return results.Row("upstream", file, name, cls, status, checks, seconds, commands, detail)
 
 
 def is_shimmable(row):
     return all(any(fnmatch.fnmatchcase(need, shim) for shim in SHIMMED) for need in row.needs())
 
 
-def why_not_on_target(row):
+def why_not_on_target(row, has_password):
     """The reason to skip a row when the server is up already; "" to run it."""
-    if row.target:
+    if row.target and row.target != TARGETS_THAT_DO[has_password]:
         return row.target
     if row.cls == "run" or row.cls == "admin" and is_shimmable(row):
         return ""
@@ -208,9 +204,9 @@ def why_not_on_target(row):
             "waits": "waits for ", "not-applicable": ""}[row.cls] + row.what
 
 
-def static_failures(rows, source):
-    """Of a file that is not run: the rows that its text does not contain, as [(row, why)]."""
+def missing_titles(rows, source):
+    """The rows whose tests a file's text does not contain."""
     titles = re.findall(r'^\s*test(?:_\w+)?\s+(?:"([^"]*)"|\{([^}]*)\})', source, re.MULTILINE)
-    patterns = [re.sub(r"\\\$\w+", ".*", re.escape(a or b)) for a, b in titles]
-    return [(row, "not in the file") for row in rows
+    patterns = [re.sub(r"\\\$\w+", ".*", re.escape(quoted or braced)) for quoted, braced in titles]
+    return [row for row in rows
             if not any(re.fullmatch(pattern, row.name.split(" #")[0]) for pattern in patterns)]

@@ -21,21 +21,22 @@ import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
+
 import find_suite
 import judge
+import results
+import target
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 TABLE = os.path.join(HERE, "tests.tsv")
-FILE_S_MAX = 400
-DATABASES = 16
 # These take longest: they go first.
-LONGEST = ("unit/type/list-3", "integration/replication-psync", "unit/type/list-2", "unit/type/zset", "unit/type/list")
+LONGEST = ("unit/type/list-3", "integration/replication-psync", "unit/obuf-limits", "unit/dump", "unit/expire")
 # Redis takes any password; ckv's have two halves.
 SERVER = """#!/bin/sh
 sed 's/^requirepass \\(.*\\)/requirepass crs-upstream:\\1/' "$1" >"$1.ckv"
@@ -43,61 +44,16 @@ exec '%s' "$1.ckv" --admin-plane all --pidfile ''
 """
 
 
-def fail(message):
-    print("upstream: " + message, file=sys.stderr)
-    sys.exit(2)
-
-
-# ---------------------------------------------------------------- the target
-
-class Target:
-    """A server that is up already."""
-
-    def __init__(self, address, password):
-        host, _, port = address.rpartition(":")
-        if not port.isdigit():
-            fail("--target takes HOST:PORT, not '%s'" % address)
-        self.host, self.port, self.password = host.strip("[]") or "127.0.0.1", int(port), password
-        try:
-            self.socket = socket.create_connection((self.host, self.port), timeout=10)
-        except OSError as error:
-            fail("no server at %s: %s" % (address, error))
-        self.replies = self.socket.makefile("rb")
-
-    def ask(self, *words):
-        """One command; the first line of the reply."""
-        request = b"*%d\r\n" % len(words)
-        for word in words:
-            request += b"$%d\r\n%s\r\n" % (len(word.encode()), word.encode())
-        try:
-            self.socket.sendall(request)
-            return self.replies.readline().decode(errors="replace").strip()
-        except OSError as error:
-            fail("%s:%d does not answer %s: %s" % (self.host, self.port, words[0], error))
-
-    def prepare(self, force):
-        """Makes sure that the tests may empty it."""
-        if self.password and (reply := self.ask("AUTH", self.password)) != "+OK":
-            fail("the server does not take the password: " + reply)
-        for database in range(DATABASES):
-            if (reply := self.ask("SELECT", str(database))) != "+OK":
-                fail("the tests need %d databases; SELECT %d: %s" % (DATABASES, database, reply))
-            reply = self.ask("DBSIZE")
-            if not re.fullmatch(r":\d+", reply):
-                fail("DBSIZE: " + reply)
-            if reply != ":0" and not force:
-                fail("%s:%d holds keys (%s in database %d) and the tests would remove ALL of them. Give a server that\n"
-                     "is empty, or say --force (FORCE=1 with make) if they may go." %
-                     (self.host, self.port, reply[1:], database))
-        self.socket.close()
-
-
 # ---------------------------------------------------------------- a file of the suite
 
 class Suite:
-    def __init__(self, directory, ckv, target, seed):
+    """The suite in a directory, and the server to run it against: ckv's path, or (host, port, password) of one that
+    is up."""
+
+    def __init__(self, directory, up, options):
         self.tests = os.path.join(directory, "tests")
-        self.ckv, self.target, self.seed = ckv, target, seed
+        self.ckv, self.up = os.path.abspath(options.ckv), up
+        self.seed, self.seconds_max = options.seed, options.seconds
 
     def files(self):
         with open(os.path.join(self.tests, "test_helper.tcl"), encoding="utf-8", errors="replace") as f:
@@ -127,24 +83,18 @@ class Suite:
         """Runs a file, in its own process group: (lines of client.tcl, note on how it ended)."""
         with tempfile.TemporaryDirectory(prefix="ckv-upstream-") as scratch:
             self.build_tree(scratch)
-            results, reasons, log = (os.path.join(scratch, name) for name in ("results", "skip", "log"))
+            outcomes, reasons, log = (os.path.join(scratch, name) for name in ("outcomes", "skip", "log"))
             with open(reasons, "w", encoding="utf-8") as f:
                 f.writelines("%s\t%s\n" % item for item in skip.items())
-            command = ["tclsh", os.path.join(HERE, "client.tcl"), file, results, reasons, str(self.seed)]
-            if self.target:
-                command += [self.target.host, str(self.target.port), self.target.password]
+            command = ["tclsh", os.path.join(HERE, "client.tcl"), file, outcomes, reasons, str(self.seed)]
+            if self.up:
+                command += map(str, self.up)
             with open(log, "w", encoding="utf-8") as f:
-                client = subprocess.Popen(command, cwd=scratch, stdin=subprocess.DEVNULL, stdout=f, stderr=f,
-                                          start_new_session=True)
-                try:
-                    client.wait(FILE_S_MAX)
-                    note = "" if client.returncode == 0 else "tclsh ended with status %d" % client.returncode
-                except subprocess.TimeoutExpired:
-                    note = "not done after %d s: stopped" % FILE_S_MAX
-                end_group(client)
+                note = self.wait(subprocess.Popen(command, cwd=scratch, stdin=subprocess.DEVNULL, stdout=f, stderr=f,
+                                                  start_new_session=True))
             lines = []
-            if os.path.exists(results):
-                with open(results, encoding="utf-8", errors="replace") as f:
+            if os.path.exists(outcomes):
+                with open(outcomes, encoding="utf-8", errors="replace") as f:
                     lines = [[judge.unescape(field) for field in line.rstrip("\n").split("\t")] for line in f]
             if not lines or lines[-1] != ["end"]:
                 with open(log, encoding="utf-8", errors="replace") as f:
@@ -152,28 +102,52 @@ class Suite:
             return lines, note
 
 
-def end_group(client):
-    """Ends what the client left behind: its servers are of its process group."""
+    def wait(self, client):
+        """Until the client is done or its time is over; then a note on that."""
+        clients.add(client.pid)
+        note = ""
+        try:
+            if client.wait(self.seconds_max) != 0:
+                note = "tclsh ended with status %d" % client.returncode
+        except subprocess.TimeoutExpired:
+            note = "not done after %d s: stopped" % self.seconds_max
+        end_group(client.pid)
+        clients.discard(client.pid)
+        client.wait()
+        return note
+
+
+# The process groups of the clients that run; their servers are in them.
+clients = set()
+
+
+def end_group(group):
     try:
-        os.killpg(client.pid, signal.SIGKILL)
+        os.killpg(group, signal.SIGKILL)
     except ProcessLookupError:
         pass
-    client.wait()
+
+
+def interrupted(number, _frame):
+    for group in list(clients):
+        end_group(group)
+    os._exit(128 + number)
 
 
 # ---------------------------------------------------------------- judging a file
 
 class Run:
-    def __init__(self, suite, table, verbose):
-        self.suite, self.table, self.verbose = suite, table, verbose
-        self.judge = judge.Judge(target=suite.target is not None)
+    def __init__(self, suite, table):
+        self.suite, self.table = suite, table
+        self.judge = judge.Judge(on_target=suite.up is not None)
 
     def rows(self, file):
         return [row for (name, _), row in self.table.items() if name == file]
 
     def skips(self, file):
-        if self.suite.target:
-            reasons = {row.name: judge.why_not_on_target(row) for row in self.rows(file)}
+        """{name: reason} of the tests whose bodies are not to be run."""
+        if self.suite.up:
+            reasons = {row.name: judge.why_not_on_target(row, bool(self.suite.up[2])) for row in self.rows(file)}
             return {name: reason for name, reason in reasons.items() if reason}
         return {row.name: row.what for row in self.rows(file) if row.cls == "not-applicable"}
 
@@ -182,109 +156,100 @@ class Run:
         start = time.monotonic()
         rows = self.rows(file)
         skip = self.skips(file)
-        if self.suite.target and len(skip) == len(rows):
-            results, notes = [self.skipped(row, skip[row.name]) for row in rows], []
+        if self.suite.up and len(skip) == len(rows):
+            found, notes = [self.skipped(row, skip[row.name]) for row in rows], []
         elif rows and all(row.cls == "not-applicable" for row in rows):
-            results, notes = self.static(file, rows), []
+            found, notes = self.static(file, rows), []
         else:
-            results, notes = self.judged(file, rows, skip)
-        return results, notes, time.monotonic() - start
+            found, notes = self.judged(file, rows, skip)
+        return found, notes, time.monotonic() - start
 
     @staticmethod
     def skipped(row, reason):
-        return judge.result_line(row.file, row.name, row.cls, "skipped", detail=reason)
+        return judge.result(row.file, row.name, row.cls, "skipped", detail=reason)
 
     def static(self, file, rows):
         """A file in which nothing is applicable is not run; that its tests are there can be read off."""
-        missing = {row.name: why for row, why in judge.static_failures(rows, self.suite.source(file))}
-        return [judge.result_line(row.file, row.name, row.cls, "failed" if row.name in missing else "skipped",
-                                  detail=missing.get(row.name, row.what)) for row in rows]
+        missing = judge.missing_titles(rows, self.suite.source(file))
+        return [judge.result(row.file, row.name, row.cls, "failed", detail="is not in the file")
+                if row in missing else self.skipped(row, row.what) for row in rows]
 
     def judged(self, file, rows, skip):
         """A file that is run: its tests' outcomes against their rows, and the rows that no test came for."""
         lines, note = self.suite.run(file, skip)
         notes = [line[1] for line in lines if line[0] == "setup"] + ([note] if note else [])
-        results, ran, history = [], set(), ""
+        found, ran, history = [], set(), ""
         for line in lines:
             if line[0] == "setup":
                 history += line[1] + "\n"
             elif line[0] == "test":
                 outcome = judge.Outcome(line[1:])
                 ran.add(outcome.name)
-                results.append(self.one(file, outcome, history))
+                found.append(self.one(file, outcome, history))
                 history += "".join(refusal + "\n" for refusal in outcome.refused)
-        results += self.absent([row for row in rows if row.name not in ran], skip, history)
-        return results, notes
+        found += [self.absent(row, skip, history) for row in rows if row.name not in ran]
+        return found, notes
 
     def one(self, file, outcome, history):
         row = self.table.get((file, outcome.name))
         if row is None:
-            return judge.result_line(file, outcome.name, "run", "failed", detail="not in tests.tsv")
-        if self.suite.target and outcome.outcome == "skipped":
+            return judge.result(file, outcome.name, "run", "failed", detail="is not in tests.tsv")
+        if self.suite.up and outcome.outcome == "skipped":
             return self.skipped(row, outcome.message)
         return self.judge.result(row, outcome, history)
 
-    def absent(self, rows, skip, history):
-        """Rows whose tests did not run. Of one that waits, the file may not get that far yet."""
-        results = []
-        for row in rows:
-            if self.suite.target and row.name in skip:
-                results.append(self.skipped(row, skip[row.name]))
-            elif row.cls == "waits":
-                absent = judge.Outcome([row.name, "failed", "did not run", "0", "0", "", ""])
-                results.append(self.judge.result(row, absent, history))
-            else:
-                results.append(judge.result_line(row.file, row.name, row.cls, "failed", detail="did not run"))
-        return results
+    def absent(self, row, skip, history):
+        """A row whose test did not run. Of one that waits, the file may not get that far yet."""
+        if self.suite.up and row.name in skip:
+            return self.skipped(row, skip[row.name])
+        if row.cls == "waits":
+            return self.judge.result(row, judge.Outcome([row.name, "failed", "did not run", 0, 0, "", ""]), history)
+        return judge.result(row.file, row.name, row.cls, "failed", detail="did not run")
 
 
-def report(file, results, notes, seconds, verbose):
-    counts = {status: sum(line[4] == status for line in results) for status in ("passed", "failed", "skipped")}
-    checks = sum(int(line[5]) for line in results)
+# ---------------------------------------------------------------- all of them
+
+def counts(found):
+    return tuple(sum(row.status == status for row in found) for status in ("passed", "failed", "skipped"))
+
+
+def report(file, found, notes, seconds, verbose):
     print("%-44s %4d passed %3d failed %3d skipped %7d assertions %6.1f s" %
-          (file, counts["passed"], counts["failed"], counts["skipped"], checks, seconds))
-    for line in results:
-        if line[4] == "failed":
-            print("FAIL  %s: %s [%s]: %s" % (line[1], line[2], line[3], line[8][:600]))
-    if counts["failed"] or verbose:
+          (file, *counts(found), sum(row.checks for row in found), seconds))
+    failures = [row for row in found if row.status == "failed"]
+    for row in failures:
+        print("FAIL  %s: %s [%s]: %s" % (row.group, row.name, row.kind, row.detail[:600]))
+    if failures or verbose:
         for note in notes:
             print("      note: %s" % note[:600])
     sys.stdout.flush()
 
 
-def write_results(directory, results):
-    os.makedirs(directory, exist_ok=True)
-    path = os.path.join(directory, "upstream.tsv")
-    with open(path + ".new", "w", encoding="utf-8") as f:
-        for line in [judge.RESULT_FIELDS] + results:
-            f.write("\t".join(judge.escape(field) for field in line) + "\n")
-    os.replace(path + ".new", path)
+def report_classes(found, seconds):
+    print("\nclass            passed  failed skipped  assertions")
+    for kind in results.CLASSES:
+        of_class = [row for row in found if row.kind == kind]
+        print("%-14s %8d %7d %7d %11d" % (kind, *counts(of_class), sum(row.checks for row in of_class)))
+    print("%.0f s" % seconds)
 
 
 def run_all(run, files, jobs, verbose):
     """Every file, several at a time; the results in the files' order."""
-    done = {}
     start = time.monotonic()
+    order = sorted(files, key=lambda file: LONGEST.index(file) if file in LONGEST else len(LONGEST))
+    done = {}
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        order = sorted(files, key=lambda file: LONGEST.index(file) if file in LONGEST else len(LONGEST))
         waiting = {pool.submit(run.file, file): file for file in order}
         for future in concurrent.futures.as_completed(waiting):
             file = waiting[future]
-            results, notes, seconds = future.result()
-            done[file] = results
-            report(file, results, notes, seconds, verbose)
-    print_classes([line for file in files for line in done[file]], time.monotonic() - start)
-    return [line for file in files for line in done[file]]
+            done[file], notes, seconds = future.result()
+            report(file, done[file], notes, seconds, verbose)
+    found = [row for file in files for row in done[file]]
+    report_classes(found, time.monotonic() - start)
+    return found
 
 
-def print_classes(results, seconds):
-    print("\nclass            passed  failed skipped  assertions")
-    for cls in judge.CLASSES:
-        of_class = [line for line in results if line[3] == cls]
-        counts = [sum(line[4] == status for line in of_class) for status in ("passed", "failed", "skipped")]
-        print("%-14s %8d %7d %7d %11d" % (cls, *counts, sum(int(line[5]) for line in of_class)))
-    print("%.0f s" % seconds)
-
+# ---------------------------------------------------------------- the command line
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -296,54 +261,71 @@ def parse():
     parser.add_argument("--if-found", action="store_true",
                         help="a suite that is nowhere to be had is no error, but one skipped test")
     parser.add_argument("--table", default=TABLE, help="the class table (default: tests.tsv beside this)")
-    parser.add_argument("--jobs", type=int, default=2, help="files at a time (default: 2)")
-    parser.add_argument("--seed", type=int, help="of the tests' random numbers")
+    parser.add_argument("--jobs", type=int, default=2, help="files at a time (default: 2; a target: 1)")
+    parser.add_argument("--seconds", type=int, default=400, help="that a file may take (default: 400)")
+    parser.add_argument("--seed", type=int, default=random.randrange(1, 1 << 30), help="of the tests' random numbers")
     parser.add_argument("--verbose", action="store_true", help="notes on what happened outside of tests, too")
     parser.add_argument("files", nargs="*", metavar="FILE")
     return parser.parse_args()
 
 
+def write_results(options, found):
+    if options.results:
+        results.write(options.results, "upstream", found)
+
+
 def find_or_leave(options):
+    """The suite's directory; ends the program, loudly, if there is none."""
     try:
         return find_suite.find()
     except find_suite.Wrong as error:
-        fail(str(error))
+        target.fail(str(error))
     except find_suite.NotFound as error:
         print(find_suite.not_run_message(error))
-        if options.results:
-            write_results(options.results, [judge.result_line("-", "the upstream suite", "not-applicable", "skipped",
-                                                              detail="was not run: %s" % error)])
+        write_results(options, [judge.result("-", "the upstream suite", "not-applicable", "skipped",
+                                             detail="was not run: %s" % error)])
         print("0 passed, 0 failed, 1 skipped")
         sys.exit(0 if options.if_found else 2)
+
+
+def check_programs():
+    for program, package in (("tclsh", "tcl"), ("ps", "procps")):
+        if not shutil.which(program):
+            target.fail("%s is missing: apt-get install %s" % (program, package))
+
+
+def server(options):
+    """The server that is up already, as (host, port, password), or None."""
+    if options.target:
+        host, port = target.parse(options.target)
+        target.check_empty(host, port, options.auth, options.force)
+        return host, port, options.auth
+    if not os.access(options.ckv, os.X_OK):
+        target.fail("there is no %s: run make first" % options.ckv)
+    return None
 
 
 def main():
     options = parse()
     directory = find_or_leave(options)
-    for program in ("tclsh", "ps"):
-        if not shutil.which(program):
-            fail("%s is missing: apt-get install %s" % (program, {"tclsh": "tcl", "ps": "procps"}[program]))
-    target = None
-    if options.target:
-        target = Target(options.target, options.auth)
-        target.prepare(options.force)
-    elif not os.access(options.ckv, os.X_OK):
-        fail("there is no %s: run make first" % options.ckv)
+    check_programs()
+    up = server(options)
     try:
         table = judge.read_table(options.table)
     except (OSError, ValueError, KeyError) as error:
-        fail("the class table: %s" % error)
-    seed = options.seed if options.seed is not None else random.randrange(1, 1 << 30)
-    suite = Suite(directory, os.path.abspath(options.ckv), target, seed)
+        target.fail("the class table: %s" % error)
+    suite = Suite(directory, up, options)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupted)
+    for file in options.files:
+        if not suite.source(file):
+            target.fail("the suite has no %s" % os.path.join("tests", file + ".tcl"))
     files = options.files or list(dict.fromkeys(suite.files() + [file for file, _ in table]))
-    print("the suite in %s against %s, seed %d" %
-          (directory, options.target or options.ckv, seed), flush=True)
-    results = run_all(Run(suite, table, options.verbose), files, 1 if target else options.jobs, options.verbose)
-    if options.results:
-        write_results(options.results, results)
-    counts = [sum(line[4] == status for line in results) for status in ("passed", "failed", "skipped")]
-    print("%d passed, %d failed, %d skipped" % tuple(counts))
-    return 1 if counts[1] else 0
+    print("the suite in %s against %s, seed %d" % (directory, options.target or options.ckv, options.seed), flush=True)
+    found = run_all(Run(suite, table), files, 1 if up else options.jobs, options.verbose)
+    write_results(options, found)
+    print("%d passed, %d failed, %d skipped" % counts(found))
+    return 1 if counts(found)[1] else 0
 
 
 if __name__ == "__main__":
