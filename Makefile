@@ -7,6 +7,7 @@ STEPS ?= 1000000#         of make fuzz-diff, in all SEEDS together
 SEEDS ?= 10
 PREFIX ?= /usr/local
 BUILD := build$(if $(SAN),-$(SAN))$(if $(findstring clang,$(CC)),-clang)
+RESULTS ?= $(BUILD)/results#  where the compatibility suites leave what they found
 
 # Debian packages: to build and run; and, further, to test.
 DEPS_RUN := build-essential pkg-config libglib2.0-dev libjemalloc-dev libxxhash-dev libsystemd-dev
@@ -29,8 +30,8 @@ UNIT := $(patsubst tests/unit/%.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 PARALLEL := $(MAKE) --no-print-directory -j$(shell nproc)
 
-.PHONY: all run test unit e2e golden upstream differential fuzz-diff fuzz asan tsan install deps deps-test help lint \
-	format readme check-readme clean
+.PHONY: all run test unit e2e golden upstream differential fuzz-diff compat report fuzz asan tsan install deps \
+	deps-test help lint format readme check-readme clean
 all: $(BUILD)/ckv ## build build/ckv (also CC=clang, SAN=asan, SAN=tsan)
 
 run: deps ## install what is missing, build, serve on 127.0.0.1:6379
@@ -47,19 +48,25 @@ e2e: $(BUILD)/ckv ## the end-to-end tests
 	@tclsh tests/e2e/run.tcl --ckv $<
 
 golden: $(BUILD)/ckv ## replay the transcripts of Redis 3.2.13
-	@python3 compat/replay.py --ckv $<
+	@python3 compat/replay.py --ckv $< --results $(RESULTS)
 
 UPSTREAM_FLAGS = $(if $(TARGET),--target $(TARGET)) $(if $(AUTH),--auth "$$AUTH") $(if $(FORCE),--force) \
 	$(if $(IF_FOUND),--if-found)
 upstream: $(if $(TARGET),,$(BUILD)/ckv) ## the test suite of Redis 3.2.13 (REDIS_SUITE=DIR; TARGET=host:port AUTH=password)
-	@python3 compat/upstream/run.py --ckv $(BUILD)/ckv --results build/results $(UPSTREAM_FLAGS)
+	@python3 compat/upstream/run.py --ckv $(BUILD)/ckv --results $(RESULTS) $(UPSTREAM_FLAGS)
 
 differential: $(BUILD)/ckv ## the same random commands to redis-server and to ckv, 200,000 of them
 	@CKV=$< python3 compat/differential/test_differential.py
-	@python3 compat/differential/fuzz.py --ckv $< --steps 200000 --seeds 4 --results $(BUILD)/results
+	@python3 compat/differential/fuzz.py --ckv $< --steps 200000 --seeds 4 --results $(RESULTS)
 
 fuzz-diff: $(BUILD)/ckv ## more of them: STEPS=1000000 SEEDS=10; ORACLE='path/redis-server --port %p'
 	@python3 compat/differential/fuzz.py --ckv $< --steps $(STEPS) --seeds $(SEEDS) $(if $(ORACLE),--oracle "$(ORACLE)")
+
+compat: $(if $(TARGET),,$(BUILD)/ckv) $(BUILD)/matrix ## upstream and golden with a report, in build/compat (TARGET=host:port AUTH=password)
+	@compat/run.sh compat
+
+report: $(BUILD)/ckv $(BUILD)/matrix ## the compatibility suites, and compat/REPORT.md; HTML and JUnit XML in build/report
+	@STEPS=$(STEPS) SEEDS=$(SEEDS) compat/run.sh report
 
 fuzz: ## fuzz every target for FUZZ_SECONDS=20
 	@$(PARALLEL) SAN=fuzz CC=clang fuzzers

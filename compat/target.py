@@ -1,5 +1,9 @@
 """target.py - a server that is up already and that the suites shall test: is it there, and may they empty it?
 
+  compat/target.py HOST:PORT PASSWORD [--force]
+
+Exit status 2, with the reason, if it isn't there, refuses the password ("" for none) or, without --force, holds keys.
+
 SPDX-License-Identifier: GPL-3.0-or-later
 """
 import re
@@ -54,3 +58,9 @@ def check_empty(host, port, password, force):
                 fail("%s:%d holds keys (%s in database %d), and the tests would remove ALL of them. Give a server\n"
                      "that is empty, or say --force (FORCE=1 with make) if they may go." %
                      (host, port, reply[1:], database))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (3, 4) or sys.argv[3:] not in ([], ["--force"]):
+        fail("usage: target.py HOST:PORT PASSWORD [--force]")
+    check_empty(*parse(sys.argv[1]), sys.argv[2], "--force" in sys.argv)

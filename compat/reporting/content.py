@@ -5,9 +5,9 @@ SPDX-License-Identifier: GPL-3.0-or-later
 import datetime
 
 from reporting.blocks import (Cell, Filter, Fold, Heading, Markup, Paragraph, Pre, Section, Table, counted, number)
-from reporting.evidence import KINDS, Suite
 
 EXAMPLES_MAX = 3
+NOTHING = Cell("–", "quiet")
 CLASSES = {
     "run": "must behave as Redis 3.2 does",
     "admin": "the same, and needs the admin plane",
@@ -44,7 +44,7 @@ def outcome(count):
     return [Cell(number(count.passed), "good" if count.passed else "quiet"),
             Cell(number(count.failed), "bad" if count.failed else "quiet"),
             Cell(number(count.skipped), "" if count.skipped else "quiet"), number(count.checks),
-            "%.1f" % count.seconds if count.seconds else Cell("–", "quiet")]
+            "%.1f" % count.seconds if count.seconds else NOTHING]
 
 
 OUTCOME = ["#passed", "#failed", "#skipped", "#checks", "#~seconds"]
@@ -53,7 +53,7 @@ OUTCOME = ["#passed", "#failed", "#skipped", "#checks", "#~seconds"]
 def when(suite):
     if suite.written is None:
         return Cell("never", "bad")
-    text = datetime.datetime.fromtimestamp(suite.written, datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    text = datetime.datetime.fromtimestamp(suite.written, datetime.timezone.utc).strftime("%Y-%m-%d %H:%M")
     return Cell(text + ", before this build", "warn") if suite.outdated else text
 
 
@@ -61,17 +61,14 @@ def suites(evidence):
     rows = []
     for suite in evidence.suites:
         kind = suite.kind
-        title = Markup("**%s**: %s" % (kind.title, kind.what))
-        if suite.was_run:
-            rows.append([title, *outcome(suite.count), when(suite)])
-        else:
-            rows.append([title, Cell("NOT RUN", "bad"), *[Cell("–", "quiet")] * 4, when(suite)])
-    blocks = [Table(["suite", *OUTCOME, "~run at"], rows)]
+        told = outcome(suite.count) if suite.was_run else [Cell("NOT RUN", "bad"), *[NOTHING] * 4]
+        rows.append([Markup("**%s**" % kind.title), kind.what, *told, when(suite)])
+    blocks = [Table(["suite", "~what it compares", *OUTCOME, "~run at (UTC)"], rows)]
     for suite in evidence.not_run:
         blocks.append(Paragraph("The %s suite was not run: %s." % (suite.name, suite.why_not), "bad"))
-    blocks.append(Paragraph("A test is a test of the upstream suite, a transcript's case, a command in the differential "
-                            "run, or a check of a client. Checks are the assertions, replies and steps that they "
-                            "compared."))
+    blocks.append(Paragraph("A test is a test of the upstream suite, a case of a transcript, a command in the "
+                            "differential run, or a check of a client. Checks are the assertions, replies and steps "
+                            "that were compared in them."))
     for suite in evidence.suites:
         if suite.was_run:
             blocks += suite_parts(suite)
@@ -87,9 +84,9 @@ def suite_parts(suite):
                             [[Markup("`%s`" % kind), CLASSES[kind], *outcome(classes[kind])] for kind in CLASSES
                              if kind in classes]))
     groups = suite.by(lambda row: row.group)
-    name = {"upstream": "file", "transcripts": "transcript", "differential": "family", "clients": "client"}[suite.name]
-    blocks.append(Fold("%s by %s (%d)" % (suite.kind.title, name, len(groups)),
-                       [Table([name, *OUTCOME], [[group, *outcome(count)] for group, count in groups.items()])]))
+    rows = [[group, *outcome(count)] for group, count in groups.items()]
+    blocks.append(Fold("%s by %s (%d)" % (suite.kind.title, suite.kind.group, len(groups)),
+                       [Table([suite.kind.group, *OUTCOME], rows)]))
     return blocks
 
 
@@ -100,7 +97,7 @@ def tally(suite, outcomes):
     passed, failed = outcomes.get(suite.name, (0, 0))
     if failed:
         return Cell("%s, %s failed" % (number(passed), number(failed)), "bad")
-    return Cell(number(passed)) if passed else Cell("–", "quiet")
+    return Cell(number(passed)) if passed else NOTHING
 
 
 def matrix(evidence):
@@ -108,17 +105,15 @@ def matrix(evidence):
     supported = [command for command in evidence.commands if command.plane != "refused"]
     idle = [command.name.upper() for command in supported if not found.get(command.name)]
     service = [command for command in supported if command.plane == "service"]
-    blocks = [Paragraph("The %d commands of the contract and the %d of the admin plane. For each: how many upstream "
-                        "tests, transcript replies, differential steps and client checks that sent it passed."
-                        % (len(service), len(supported) - len(service)))]
+    blocks = [Paragraph("The %d commands of the contract and the %d of the admin plane, and how much that sent them "
+                        "passed." % (len(service), len(supported) - len(service)))]
     if idle:
-        blocks.append(Paragraph(Markup("**Never exercised in this run:** %s." % ", ".join("`%s`" % name for name in idle)),
-                                "warn"))
+        names = ", ".join("`%s`" % name for name in idle)
+        blocks.append(Paragraph(Markup("**Never exercised in this run:** %s." % names), "warn"))
     else:
         blocks.append(Paragraph("Every one of them was exercised in this run.", "good"))
     blocks.append(Filter("Filter commands"))
-    head = ["command", "~what it does"] + ["#" + name for name in ("upstream tests", "transcript replies",
-                                                                   "differential steps", "client checks")]
+    head = ["command", "~what it does"] + ["#" + suite.kind.column for suite in evidence.suites]
     families = {}
     for command in supported:
         families.setdefault(command.family, []).append(command)
@@ -127,15 +122,9 @@ def matrix(evidence):
         for command in sorted(commands):
             tone = "" if found.get(command.name) else "warn"
             rows.append([Cell(Markup("`%s`" % command.name.upper()), tone), command.summary] +
-                        [tally(suite, found.get(command.name, {})) for suite in all_suites(evidence)])
+                        [tally(suite, found.get(command.name, {})) for suite in evidence.suites])
         blocks += [Heading("%s (%d)" % (family, len(commands))), Table(head, rows)]
     return [Section("The matrix, command by command", "matrix", blocks)]
-
-
-def all_suites(evidence):
-    """The four columns' suites, also those that were not due."""
-    due = {suite.name: suite for suite in evidence.suites}
-    return [due.get(name) or Suite(name) for name in KINDS]
 
 
 def examples(rows):
@@ -150,20 +139,20 @@ def difference_list(evidence):
     found = evidence.by_difference()
     rows = []
     for name, difference in evidence.differences.items():
-        seen = [row for row in found[name] if row.status == "passed"]
+        seen = found[name]
         where = Cell(examples(seen)) if seen else Cell("not met in this run", "quiet")
         rows.append([Markup("`%s`" % name), Markup("**%s** %s" % (difference.title, difference.explanation)),
-                     number(len(seen)), where])
+                     Cell(number(len(seen)), "" if seen else "quiet"), where])
     return [Section("Differences from Redis 3.2", "differences", [
-        Paragraph("What the contract, or good sense, makes different, and where this run saw that it is so. A test that "
-                  "is due to show a difference fails when it does not."),
+        Paragraph("What the contract, or good sense, makes different, and where this run saw that it is so. A test "
+                  "that is due to show a difference fails when it does not."),
         Table(["~id", "difference", "#seen", "~where"], rows)])]
 
 
 def refused(evidence):
     rows = []
     for name, seen in sorted(evidence.by_refusal().items()):
-        rows.append([Markup("`%s`" % name.upper()), number(len(seen)),
+        rows.append([Markup("`%s`" % name.upper()), Cell(number(len(seen)), "" if seen else "quiet"),
                      Cell(examples(seen)) if seen else Cell("no test of this run sends it", "quiet")])
     return [Section("Refused commands", "refused", [
         Paragraph("Commands of Redis 3.2 that the contract lacks. A test of one passes when it shows the refusal."),

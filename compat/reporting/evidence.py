@@ -8,15 +8,18 @@ import re
 
 import results
 
-# What a test and a check of each suite are, and which of the two counts for a command.
-SuiteKind = collections.namedtuple("SuiteKind", "title what test check by_checks")
+# Each suite, what its groups are and its checks, what a command's column counts, and whether those are its checks (or
+# its tests).
+SuiteKind = collections.namedtuple("SuiteKind", "title what group check column by_checks")
 KINDS = {
-    "upstream": SuiteKind("Upstream suite", "the unmodified tests of Redis 3.2.13", "tests", "assertions", False),
-    "transcripts": SuiteKind("Transcripts", "replies that Redis 3.2.13 gave, byte for byte", "cases", "replies", True),
-    "differential": SuiteKind("Differential", "the same random commands to ckv and to Debian's redis-server", "commands",
-                              "steps", True),
-    "clients": SuiteKind("Clients", "client libraries and tools, used as applications use them", "checks", "checks",
-                         False),
+    "upstream": SuiteKind("Upstream suite", "the unmodified tests of Redis 3.2.13", "file", "assertions",
+                          "upstream tests", False),
+    "transcripts": SuiteKind("Transcripts", "replies that Redis 3.2.13 gave, byte for byte", "transcript", "replies",
+                             "transcript replies", True),
+    "differential": SuiteKind("Differential", "the same random commands to ckv and to Debian's redis-server", "family",
+                              "steps", "random steps", True),
+    "clients": SuiteKind("Clients", "client libraries and tools, used as applications use them", "client", "checks",
+                         "client checks", False),
 }
 
 Command = collections.namedtuple("Command", "name family plane arity flags summary")
@@ -33,7 +36,7 @@ class Count:
 
     def add(self, row):
         setattr(self, row.status, getattr(self, row.status) + 1)
-        self.checks += row.checks
+        self.checks += 0 if row.status == "skipped" else row.checks
         self.seconds += row.seconds
 
     @property
@@ -127,11 +130,11 @@ class Evidence:
         return found
 
     def by_difference(self):
-        """{id: the rows in which it showed, or should have}."""
+        """{id: the rows in which it showed}."""
         found = {name: [] for name in self.differences}
         for row in self.rows():
-            if row.kind == "difference" and row.status != "skipped":
-                for name in row.detail.split():
+            if row.status == "passed" and row.kind in ("difference", "refused"):
+                for name in row.detail.split() if row.kind == "difference" else ["refused-command"]:
                     found.get(name, []).append(row)
         return found
 

@@ -1,5 +1,5 @@
-"""junit.py - the report as JUnit XML, for CI systems: a testsuite for each group of a suite, a testcase for each test. A
-suite that was due and was not run is a testcase with an error.
+"""junit.py - the report as JUnit XML, for CI systems: a testsuite for each group of a suite, a testcase for each test.
+A suite that was due and was not run is a testcase with an error.
 
 SPDX-License-Identifier: GPL-3.0-or-later
 """
