@@ -182,7 +182,8 @@ class Judge:
         detail = why or {"difference": row.what, "refused": "refuses " + row.what,
                          "waits": "waits for %s: %s" % (row.what, row.expect),
                          "not-applicable": row.what}.get(row.cls, "")
-        commands = " ".join(sorted(self.matrix & outcome.sent))
+        known = self.matrix if self.on_target else self.matrix | self.others
+        commands = " ".join(sorted(known & {command.partition(" ")[0] for command in outcome.sent}))
         return result(row.file, row.name, row.cls, status, outcome.checks, outcome.seconds, commands, detail)
 
 
