@@ -230,7 +230,7 @@ static void srandmember_count(Request *r)
     Entry *entry;
     if (!arg_int(r, 2, &count, NULL)) return;
     if (count == INT64_MIN) { /* 3.2 can't negate it either; this is what 7.0 answers */
-        reply_errorf(r->out, "ERR value is out of range, must be between %" PRId64 " and %" PRId64, -INT64_MAX,
+        reply_errorf(r->out, "ERR value is out of range, value must between %" PRId64 " and %" PRId64, -INT64_MAX,
                      INT64_MAX);
         return;
     }

@@ -63,10 +63,9 @@ static void zadd_pairs(Request *r, int first, int count, unsigned flags, bool co
     if (scores != room) g_free(scores);
 }
 
-/* ZADD key [NX|XX] [CH] [INCR] score member [score member …] */
-void cmd_zadd(Request *r)
+/* ZADD, and ZINCRBY with its flag: both look for options before the first score. */
+static void zadd_general(Request *r, unsigned flags)
 {
-    unsigned flags = 0;
     bool count_changes = false;
     int first = 2;
     for (; first < r->argc; first++) {
@@ -93,10 +92,16 @@ void cmd_zadd(Request *r)
     }
 }
 
+/* ZADD key [NX|XX] [CH] [INCR] score member [score member …] */
+void cmd_zadd(Request *r)
+{
+    zadd_general(r, 0);
+}
+
 /* ZINCRBY key increment member */
 void cmd_zincrby(Request *r)
 {
-    zadd_pairs(r, 2, 1, ZSET_INCR, false);
+    zadd_general(r, ZSET_INCR);
 }
 
 /* ZREM key member [member …] */

@@ -9,11 +9,11 @@ import re
 import socket
 
 NIL_ARRAY = "*-1"
-REPLY_S_MAX = 30
+REPLY_S_MAX = 20
 ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-class Lost(Exception):
+class Lost(ConnectionError):
     """The server closed the connection, or does not answer."""
 
 

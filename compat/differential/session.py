@@ -107,8 +107,11 @@ class Session:
         for pair in self.pairs.values():
             pair.close()
         self.pairs = {}
-        for control in self.control:
-            control.call("FLUSHALL")
+        for whose, control in zip(("theirs", "ours"), self.control):
+            try:
+                control.call("FLUSHALL")
+            except Lost as lost:
+                raise Lost("FLUSHALL: %s: %s" % (whose, lost)) from lost
 
     def close(self):
         for pair in self.pairs.values():
@@ -184,13 +187,9 @@ class Session:
         return name.decode() if name in (b"spop", b"quit") else None
 
     def exchange(self, pair, sent, payload, total):
-        try:
-            for link in pair.links:
-                link.send(payload)
-            theirs = pair.read(0, total)
-            ours = pair.read(1, total)
-        except Lost as lost:
-            raise Failure(sent[-1][0], "no reply to one of the last %d steps: %s" % (len(sent), lost), sent) from lost
+        for link in pair.links:
+            link.send(payload)
+        theirs, ours = (self.await_replies(pair, side, sent, total) for side in (0, 1))
         self.last_replies = theirs[-1], ours[-1]
         if pair.pushed[0] or pair.pushed[1]:
             self.compare_messages(pair, sent[-1][0])
@@ -204,6 +203,13 @@ class Session:
             if said:
                 raise Failure(at, said, args)
             self.compared[name] += 1
+
+    def await_replies(self, pair, side, sent, total):
+        try:
+            return pair.read(side, total)
+        except Lost as lost:
+            raise Failure(sent[-1][0], "%s to one of the last %d steps: %s" % (
+                ("theirs", "ours")[side], len(sent), lost), None) from lost
 
     def compare_messages(self, pair, at):
         """The messages that came before the replies. None is late: they were sent before the publisher's reply."""

@@ -223,7 +223,7 @@ def high(r, context):
 
 
 def glob(r, _):
-    return pick(r, (b"*", b"*", b"m*", b"*1*", b"[a-m]*", b"?", b"s?", b"[^m]*", b"\\m1", b"m[0-5]", b"", b"[", b"*\\",
+    return pick(r, (b"*", b"*", b"m*", b"*1*", b"[a-m]*", b"?", b"s?", b"?[^1]*", b"\\m1", b"m[0-5]", b"", b"[", b"*\\",
                     b"h*", b"[z-a]*", b"m1?", b"**", b"a*b", b"?*?"))
 
 

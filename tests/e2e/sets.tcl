@@ -342,7 +342,7 @@ with_server {} {
 
     test "SRANDMEMBER of a count that has no opposite" {
         r sadd s a
-        assert_error "ERR value is out of range, must be between -9223372036854775807 and 9223372036854775807" {
+        assert_error "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807" {
             r srandmember s -9223372036854775808
         }
     }

@@ -220,6 +220,15 @@ with_server {} {
         }
     }
 
+    test "ZINCRBY looks for ZADD's options too, and then lacks arguments" {
+        r zadd z 1 a
+        foreach option {nx XX ch incr} {
+            assert_error "ERR syntax error" { r zincrby z $option a }
+            assert_error "ERR syntax error" { r zincrby z $option nx }
+        }
+        assert_equal {a 1} [r zrange z 0 -1 withscores]
+    }
+
     test "infinities that don't add up leave everything as it was" {
         r zadd z inf a
         assert_equal {} [keyspace_events {
