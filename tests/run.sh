@@ -41,6 +41,7 @@ step "upstream harness" compat/upstream/selftest.py
 step "upstream suite" make -s upstream CC=gcc IF_FOUND=1
 step "differential tests" make -s differential CC=gcc
 step "report" tests/report/test_report.py
+step "transcripts against a target" tests/report/test_replay.py build/ckv
 step "README" "${make[@]}" check-readme CC=gcc
 step "build with clang" "${make[@]}" all units CC=clang
 step "build with sanitizers" "${make[@]}" all units CC=gcc SAN=asan
