@@ -114,7 +114,8 @@ void cmd_hincrbyfloat(Request *r)
     }
     value += increment;
     if (!isfinite(value)) {
-        reply_error(r->out, "ERR value is NaN or Infinity");
+        reply_error(r->out, isfinite(increment) ? "ERR increment would produce NaN or Infinity"
+                                                : "ERR value is NaN or Infinity");
         return;
     }
     Slice sum = { digits, number_format_long_double(digits, value) };

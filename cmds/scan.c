@@ -15,9 +15,10 @@ static void reply_cursor(Out *out, uint64_t cursor)
     reply_bulk(out, (Slice){ digits, number_format_uint(digits, cursor) });
 }
 
-/* Reads a cursor as strtoul does, so that "" is 0 and "-1" the highest. */
+/* Reads a cursor as strtoul does, so that "" is 0, "-1" the highest, and a zero byte the end. */
 static bool parse_cursor(Slice text, uint64_t *cursor)
 {
+    text.len = strnlen(text.ptr, text.len);
     bool negative = text.len > 1 && text.ptr[0] == '-';
     size_t i = negative || (text.len > 1 && text.ptr[0] == '+') ? 1 : 0;
     uint64_t value = 0;

@@ -132,9 +132,9 @@ with_server {} {
 
     test "HINCRBYFLOAT refuses what is not finite and keeps the field" {
         r hmset h inf inf big 1e4932 one 1
-        assert_error "ERR value is NaN or Infinity" { r hincrbyfloat h inf 1 }
+        assert_error "ERR increment would produce NaN or Infinity" { r hincrbyfloat h inf 1 }
         assert_error "ERR value is NaN or Infinity" { r hincrbyfloat h inf -inf }
-        assert_error "ERR value is NaN or Infinity" { r hincrbyfloat h big 1e4932 }
+        assert_error "ERR increment would produce NaN or Infinity" { r hincrbyfloat h big 1e4932 }
         assert_error "ERR value is NaN or Infinity" { r hincrbyfloat h one -inf }
         assert_error "ERR value is not a valid float" { r hincrbyfloat h one nan }
         assert_equal {inf inf big 1e4932 one 1} [r hgetall h]

@@ -231,7 +231,7 @@ with_server {} {
 
     test "any cursor is safe" {
         for {set i 0} {$i < 100} {incr i} { r set key:$i x }
-        foreach cursor {1 7 18446744073709551615 9223372036854775808 -1 "" 00012 +5} {
+        foreach cursor {1 7 18446744073709551615 9223372036854775808 -1 "" 00012 +5 "7\x00x"} {
             assert_equal 2 [llength [r scan $cursor]]
         }
         foreach cursor {x " 1" "1 " 18446744073709551616 - + 1.0 0x10} {
