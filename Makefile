@@ -12,7 +12,8 @@ RESULTS ?= $(BUILD)/results#  where the compatibility suites leave what they fou
 # Debian packages: to build and run; and, further, to test.
 DEPS_RUN := build-essential pkg-config libglib2.0-dev libjemalloc-dev libxxhash-dev libsystemd-dev
 DEPS_TEST := $(DEPS_RUN) libcmocka-dev tcl procps redis-tools redis-server python3 clang clang-format \
-	clang-tidy cppcheck libclang-rt-14-dev
+	clang-tidy cppcheck libclang-rt-14-dev libhiredis-dev python3-redis ruby ruby-redis \
+	$(if $(shell command -v npm),,nodejs npm)
 
 PKGS := glib-2.0 libsystemd
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Wno-sign-conversion -Werror
@@ -30,8 +31,8 @@ UNIT := $(patsubst tests/unit/%.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 PARALLEL := $(MAKE) --no-print-directory -j$(shell nproc)
 
-.PHONY: all run test unit e2e golden upstream differential fuzz-diff compat report fuzz asan tsan install deps \
-	deps-test help lint format readme check-readme clean
+.PHONY: all run test unit e2e golden upstream differential fuzz-diff clients clients-readme compat report fuzz asan \
+	tsan install deps deps-test help lint format readme check-readme clean
 all: $(BUILD)/ckv ## build build/ckv (also CC=clang, SAN=asan, SAN=tsan)
 
 run: deps ## install what is missing, build, serve on 127.0.0.1:6379
@@ -59,13 +60,19 @@ differential: $(BUILD)/ckv ## the same random commands to redis-server and to ck
 	@CKV=$< python3 compat/differential/test_differential.py
 	@python3 compat/differential/fuzz.py --ckv $< --steps 200000 --seeds 4 --results $(RESULTS)
 
+clients: $(BUILD)/ckv $(BUILD)/clients/hiredis ## redis-cli, redis-benchmark, hiredis, Python, Ruby and npm clients
+	@python3 tests/clients/run.py --ckv $< --build $(BUILD) --results $(RESULTS) --check README.md
+
+clients-readme: $(BUILD)/ckv $(BUILD)/clients/hiredis ## write README's table of clients anew
+	@python3 tests/clients/run.py --ckv $< --build $(BUILD) --write README.md
+
 fuzz-diff: $(BUILD)/ckv ## more of them: STEPS=1000000 SEEDS=10; ORACLE='path/redis-server --port %p'
 	@python3 compat/differential/fuzz.py --ckv $< --steps $(STEPS) --seeds $(SEEDS) $(if $(ORACLE),--oracle "$(ORACLE)")
 
 compat: $(if $(TARGET),,$(BUILD)/ckv) $(BUILD)/matrix ## upstream and golden with a report, in build/compat (TARGET=host:port AUTH=password)
 	@compat/run.sh compat
 
-report: $(BUILD)/ckv $(BUILD)/matrix ## the compatibility suites, and compat/REPORT.md; HTML and JUnit XML in build/report
+report: $(BUILD)/ckv $(BUILD)/matrix $(BUILD)/clients/hiredis ## the compatibility suites, and compat/REPORT.md; HTML and JUnit XML in build/report
 	@STEPS=$(STEPS) SEEDS=$(SEEDS) compat/run.sh report
 
 fuzz: ## fuzz every target for FUZZ_SECONDS=20
@@ -117,6 +124,10 @@ $(BUILD)/matrix: $(BUILD)/compat/matrix.o $(OBJ)
 
 $(BUILD)/test_%: $(BUILD)/tests/unit/test_%.o $(OBJ)
 	$(CC) $(CFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+
+$(BUILD)/clients/hiredis: $(BUILD)/tests/clients/hiredis.o
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -o $@ $^ -lhiredis $(LDLIBS)
 
 $(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(OBJ)
 	$(CC) $(CFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)

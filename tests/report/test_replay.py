@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""test_replay.py - compat/replay.py against a server that is up already: what it refuses to empty, what it accepts, what
-its table tells. The server is a ckv that opens no admin plane, as a service would be.
+"""test_replay.py - compat/replay.py against a server that is up already: what it refuses to empty, what it accepts,
+what its table tells. The server is a ckv that opens no admin plane, as a service would be.
 
   tests/report/test_replay.py [CKV]
 
