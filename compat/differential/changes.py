@@ -7,7 +7,8 @@ Each line of the table has the columns (separated by tabs; none may be empty, `-
            `avoid`:  such a command is not sent, since what it does, and not only its reply, has changed
            `unwatched`: it is not sent while a connection watches keys
   command  the name in lower case (several: a|b; any: *), then a regular expression for the arguments, which are parted
-           by one space each; ARG stands for any one of them. The case of letters does not count
+           by one space each; ARG stands for any one of them, and * alone for all or none. The case of letters does
+           not count
   theirs   regular expression for the other's whole reply (as resp.flat writes it)
   ours     our whole reply, in which {0} is the command's name as sent and \1 the group of `theirs`; or, after ~, a
            regular expression, in which \1 is that group's text
@@ -46,7 +47,7 @@ class Change:
         names, _, rest = self.command.partition(" ")
         self.names = names.split("|")
         name_pattern = ".*" if names == "*" else "(?:%s)" % "|".join(map(re.escape, self.names))
-        rest = " " + rest if rest else ""
+        rest = "(?: .*)?" if rest == "*" else " " + rest if rest else ""
         self.command_re = compiled((name_pattern + rest).replace(" ", SEPARATOR.decode()).replace("ARG", ONE_ARGUMENT),
                                    "(?is)")
         self.theirs_re = compiled(theirs, "(?s)")

@@ -1,5 +1,7 @@
 """families.py - every command of the matrix with all its forms, one line each: a weight, then grammar.py's notation.
 
+The last family is of commands that the contract lacks, and must be refused.
+
 SPDX-License-Identifier: GPL-3.0-or-later
 """
 import re
@@ -220,10 +222,16 @@ LINES = {
         0.5 TIME
         0.05 FLUSHDB
     """,
+    "refused": """
+        1 DUMP anykey
+        1 TOUCH anykey+
+        1 SUBSTR skey rank rank
+        1 GEORADIUS_RO gkey longitude latitude radius unit
+    """,
 }
 WEIGHTS = {"strings": 3, "bits": 1, "lists": 2.5, "sets": 2.5, "hashes": 2.5, "zsets": 3.5, "zsets by name": 0.7,
            "geo": 0.8, "hyperloglog": 0.5, "keys": 1.8, "sort": 0.7, "scan": 0.12, "transactions": 0.1, "pubsub": 0.4,
-           "connection": 0.4, "server": 0.2}
+           "connection": 0.4, "server": 0.2, "refused": 0.1}
 
 
 def load():
@@ -243,7 +251,7 @@ def families_by_command():
     of = {"subscribe": "pubsub", "psubscribe": "pubsub", "unsubscribe": "pubsub", "punsubscribe": "pubsub"}
     for family, text in LINES.items():
         for line in filter(None, map(str.strip, text.splitlines())):
-            for word in re.findall(r"[A-Z]+", line.split(None, 1)[1].split(") ")[0].split()[0]):
+            for word in re.findall(r"[A-Z_]+", line.split(None, 1)[1].split(") ")[0].split()[0]):
                 of.setdefault(word.lower(), family)
     return of
 

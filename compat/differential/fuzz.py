@@ -16,6 +16,7 @@ Exit status: 0 no difference, 1 a difference, 2 could not run.
 SPDX-License-Identifier: GPL-3.0-or-later
 """
 import argparse
+import itertools
 import os
 import sys
 import time
@@ -54,35 +55,30 @@ class Result:
         self.compared += other.compared
         self.datasets += other.datasets
         self.avoided += other.avoided
-        self.seconds = max(self.seconds, other.seconds)
         self.fired += other.fired
         self.failures += other.failures
 
 
-def rounds_of(seed, steps):
-    """Names and steps of a seed's rounds: one with short deadlines, then as many others as it takes."""
+def rounds_of(seed):
+    """Names and steps of a seed's rounds: one with short deadlines, then as many others as are asked for."""
     name = "%d/expiry" % seed
     yield name, expiring_steps(name, EXPIRY_WAITS)
-    done = 0
-    while done < steps:
-        name = "%d/%d" % (seed, done // ROUND_STEPS)
-        made = steps_of(name, min(ROUND_STEPS, steps - done))
-        done += len(made)
-        yield name, made
+    for number in itertools.count():
+        name = "%d/%d" % (seed, number)
+        yield name, steps_of(name, ROUND_STEPS)
 
 
 def run_seed(options, seed, steps):
-    """All rounds of one seed, on servers of their own."""
+    """Rounds of one seed until `steps` are compared, or as many do not get through, on servers of their own."""
     result = Result()
-    start = time.monotonic()
     started = []
     try:
         started.append(Server(options.oracle))
         started.append(Server("%s %s" % (options.ckv, CKV_ARGS)))
         changes = Changes(started[0].version)
         session = Session([server.port for server in started], changes)
-        for name, made in rounds_of(seed, steps):
-            if not run_round(options, session, name, made, result):
+        for name, made in itertools.islice(rounds_of(seed), 2 + 2 * steps // ROUND_STEPS):
+            if session.compared.total() >= steps or not run_round(options, session, name, made, result):
                 break
         session.close()
         result.compared += session.compared
@@ -94,7 +90,6 @@ def run_seed(options, seed, steps):
             said = server.stop()
             if said:
                 result.failures.append(("server", "seed %d: %s" % (seed, said)))
-    result.seconds = time.monotonic() - start
     return result
 
 
@@ -192,8 +187,8 @@ def write_results(folder, rows, total):
     for name, text in total.failures:
         texts.setdefault(name, text)
     results.write(folder, "differential", [
-        results.Row("differential", group, name, "run", "failed" if name in texts else "passed", checks, 0.0, commands,
-                    texts.get(name, "")) for group, name, checks, commands in rows])
+        results.Row("differential", group, name, "refused" if group == "refused" else "run",
+                    "failed" if name in texts else "passed", checks, 0.0, commands, texts.get(name, "")) for group, name, checks, commands in rows])
 
 
 def oracle_version(options):
@@ -227,7 +222,7 @@ def main():
                   "%s" % (options.oracle.split()[0], version, " and ".join(v + "x" for v in VERSIONS)))
             print("0 passed, 0 failed, 1 skipped")
             return 0
-        total = Result()
+        total, start = Result(), time.monotonic()
         share = -(-options.steps // options.seeds)
         print("seeds %d to %d, %d steps each" % (options.first_seed, options.first_seed + options.seeds - 1, share))
         with ProcessPoolExecutor(options.jobs) as pool:
@@ -237,6 +232,7 @@ def main():
                 for _, text in result.failures:
                     print("FAIL " + text, flush=True)
                 total.add(result)
+        total.seconds = time.monotonic() - start
         return report(options, version, total)
     except CannotRun as error:
         print("fuzz.py: %s" % error, file=sys.stderr)

@@ -208,7 +208,7 @@ class Session:
         try:
             return pair.read(side, total)
         except Lost as lost:
-            raise Failure(sent[-1][0], "%s to one of the last %d steps: %s" % (
+            raise Failure(sent[-1][0], "%s: one of the last %d steps: %s" % (
                 ("theirs", "ours")[side], len(sent), lost), None) from lost
 
     def compare_messages(self, pair, at):
