@@ -189,7 +189,8 @@ def write_results(folder, rows, total):
         texts.setdefault(name, text)
     results.write(folder, "differential", [
         results.Row("differential", group, name, "refused" if group == "refused" else "run",
-                    "failed" if name in texts else "passed", checks, 0.0, commands, texts.get(name, "")) for group, name, checks, commands in rows])
+                    "failed" if name in texts else "passed", checks, 0.0, commands, texts.get(name, ""))
+        for group, name, checks, commands in rows])
 
 
 def oracle_version(options):
