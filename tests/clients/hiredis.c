@@ -450,7 +450,8 @@ static void reconnects(G_GNUC_UNUSED redisContext *unused)
     run(c, "GET k", "after");
     run(c, "QUIT", "OK");
     reply = redisCommand(c, "PING");
-    expect(!reply && c->err == REDIS_ERR_EOF, "PING after QUIT", "a reply");
+    /* The end of the file, or a reset connection if it was sent after the server had closed. */
+    expect(!reply && c->err, "PING after QUIT", "a reply");
     redisFree(c);
 }
 
