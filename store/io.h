@@ -1,0 +1,52 @@
+/* io.h: the one table of file operations that everything in store/ uses; tests swap in one that fails, loses or tears.
+ *
+ * Each function is the system call of its name: it returns -1 and sets errno where that does. All writing is by offset,
+ * so nothing depends on a file position. GDBM does its own system calls; the tests put their faults below those by
+ * defining the libc functions that it calls.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef CKV_STORE_IO_H
+#define CKV_STORE_IO_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/slice.h"
+
+typedef struct Io {
+    int (*open)(const char *path, int flags, mode_t mode); /* O_CLOEXEC is added */
+    int (*close)(int fd);
+    ssize_t (*read)(int fd, void *to, size_t len, off_t at);
+    ssize_t (*write)(int fd, const void *from, size_t len, off_t at);
+    int (*sync)(int fd);                          /* fdatasync(2); fsync(2) on a directory */
+    int (*allocate)(int fd, off_t at, off_t len); /* room on disk beyond the end; the file's size stays */
+    int (*truncate)(int fd, off_t len);
+    int (*rename)(const char *from, const char *to);
+    int (*unlink)(const char *path);
+    int (*mkdir)(const char *path, mode_t mode);
+} Io;
+
+/* The table in force: the kernel's, unless a test set another. */
+extern const Io *io;
+extern const Io io_kernel;
+
+/* Reads or writes all of it, however many calls that takes (EINTR and short ones go on). False: errno says why; for a
+ * read, errno 0: the file ends before. */
+bool io_read_all(int fd, void *to, size_t len, off_t at);
+bool io_write_all(int fd, const void *from, size_t len, off_t at);
+
+/* Makes what was created, renamed or unlinked in a directory last. */
+bool io_sync_directory(const char *path);
+
+/* Puts a file in place whole or not at all: path + ".tmp", sync, rename, sync of the directory. */
+bool io_replace_file(const char *path, Slice content);
+
+/* The whole file, to g_free, or NULL: errno says why. */
+char *io_read_file(const char *path, size_t *len);
+
+/* Copies a file (in the kernel, sharing blocks where the file system can) and syncs it; `progress` may be NULL and
+ * hears of bytes done so far. */
+bool io_copy_file(const char *from, const char *to, void (*progress)(uint64_t done, void *context), void *context);
+
+#endif

@@ -1,0 +1,147 @@
+/* journal.h: the one append-only stream of changes: durability log, replication stream and history. The command layer
+ * appends and commits; checkpoints, start-up, tools and replication read it back.
+ *
+ * Design. The stream is RESP commands; an offset counts its bytes, from 0 at the beginning of the history. Changes are
+ * collected in memory and committed as one batch, once a turn of the loop and before any reply of that turn leaves. On
+ * disk a batch is a head { magic "CKVB", payload length u32, offset of its first byte u64, unix ms u64, XXH3-64 of the
+ * head's other fields and the payload } and its payload, little endian. Batches stand one behind the other in segment
+ * files journal/<offset of the first byte, 20 digits>.ckj, which begin with a head of their own { magic "CKVJ", version
+ * u32, offset u64, history id 40 bytes, XXH3-64 of these }. (FORMAT.md has both, byte by byte.)
+ *
+ * A write to the file is one system call and doesn't wait for the disk; room is reserved ahead, so that a full disk is
+ * known before a command runs. A thread syncs: `always`: whenever something was written since its last sync;
+ * `everysec`: once a second; `no`: only when a segment is finished.
+ *
+ * A batch that can't be written stays in memory and is tried again; so long journal_trouble() says what is wrong. After
+ * a failed sync the kernel may have dropped what it held, so what isn't durable yet is read back, verified, and written
+ * again before the next sync.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef CKV_STORE_JOURNAL_H
+#define CKV_STORE_JOURNAL_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/slice.h"
+
+#define JOURNAL_DIRECTORY "journal"
+#define JOURNAL_ID_CHARS  40
+
+typedef enum JournalSync { JOURNAL_SYNC_EVERYSEC, JOURNAL_SYNC_ALWAYS, JOURNAL_SYNC_NO } JournalSync;
+
+/* ---- writing: one journal a process, in the working directory ---- */
+
+typedef struct JournalStart {
+    uint64_t offset;     /* where the stream goes on: the end that journal_reader found, or a new beginning */
+    int db;              /* the database that the stream is in there; -1: none yet */
+    const char *history; /* JOURNAL_ID_CHARS characters; copied */
+    JournalSync sync;
+    uint64_t segment_bytes; /* a segment is finished when it is longer */
+    void (*progressed)(
+        void *context); /* called in the sync thread when journal_durable() or journal_trouble() changed */
+    void *context;
+} JournalStart;
+
+/* Goes on in the last segment if it ends at `offset`, or begins a new one. Starts the thread. NULL, or a message that
+ * names the file (g_free it). */
+char *journal_open(const JournalStart *start);
+/* Commits, syncs, ends the thread. False: something isn't durable. */
+bool journal_close(void);
+bool journal_is_open(void);
+/* CONFIG SET. */
+void journal_set_sync(JournalSync sync);
+
+/* Adds a command to the batch in the making, with a SELECT in front if the stream is in another database. `db` -1: any
+ * (MULTI, EXEC, FLUSHALL). The arguments are copied. */
+void journal_append(int db, const Slice *argv, int argc);
+
+/* Writes the batch in the making to the file. True when nothing is left to be written (also when there was nothing).
+ * False: it stays in memory and journal_trouble() says why; call again later. Cheap when there's nothing to do. */
+bool journal_commit(void);
+
+/* Offsets: where the next command will be; up to where the file has it; up to where it survives a power cut. Durable
+ * may be read in any thread. */
+uint64_t journal_offset(void);
+uint64_t journal_written(void);
+uint64_t journal_durable(void);
+/* The database that the stream is in at journal_offset(). */
+int journal_db(void);
+/* Bytes that wait in memory. */
+size_t journal_pending_bytes(void);
+/* A number that grows with each batch that is committed: commands with the same number share a batch. */
+uint64_t journal_batch(void);
+
+/* Whether a batch of this many bytes will find room on the disk: reserves it. False: journal_trouble() says why. Cheap
+ * while what was reserved before is enough. */
+bool journal_reserve(size_t bytes);
+
+/* NULL, or what keeps the journal from being written: "journal/….ckj: No space left on device". Good until the next
+ * call of a journal function by this thread. Tries again by itself (in journal_commit, journal_reserve, and the
+ * thread), at most every 100 ms. */
+const char *journal_trouble(void);
+
+/* Waits until all that was committed is durable. False: it can't be made so now. */
+bool journal_wait_durable(void);
+
+/* Starts a new segment at the current offset (the old one is synced by the thread). */
+bool journal_rotate(void);
+
+/* Removes segments that end at or before `offset`, in the thread. Never the one being written. */
+void journal_release(uint64_t offset);
+
+typedef struct JournalStats {
+    uint64_t segments, bytes; /* on disk */
+    uint64_t first_offset;    /* the oldest that can still be read */
+    uint64_t batches, syncs, failures;
+    int64_t last_sync_us; /* how long it took */
+} JournalStats;
+JournalStats journal_stats(void);
+
+/* ---- reading ---- */
+
+typedef struct JournalReader JournalReader;
+
+typedef struct JournalBatch {
+    uint64_t offset; /* of its first byte */
+    int64_t unix_ms;
+    Slice payload;    /* good until the next call */
+    const char *file; /* the segment, and where in it the batch's head is */
+    uint64_t file_offset;
+} JournalBatch;
+
+typedef enum JournalRead {
+    JOURNAL_BATCH,
+    JOURNAL_END,  /* nothing follows */
+    JOURNAL_TORN, /* the last segment ends in the middle of a batch, or in zeros: a write that a crash cut off */
+    JOURNAL_BAD,  /* a batch is damaged and others follow, segments don't follow each other, or reading failed */
+} JournalRead;
+
+/* Reads from the batch that contains or begins at `from` on, in `directory` (the data directory). NULL: *error says why
+ * (g_free it): there's no segment that has this offset, for example. A directory without segments, or one whose last
+ * segment ends at `from`, gives a reader that is at its end. `history` NULL: any. */
+JournalReader *journal_reader_new(const char *directory, uint64_t from, const char *history, char **error);
+void journal_reader_free(JournalReader *reader);
+JournalRead journal_read(JournalReader *reader, JournalBatch *batch);
+/* After JOURNAL_TORN and JOURNAL_BAD: what is wrong, naming file and offset; and, if TORN, how many bytes follow the
+ * last whole batch. */
+const char *journal_reader_error(const JournalReader *reader);
+uint64_t journal_reader_torn_bytes(const JournalReader *reader);
+/* The offset behind the last batch that was read; and how much of the files is left to read, in bytes, for progress. */
+uint64_t journal_reader_offset(const JournalReader *reader);
+uint64_t journal_reader_left(const JournalReader *reader);
+
+/* Cuts the journal at `offset`, which must be between batches: what follows is removed. NULL or a message (g_free). */
+char *journal_cut(const char *directory, uint64_t offset);
+
+/* The segments there are, in order: each a JournalSegment (free the array). NULL and *error if a name or head is bad.
+ */
+typedef struct JournalSegment {
+    uint64_t offset;
+    uint64_t file_bytes;
+    char path[4096]; /* with the directory */
+} JournalSegment;
+GArray *journal_segments(const char *directory, char **error);
+
+#endif

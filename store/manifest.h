@@ -1,0 +1,67 @@
+/* manifest.h: the file MANIFEST: which checkpoints of a directory are whole, and which history they belong to. Reads
+ * and writes it; knows nothing of what a checkpoint holds.
+ *
+ * Design. A GKeyFile, so that people can read it, with a checksum over all lines before it in the last one. It is only
+ * ever replaced whole (io_replace_file). It lists a checkpoint while that file is whole: before a file is written again
+ * its entry is taken out.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef CKV_STORE_MANIFEST_H
+#define CKV_STORE_MANIFEST_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define MANIFEST_FILE         "MANIFEST"
+#define MANIFEST_VERSION      1
+#define MANIFEST_ID_CHARS     40
+#define MANIFEST_SECRET_BYTES 192
+
+/* One checkpoint file. The same facts stand in the file itself, in the record with the key "ckv". */
+typedef struct CheckpointInfo {
+    bool whole;
+    char history[MANIFEST_ID_CHARS + 1];
+    uint64_t offset; /* the journal's, of the moment that it holds */
+    int db;          /* the database that the stream was in there; -1: none */
+    int64_t unix_ms; /* when that was */
+    int64_t took_ms;
+    uint64_t records; /* of the file, but "ckv" */
+    uint64_t sum;     /* of their checksums, modulo 2^64: no record is missing, stale or one too many */
+    uint64_t keys;
+    uint64_t file_bytes;
+    uint64_t next_id; /* the first id that no record of its own has yet */
+} CheckpointInfo;
+
+typedef struct Manifest {
+    char instance[MANIFEST_ID_CHARS + 1]; /* this directory's identity: a clone gets its own */
+    char history[MANIFEST_ID_CHARS + 1];  /* the replication id of the stream that is being written */
+    char history2[MANIFEST_ID_CHARS + 1]; /* the one before a promotion, valid up to offset2; "" : none */
+    uint64_t offset2;
+    uint64_t start; /* the offset at which the history began here: no checkpoint is needed to load
+                       from there */
+    uint8_t secret[MANIFEST_SECRET_BYTES]; /* the hash's */
+    CheckpointInfo checkpoint[2]; /* checkpoint-a.gdbm, checkpoint-b.gdbm (in a backup: checkpoint.gdbm, none) */
+    char *note;                   /* of a backup: why it was made; NULL otherwise. g_free'd by manifest_clear */
+} Manifest;
+
+extern const char *const checkpoint_file_name[2];
+
+/* A new identity, history and secret; no checkpoint. */
+void manifest_init(Manifest *manifest);
+void manifest_clear(Manifest *manifest);
+
+typedef enum ManifestRead { MANIFEST_READ, MANIFEST_MISSING, MANIFEST_BAD } ManifestRead;
+/* Of `directory`. BAD: *error names the file and what is wrong with it (g_free). */
+ManifestRead manifest_read(const char *directory, Manifest *manifest, char **error);
+/* NULL, or a message that names the file (g_free). Any thread. */
+char *manifest_write(const char *directory, const Manifest *manifest);
+
+/* A checkpoint's facts as bytes for its "ckv" record (with the secret), and back. */
+GBytes *checkpoint_info_encode(const CheckpointInfo *info, const uint8_t *secret);
+bool checkpoint_info_decode(const void *bytes, size_t len, CheckpointInfo *info, uint8_t *secret);
+
+/* The index of the newest whole checkpoint of the manifest's history, or -1. */
+int manifest_newest(const Manifest *manifest);
+
+#endif
