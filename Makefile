@@ -7,6 +7,7 @@ STEPS ?= 1000000#         of make fuzz-diff, in all SEEDS together
 SEEDS ?= 10
 PREFIX ?= /usr/local
 BUILD := build$(if $(SAN),-$(SAN))$(if $(findstring clang,$(CC)),-clang)
+ROUNDS ?= 200#            kills of each fsync mode in make fault
 RESULTS ?= $(BUILD)/results#  where the compatibility suites leave what they found
 
 # Debian packages: to build and run; and, further, to test.
@@ -31,8 +32,8 @@ UNIT := $(patsubst tests/unit/%.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 PARALLEL := $(MAKE) --no-print-directory -j$(shell nproc)
 
-.PHONY: all run test unit e2e golden upstream differential fuzz-diff clients clients-readme compat report fuzz asan \
-	tsan install deps deps-test help lint format readme check-readme clean
+.PHONY: all run test unit e2e golden upstream differential fuzz-diff clients clients-readme compat report fuzz fault \
+	fault-quick bench-persistence asan tsan install deps deps-test help lint format readme check-readme clean
 all: $(BUILD)/ckv ## build build/ckv (also CC=clang, SAN=asan, SAN=tsan)
 
 run: deps ## install what is missing, build, serve on 127.0.0.1:6379
@@ -78,6 +79,17 @@ report: $(BUILD)/ckv $(BUILD)/matrix $(BUILD)/clients/hiredis ## the compatibili
 fuzz: ## fuzz every target for FUZZ_SECONDS=20
 	@$(PARALLEL) SAN=fuzz CC=clang fuzzers
 	@tests/fuzz/run.sh $(FUZZ_SECONDS) build-fuzz-clang
+
+FAULT = --ckv $(BUILD)/ckv --library $(BUILD)/iofault.so
+fault: $(BUILD)/ckv $(BUILD)/iofault.so ## persistence under faults, all of them: hours (ROUNDS=200 kills of each fsync mode)
+	@$(PARALLEL) SAN=asan all
+	@python3 tests/fault/run.py $(FAULT) --rounds $(ROUNDS) --sanitized build-asan/ckv
+
+fault-quick: $(BUILD)/ckv $(BUILD)/iofault.so ## a sample of them: kill -9 under load, failing files, full disks, flipped bytes, rollback
+	@python3 tests/fault/run.py $(FAULT) --quick
+
+bench-persistence: $(BUILD)/ckv ## persistence side by side with redis-server; QUICK=1 for a fifth of the keys
+	@python3 bench/persistence.py --ckv $< $(if $(QUICK),--quick)
 
 asan tsan: ## unit, e2e and golden under ASan and UBSan, or under TSan
 	@$(PARALLEL) SAN=$@ all unit
@@ -128,6 +140,10 @@ $(BUILD)/test_%: $(BUILD)/tests/unit/test_%.o $(OBJ)
 $(BUILD)/clients/hiredis: $(BUILD)/tests/clients/hiredis.o
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -o $@ $^ -lhiredis $(LDLIBS)
+
+$(BUILD)/iofault.so: tests/fault/iofault.c
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -fsanitize% -fno-sanitize%,$(CFLAGS)) -fPIC -shared -o $@ $<
 
 $(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(OBJ)
 	$(CC) $(CFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
