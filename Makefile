@@ -88,8 +88,8 @@ fault: $(BUILD)/ckv $(BUILD)/iofault.so ## persistence under faults, all of them
 fault-quick: $(BUILD)/ckv $(BUILD)/iofault.so ## a sample of them: kill -9 under load, failing files, full disks, flipped bytes, rollback
 	@python3 tests/fault/run.py $(FAULT) --quick
 
-bench-persistence: $(BUILD)/ckv ## persistence side by side with redis-server; QUICK=1 for a fifth of the keys
-	@python3 bench/persistence.py --ckv $< $(if $(QUICK),--quick)
+bench-persistence: $(BUILD)/ckv $(BUILD)/pinger ## persistence side by side with redis-server (QUICK=1 for fewer keys)
+	@python3 bench/persistence.py --ckv $< --pinger $(BUILD)/pinger $(if $(QUICK),--quick)
 
 asan tsan: ## unit, e2e and golden under ASan and UBSan, or under TSan
 	@$(PARALLEL) SAN=$@ all unit
@@ -117,7 +117,7 @@ deps-test: ## the Debian packages to test it
 	@tests/deps.sh $(DEPS_TEST)
 
 help: ## this list
-	@sed -nE 's/^([a-z][a-z0-9 -]*):[^#]*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z][a-z0-9 -]*):[^#]*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 clean: ## remove every build directory
 	rm -rf build build-*
@@ -144,6 +144,9 @@ $(BUILD)/clients/hiredis: $(BUILD)/tests/clients/hiredis.o
 $(BUILD)/iofault.so: tests/fault/iofault.c
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -fsanitize% -fno-sanitize%,$(CFLAGS)) -fPIC -shared -o $@ $<
+
+$(BUILD)/pinger: $(BUILD)/bench/pinger.o
+	$(CC) $(CFLAGS) -o $@ $^
 
 $(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(OBJ)
 	$(CC) $(CFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)

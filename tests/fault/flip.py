@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """flip.py - damages a small data directory in every way there is, one at a time: each byte of each file changed, each
-file cut to each length, each file missing. The server (or `ckv dump`, which loads a directory in the same way) must then
+file cut to each length, each missing. The server (or `ckv dump`, which loads a directory in the same way) must then
 have the right data or refuse with a message, and never wrong data; it must not crash, nor change what it refuses.
 
 What a crash in the middle of a write would leave is no damage: a journal that ends within a batch is right with what

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -41,22 +42,21 @@ def run_step(args, name, options):
     start = time.monotonic()
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           text=True, errors="replace") as process:
-        counts = follow(process, start + (QUICK_S_MAX if args.quick else LONG_S_MAX))
+        timer = threading.Timer(QUICK_S_MAX if args.quick else LONG_S_MAX, process.terminate)
+        timer.start()
+        counts = follow(process)
+        timer.cancel()
     print("-- %s: %d s" % (name, time.monotonic() - start), flush=True)
     return counts or (0, 1, 0)
 
 
-def follow(process, end):
-    """Passes on what a script prints; its counts, or None if it has none or took too long."""
+def follow(process):
+    """Passes on what a script prints; its counts, or None if it has none at its end."""
     counts = None
     for line in process.stdout:
         match = COUNTS.match(line.strip())
         counts = tuple(int(count or 0) for count in match.groups()) if match else None
         print(line, end="", flush=True)
-        if time.monotonic() > end:
-            print("it takes too long")
-            process.terminate()
-            return None
     process.wait()
     return counts
 
