@@ -66,6 +66,7 @@ ElementTable *element_table_new(uint8_t kind, bool has_values)
     elements->kind = kind;
     elements->has_values = has_values;
     elements->bytes = 0;
+    elements->pages = NULL;
     table_init(&elements->table, element_hash);
     return elements;
 }
@@ -75,6 +76,7 @@ void element_table_free(ElementTable *elements)
     ElementWalk walk = element_walk(elements);
     for (const void *element; (element = element_next(&walk)) != NULL;)
         g_free((void *)(uintptr_t)element);
+    if (elements->pages != NULL) checkpoint_forget_map(elements->pages);
     table_free(&elements->table);
     g_free(elements);
 }
@@ -119,6 +121,7 @@ static char *write_slice(char *out, Slice slice)
 
 void element_insert(ElementTable *elements, uint64_t hash, Slice key, Slice value)
 {
+    pages_touch(elements->pages, hash);
     size_t bytes = slice_bytes(key) + (elements->has_values ? slice_bytes(value) : 0);
     char *element = g_malloc(bytes), *end = write_slice(element, key);
     if (elements->has_values) end = write_slice(end, value);
@@ -129,6 +132,7 @@ void element_insert(ElementTable *elements, uint64_t hash, Slice key, Slice valu
 
 void element_set_value(ElementTable *elements, void **slot, Slice value)
 {
+    if (elements->pages != NULL) pages_touch(elements->pages, element_hash(*slot));
     size_t key_bytes = slice_bytes(element_key(*slot)), old_bytes = slice_bytes(element_value(*slot));
     size_t bytes = slice_bytes(value);
     if (bytes != old_bytes) {
@@ -143,6 +147,7 @@ bool element_remove(ElementTable *elements, Slice key)
     uint64_t hash = table_hash(key);
     void **slot = element_find(elements, hash, key);
     if (slot == NULL) return false;
+    pages_touch(elements->pages, hash);
     void *element = *slot;
     elements->bytes -= slice_bytes(key) + (elements->has_values ? slice_bytes(element_value(element)) : 0);
     table_remove(&elements->table, hash, slot);

@@ -12,6 +12,7 @@
 #include <glib.h>
 
 #include "store/pack.h"
+#include "store/pages.h"
 #include "store/table.h"
 
 /* What a big collection's entry points to. The kind byte is where a Pack has its own. */
@@ -20,6 +21,7 @@ typedef struct ElementTable {
     uint8_t kind;
     bool has_values; /* a hash's */
     size_t bytes;    /* of all elements, as asked from the allocator */
+    PageMap *pages;  /* checkpoints keep it as pages; NULL: they don't */
     Table table;
 } ElementTable;
 

@@ -171,6 +171,13 @@ bool hash_remove(Hash **hash, Slice field)
     return true;
 }
 
+bool hash_paged(const Hash *hash, PagedValue *paged)
+{
+    if (is_pack(hash)) return false;
+    *paged = (PagedValue){ &as_table(hash)->table, &as_table(hash)->pages, PAGE_ELEMENTS };
+    return true;
+}
+
 /* ---- walking ---- */
 
 /* Reads the pair whose field is at *pos and moves *pos to the next field. */

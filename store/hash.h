@@ -50,6 +50,9 @@ bool hash_set(Hash **hash, Slice field, Slice value);
 /* False: there's no such field. */
 bool hash_remove(Hash **hash, Slice field);
 
+/* A big hash's table, for checkpoints; false: it isn't big. */
+bool hash_paged(const Hash *hash, PagedValue *paged);
+
 /* A walk over all fields on the caller's stack; the hash mustn't change until it ends. */
 typedef struct HashWalk {
     const Hash *hash;

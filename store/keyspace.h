@@ -12,6 +12,8 @@
 #ifndef CKV_STORE_KEYSPACE_H
 #define CKV_STORE_KEYSPACE_H
 
+#include <glib.h>
+
 #include "store/entry.h"
 #include "store/expire.h"
 #include "store/table.h"
@@ -25,7 +27,9 @@ typedef struct Db {
     Keyspace *keyspace;
     int index;
     Table table;
-    Wheel wheel; /* the keys that expire, by deadline */
+    Wheel wheel;           /* the keys that expire, by deadline */
+    struct PageMap *pages; /* what checkpoints have yet to save; NULL: there was no change, or data isn't kept */
+    GHashTable *large;     /* large.c's; NULL: none */
 } Db;
 
 /* What the rest of the server wants to hear. Each may be NULL. Called from inside keyspace functions: the hooks mustn't
@@ -45,6 +49,7 @@ struct Keyspace {
     uint64_t expired, evicted;    /* keys */
     uint64_t changes;             /* since start: rdb_changes_since_last_save */
     struct EvictPool *evict_pool; /* evict.c's; NULL: none yet */
+    bool tracked;                 /* changes are noted for checkpoints */
 };
 
 Keyspace *keyspace_new(int db_count);
@@ -100,6 +105,22 @@ size_t keyspace_size(const Db *db);
 
 /* Empties one database. O(N). Returns the number of keys that were there. */
 size_t keyspace_flush(Db *db);
+
+/* The table and the wheel get the room for so many keys at once: before many are loaded. */
+void keyspace_reserve(Db *db, size_t keys);
+typedef struct EntryFacts {
+    int64_t deadline_ms; /* -1: none */
+    uint32_t lru;
+} EntryFacts;
+
+/* Adds a key as a checkpoint has it: only while loading, without any announcement. The value's bytes are copied. False:
+ * the key is there already. */
+bool keyspace_load_string(Db *db, Slice key, const EntryFacts *facts, StringEncoding encoding, Slice value);
+/* Takes the collection. */
+bool keyspace_load_object(Db *db, Slice key, const EntryFacts *facts, ValueType type, void *object);
+
+/* The entry that was loaded, or NULL, even if its deadline has passed. */
+Entry *keyspace_loaded(const Db *db, Slice key);
 
 /* A random key that hasn't expired, or NULL. */
 Entry *keyspace_random(Db *db);

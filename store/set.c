@@ -221,6 +221,13 @@ bool set_remove(Set **set, SetMember member)
     return pos != 0;
 }
 
+bool set_paged(const Set *set, PagedValue *paged)
+{
+    if (kind_of(set) != SET_TABLE) return false;
+    *paged = (PagedValue){ &as_table(set)->table, &as_table(set)->pages, PAGE_ELEMENTS };
+    return true;
+}
+
 /* ---- walking ---- */
 
 static SetMember element_member(const void *element)

@@ -48,6 +48,9 @@ bool set_remove(Set **set, SetMember member);
 /* A member, each with the same probability, good until the set changes. The set mustn't be empty. */
 SetMember set_random(const Set *set);
 
+/* A big set's table, for checkpoints; false: it isn't big. */
+bool set_paged(const Set *set, PagedValue *paged);
+
 /* A walk over all members on the caller's stack (integers of an intset ascending); the set mustn't change until it
  * ends. */
 typedef struct SetWalk {

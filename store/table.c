@@ -200,6 +200,17 @@ static void table_merge(Table *table)
     if (table->buckets == 3U << (table->level - 1)) segment_release(table, table->level - TABLE_BASE_BITS + 2);
 }
 
+void table_reserve(Table *table, size_t elements)
+{
+    g_assert(table->count == 0);
+    while ((size_t)table->buckets * SPLIT_LOAD < elements && table->buckets < 1U << 31) {
+        uint32_t segment = segment_starting_at(table->buckets);
+        if (segment != 0 && table->segment[segment] == NULL) table->segment[segment] = mem_map(segment_bytes(segment));
+        table->buckets++;
+        if (table->buckets == 2U << table->level) table->level++;
+    }
+}
+
 /* ---- elements ---- */
 
 void table_insert(Table *table, uint64_t hash, void *element)

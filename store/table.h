@@ -57,6 +57,9 @@ void table_free(Table *table);
 /* Bytes held by the table's own buckets. */
 size_t table_bytes(const Table *table);
 
+/* Gives an empty table the buckets that so many elements will need, so that they're added without a split. */
+void table_reserve(Table *table, size_t elements);
+
 /* Adds an element whose key isn't in the table yet. Constant time: at most one bucket is split. */
 void table_insert(Table *table, uint64_t hash, void *element);
 

@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "base/options.h"
+#include "store/pages.h"
 #include "store/table.h"
 
 enum { KIND_PACK, KIND_BIG };
@@ -15,7 +16,8 @@ enum { KIND_PACK, KIND_BIG };
 typedef struct ZsetBuilder {
     uint8_t unused[offsetof(Pack, kind)];
     uint8_t kind;
-    size_t bytes; /* of all elements, as asked from the allocator */
+    size_t bytes;   /* of all elements, as asked from the allocator */
+    PageMap *pages; /* checkpoints keep it as pages; NULL: they don't */
     Table table;
     RankTree tree; /* empty while it's in the making */
 } Big;
@@ -132,6 +134,7 @@ static RankElement *big_find(const Big *big, Slice member)
 /* A new element, in the table only. */
 static RankElement *big_add(Big *big, uint64_t hash, double score, Slice member)
 {
+    pages_touch(big->pages, hash);
     RankElement *element = rank_element_new(score, member);
     big->bytes += rank_element_bytes(member);
     table_insert(&big->table, hash, element);
@@ -157,6 +160,7 @@ static Big *big_new(void)
     Big *big = g_new(Big, 1);
     big->kind = KIND_BIG;
     big->bytes = 0;
+    big->pages = NULL;
     table_init(&big->table, element_hash);
     ranktree_init(&big->tree);
     return big;
@@ -167,6 +171,7 @@ static void big_free(Big *big)
     RankWalk walk = ranktree_walk(&big->tree, 0, false);
     for (RankElement *element; (element = ranktree_next(&walk)) != NULL;)
         g_free(element);
+    if (big->pages != NULL) checkpoint_forget_map(big->pages);
     ranktree_free(&big->tree);
     table_free(&big->table);
     g_free(big);
@@ -296,7 +301,9 @@ ZsetChange zset_add(Zset **zset, Slice member, double *score, unsigned flags)
     }
     RankElement *element = *slot;
     ZsetChange change = decide_update(element->score, score, flags);
-    if (change == ZSET_UPDATED) ranktree_move(&big->tree, element, *score);
+    if (change != ZSET_UPDATED) return change;
+    pages_touch(big->pages, hash);
+    ranktree_move(&big->tree, element, *score);
     return change;
 }
 
@@ -310,6 +317,7 @@ bool zset_remove(Zset **zset, Slice member)
     Big *big = (Big *)*zset;
     RankElement *element = big_find(big, member);
     if (element == NULL) return false;
+    if (big->pages != NULL) pages_touch(big->pages, element_hash(element));
     ranktree_remove(&big->tree, element);
     big_forget(big, element);
     return true;
@@ -331,7 +339,9 @@ void zset_remove_ranks(Zset **zset, size_t rank, size_t count)
         RankWalk walk = ranktree_walk(&big->tree, rank, false);
         for (size_t i = 0; i < batch; i++) {
             removed[i] = ranktree_next(&walk);
-            table_prefetch(&big->table, element_hash(removed[i]));
+            uint64_t hash = element_hash(removed[i]);
+            pages_touch(big->pages, hash);
+            table_prefetch(&big->table, hash);
         }
         ranktree_cut(&big->tree, rank, batch);
         for (size_t i = 0; i < batch; i++)
@@ -423,6 +433,16 @@ uint64_t zset_scan(const Zset *zset, uint64_t cursor, ZsetVisit visit, void *con
     for (ZsetPair pair; zset_next(&walk, &pair);)
         visit(pair, context);
     return 0;
+}
+
+/* ---- checkpoints ---- */
+
+bool zset_paged(const Zset *zset, PagedValue *paged)
+{
+    if (is_pack(zset)) return false;
+    Big *big = (Big *)(uintptr_t)zset;
+    *paged = (PagedValue){ &big->table, &big->pages, PAGE_RANKED };
+    return true;
 }
 
 /* ---- building ---- */

@@ -15,6 +15,7 @@
 
 #include "store/entry.h"
 #include "store/pack.h"
+#include "store/pages.h"
 #include "store/ranktree.h"
 
 typedef struct ZsetPair {
@@ -74,6 +75,9 @@ bool zset_next(ZsetWalk *walk, ZsetPair *pair);
 /* Visits some members and returns the next cursor, 0 at the end; see table_scan. A small set is visited whole. */
 typedef void (*ZsetVisit)(ZsetPair pair, void *context);
 uint64_t zset_scan(const Zset *zset, uint64_t cursor, ZsetVisit visit, void *context);
+
+/* A big sorted set's table, for checkpoints; false: it isn't big. */
+bool zset_paged(const Zset *zset, PagedValue *paged);
 
 /* A sorted set in the making: scores may still change, so nothing is in order yet. */
 typedef struct ZsetBuilder ZsetBuilder;
