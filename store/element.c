@@ -189,3 +189,47 @@ const void *element_next(ElementWalk *walk)
         walk_enter(walk);
     }
 }
+
+/* ---- as bytes ---- */
+
+void element_encode(const void *element, bool has_value, Image *image)
+{
+    Slice last = varint_slice(element);
+    if (has_value) last = varint_slice(last.ptr + last.len);
+    image_put_bytes(image, (Slice){ element, (size_t)(last.ptr + last.len - (const char *)element) });
+}
+
+bool element_decode(ElementTable *elements, Slice *in)
+{
+    Slice key, value = SLICE("");
+    if (!image_get_slice(in, &key) || (elements->has_values && !image_get_slice(in, &value))) return false;
+    uint64_t hash = table_hash(key);
+    if (element_find(elements, hash, key) != NULL) return false;
+    element_insert(elements, hash, key, value);
+    return true;
+}
+
+size_t element_table_encoded_bytes(const ElementTable *elements)
+{
+    return image_varint_bytes(elements->table.count) + elements->bytes;
+}
+
+void element_table_encode(const ElementTable *elements, Image *image)
+{
+    image_put_varint(image, elements->table.count);
+    ElementWalk walk = element_walk(elements);
+    for (const void *element; (element = element_next(&walk)) != NULL;)
+        element_encode(element, elements->has_values, image);
+}
+
+ElementTable *element_table_decode(Slice bytes, uint8_t kind, bool has_values)
+{
+    uint64_t count;
+    if (!image_get_varint(&bytes, &count) || count == 0) return NULL;
+    ElementTable *elements = element_table_new(kind, has_values);
+    while (count > 0 && element_decode(elements, &bytes))
+        count--;
+    if (count == 0 && bytes.len == 0) return elements;
+    element_table_free(elements);
+    return NULL;
+}

@@ -52,6 +52,17 @@ Slice element_key(const void *element);
 /* Only of a hash's elements. */
 Slice element_value(const void *element);
 
+/* An element as bytes, and back into a table: false if they're damaged or the key is there already. An element's bytes
+ * are those of its block. */
+void element_encode(const void *element, bool has_value, Image *image);
+bool element_decode(ElementTable *elements, Slice *in);
+
+/* All elements with their number before them, and back: NULL unless the bytes are just that, with an element at least.
+ */
+size_t element_table_encoded_bytes(const ElementTable *elements);
+void element_table_encode(const ElementTable *elements, Image *image);
+ElementTable *element_table_decode(Slice bytes, uint8_t kind, bool has_values);
+
 /* A walk over all elements on the caller's stack; nothing may change until it ends. */
 typedef struct ElementWalk {
     const Table *table;

@@ -68,4 +68,14 @@ bool hash_next(HashWalk *walk, HashPair *pair);
 typedef void (*HashVisit)(HashPair pair, void *context);
 uint64_t hash_scan(const Hash *hash, uint64_t cursor, HashVisit visit, void *context);
 
+/* The hash as bytes (see image.h), and back, held as it was: NULL if they're damaged. */
+size_t hash_encoded_bytes(const Hash *hash);
+void hash_encode(const Hash *hash, Image *image);
+Hash *hash_decode(Slice bytes);
+
+/* The elements of a big hash, each of which element_encode makes bytes of; NULL: it's small. And an empty big hash,
+ * for element_decode to fill. */
+ElementTable *hash_elements(const Hash *hash);
+Hash *hash_new_big(void);
+
 #endif

@@ -7,6 +7,7 @@
 
 #include "base/options.h"
 
+/* They stand in images as well: none may change. */
 enum { LIST_PACK, LIST_CHAIN };
 
 typedef struct ListChunk {
@@ -402,4 +403,85 @@ bool list_insert(List **list, Slice pivot, Slice text, bool behind)
         chunk = chunk == NULL ? NULL : chunk->next;
     } while (chunk != NULL);
     return false;
+}
+
+/* ---- as bytes ---- */
+
+ListChunk *list_first_chunk(const List *list)
+{
+    return is_pack(list) ? NULL : as_chain(list)->head;
+}
+
+ListChunk *list_next_chunk(const ListChunk *chunk)
+{
+    return chunk->next;
+}
+
+const Pack *list_chunk_pack(const ListChunk *chunk)
+{
+    return chunk->pack;
+}
+
+/* The bytes of the list's packs. Those of all of a big list are told from its first `chunks_max` chunks. */
+static size_t packs_bytes(const List *list, size_t chunks_max)
+{
+    if (is_pack(list)) return as_pack(list)->bytes;
+    size_t bytes = 0, seen = 0;
+    for (const ListChunk *c = as_chain(list)->head; c != NULL && seen < chunks_max; c = c->next, seen++)
+        bytes += c->pack->bytes;
+    return seen == as_chain(list)->chunks ? bytes : bytes / seen * as_chain(list)->chunks;
+}
+
+/* Chunks looked at to tell how big a list is. */
+#define SAMPLE_CHUNKS 16
+
+size_t list_encoded_bytes(const List *list)
+{
+    return 1 + (is_pack(list) ? 0 : image_varint_bytes(as_chain(list)->chunks)) + packs_bytes(list, SIZE_MAX);
+}
+
+size_t list_encoded_bytes_about(const List *list)
+{
+    return 1 + (is_pack(list) ? 0 : image_varint_bytes(as_chain(list)->chunks)) + packs_bytes(list, SAMPLE_CHUNKS);
+}
+
+void list_encode(const List *list, Image *image)
+{
+    if (is_pack(list)) {
+        image_put_varint(image, LIST_PACK);
+        pack_encode(as_pack(list), image);
+        return;
+    }
+    image_put_varint(image, LIST_CHAIN);
+    image_put_varint(image, as_chain(list)->chunks);
+    for (const ListChunk *c = as_chain(list)->head; c != NULL; c = c->next)
+        pack_encode(c->pack, image);
+}
+
+bool list_decode_chunk(List **list, Slice *in)
+{
+    Pack *pack = pack_decode(in, LIST_PACK);
+    if (pack == NULL) return false;
+    if (list_length(*list) == 0) {
+        list_free(*list);
+        *list = (List *)pack;
+        return true;
+    }
+    Chain *chain = make_chain(list);
+    chunk_link(chain, chain->tail, chunk_new(pack));
+    chain->length += pack_count(pack);
+    return true;
+}
+
+List *list_decode(Slice bytes)
+{
+    uint64_t kind, chunks = 1;
+    if (!image_get_varint(&bytes, &kind) || kind > LIST_CHAIN) return NULL;
+    if (kind == LIST_CHAIN && (!image_get_varint(&bytes, &chunks) || chunks < 2)) return NULL;
+    List *list = list_new();
+    while (chunks > 0 && list_decode_chunk(&list, &bytes))
+        chunks--;
+    if (chunks == 0 && bytes.len == 0) return list;
+    list_free(list);
+    return NULL;
 }

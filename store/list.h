@@ -58,4 +58,19 @@ ListWalk list_walk(const List *list, size_t start, ListEnd towards);
 /* False at the end. */
 bool list_next(ListWalk *walk, PackValue *value);
 
+/* The list as bytes (see image.h), and back, chunk for chunk: NULL if they're damaged. The first is O(chunks), the
+ * second takes the same time for any list. */
+size_t list_encoded_bytes(const List *list);
+size_t list_encoded_bytes_about(const List *list);
+void list_encode(const List *list, Image *image);
+List *list_decode(Slice bytes);
+
+/* The chunks of a big list, each of which pack_encode makes bytes of. NULL: the list is small; there's no further one.
+ */
+struct ListChunk *list_first_chunk(const List *list);
+struct ListChunk *list_next_chunk(const struct ListChunk *chunk);
+const Pack *list_chunk_pack(const struct ListChunk *chunk);
+/* Adds a chunk from its bytes at the tail; the first one takes the place of an empty list. False: they're damaged. */
+bool list_decode_chunk(List **list, Slice *in);
+
 #endif

@@ -4,6 +4,7 @@
 #include "store/ranktree.h"
 
 #include <glib.h>
+#include <math.h>
 
 #define LEAF_SLOTS  99
 #define INNER_SLOTS 36
@@ -82,6 +83,27 @@ RankElement *rank_element_new(double score, Slice member)
     }
     if (member.len > 0) memcpy(data, member.ptr, member.len);
     return element;
+}
+
+void rank_element_encode(const RankElement *element, Image *image)
+{
+    image_put_bytes(image, (Slice){ (const char *)element, rank_element_bytes(rank_member(element)) });
+}
+
+RankElement *rank_element_decode(Slice *in)
+{
+    Slice head, member;
+    double score;
+    if (!image_get_bytes(in, offsetof(RankElement, data), &head)) return NULL;
+    memcpy(&score, head.ptr, sizeof(score));
+    if (isnan(score)) return NULL;
+    uint32_t length = (uint8_t)head.ptr[offsetof(RankElement, length)];
+    if (length == RANK_LONG) {
+        if (!image_get_bytes(in, sizeof(length), &member)) return NULL;
+        memcpy(&length, member.ptr, sizeof(length));
+        if (length < RANK_LONG) return NULL;
+    }
+    return image_get_bytes(in, length, &member) ? rank_element_new(score, member) : NULL;
 }
 
 /* An integer that is ordered as the scores are: IEEE 754's bits with the sign bit turned, and for negative numbers all

@@ -16,6 +16,7 @@
 #define CKV_STORE_RANKTREE_H
 
 #include "base/slice.h"
+#include "store/image.h"
 
 /* A member with its score: one allocation, owned by whoever made it. */
 typedef struct RankElement {
@@ -38,6 +39,10 @@ typedef struct RankTree {
 RankElement *rank_element_new(double score, Slice member);
 /* Bytes of the element of such a member. */
 size_t rank_element_bytes(Slice member);
+
+/* The element as bytes: its block's. And back: NULL if they're damaged or the score isn't a number. */
+void rank_element_encode(const RankElement *element, Image *image);
+RankElement *rank_element_decode(Slice *in);
 
 static inline Slice rank_member(const RankElement *element)
 {

@@ -67,4 +67,14 @@ bool set_next(SetWalk *walk, SetMember *member);
 typedef void (*SetVisit)(SetMember member, void *context);
 uint64_t set_scan(const Set *set, uint64_t cursor, SetVisit visit, void *context);
 
+/* The set as bytes (see image.h), and back, held as it was: NULL if they're damaged. */
+size_t set_encoded_bytes(const Set *set);
+void set_encode(const Set *set, Image *image);
+Set *set_decode(Slice bytes);
+
+/* The elements of a set that is a table, each of which element_encode makes bytes of; NULL: it's none. And an empty set
+ * that is one, for element_decode to fill. */
+ElementTable *set_elements(const Set *set);
+Set *set_new_big(void);
+
 #endif

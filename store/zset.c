@@ -10,6 +10,7 @@
 #include "store/pages.h"
 #include "store/table.h"
 
+/* They stand in images as well: none may change. */
 enum { KIND_PACK, KIND_BIG };
 
 /* What a big set's pointer points to. The kind byte is where a Pack has its own. */
@@ -492,4 +493,119 @@ Zset *zset_builder_finish(ZsetBuilder *builder)
     Zset *small = builder->table.count == 0 ? NULL : pack_from(builder);
     big_free(builder);
     return small;
+}
+
+/* ---- as bytes ---- */
+
+size_t zset_encoded_bytes(const Zset *zset)
+{
+    if (is_pack(zset)) return 1 + ((const Pack *)zset)->bytes;
+    const Big *big = (const Big *)zset;
+    return 1 + image_varint_bytes(big->table.count) + big->bytes;
+}
+
+void zset_encode(const Zset *zset, Image *image)
+{
+    if (is_pack(zset)) {
+        image_put_varint(image, KIND_PACK);
+        pack_encode((const Pack *)zset, image);
+        return;
+    }
+    const Big *big = (const Big *)zset;
+    image_put_varint(image, KIND_BIG);
+    image_put_varint(image, big->table.count);
+    RankWalk walk = ranktree_walk(&big->tree, 0, false);
+    for (const RankElement *element; (element = ranktree_next(&walk)) != NULL;)
+        rank_element_encode(element, image);
+}
+
+/* Whether the element at `pos` is a score as score_text writes it. */
+static bool score_valid(const Pack *pack, PackPos pos)
+{
+    PackValue value = pack_get(pack, pos);
+    if (value.text.ptr != NULL && value.text.len != sizeof(double) && value.text.len != sizeof(double) + 1)
+        return false;
+    double score = score_at(pack, pos);
+    ScoreText text;
+    return !isnan(score) && pack_equals(pack, pos, score_text(score, &text));
+}
+
+/* Whether a well-formed pack holds pairs in order. */
+static bool pairs_valid(const Pack *pack)
+{
+    if (pack_count(pack) % 2 != 0) return false;
+    PackPos before = 0;
+    for (PackPos pos = pack_first(pack), score; pos != 0; before = pos, pos = pack_next(pack, score)) {
+        score = pack_next(pack, pos);
+        if (!score_valid(pack, score)) return false;
+        char digits[NUMBER_INT_CHARS];
+        if (before != 0 && !pair_is_before(pack, before, score_at(pack, score), pack_text(pack, pos, digits)))
+            return false;
+    }
+    return pack_is_unique(pack, 1);
+}
+
+static Zset *decode_pack(Slice bytes)
+{
+    Pack *pack = pack_decode(&bytes, KIND_PACK);
+    if (pack == NULL) return NULL;
+    if (bytes.len == 0 && pairs_valid(pack)) return (Zset *)pack;
+    pack_free(pack);
+    return NULL;
+}
+
+/* Reads an element and adds it to the table and the tree. It must come behind `before`, if that isn't NULL. NULL: it
+ * can't be. */
+static const RankElement *big_decode_element(Big *big, const RankElement *before, Slice *in)
+{
+    RankElement *element = rank_element_decode(in);
+    if (element == NULL) return NULL;
+    Slice member = rank_member(element);
+    bool in_order = before == NULL || before->score < element->score ||
+                    (before->score == element->score && slice_compare(rank_member(before), member) < 0);
+    uint64_t hash = table_hash(member);
+    if (!in_order || table_find(&big->table, hash, member, element_matches) != NULL) {
+        g_free(element);
+        return NULL;
+    }
+    big->bytes += rank_element_bytes(member);
+    table_insert(&big->table, hash, element);
+    ranktree_insert(&big->tree, element);
+    return element;
+}
+
+static Zset *decode_big(Slice bytes)
+{
+    uint64_t count;
+    if (!image_get_varint(&bytes, &count) || count == 0) return NULL;
+    Big *big = big_new();
+    for (const RankElement *element = NULL; count > 0; count--) {
+        if ((element = big_decode_element(big, element, &bytes)) == NULL) break;
+    }
+    if (count == 0 && bytes.len == 0) return (Zset *)big;
+    big_free(big);
+    return NULL;
+}
+
+Zset *zset_decode(Slice bytes)
+{
+    uint64_t kind;
+    if (!image_get_varint(&bytes, &kind) || kind > KIND_BIG) return NULL;
+    return kind == KIND_PACK ? decode_pack(bytes) : decode_big(bytes);
+}
+
+const Table *zset_table(const Zset *zset)
+{
+    return is_pack(zset) ? NULL : &((const Big *)zset)->table;
+}
+
+Zset *zset_new_big(void)
+{
+    return (Zset *)big_new();
+}
+
+bool zset_decode_element(Zset *zset, Slice *in)
+{
+    g_assert(!is_pack(zset));
+    return big_decode_element((Big *)zset, NULL, in) != NULL;
 }

@@ -17,6 +17,7 @@
 #include "store/pack.h"
 #include "store/pages.h"
 #include "store/ranktree.h"
+#include "store/table.h"
 
 typedef struct ZsetPair {
     PackValue member;
@@ -78,6 +79,17 @@ uint64_t zset_scan(const Zset *zset, uint64_t cursor, ZsetVisit visit, void *con
 
 /* A big sorted set's table, for checkpoints; false: it isn't big. */
 bool zset_paged(const Zset *zset, PagedValue *paged);
+/* The set as bytes (see image.h), and back, held as it was: NULL if they're damaged. */
+size_t zset_encoded_bytes(const Zset *zset);
+void zset_encode(const Zset *zset, Image *image);
+Zset *zset_decode(Slice bytes);
+
+/* The table of a big set, of whose elements rank_element_encode makes bytes; NULL: it's small. And an empty big set,
+ * with what adds an element to a big one, in any order: false if the bytes are damaged or the member is there already.
+ */
+const Table *zset_table(const Zset *zset);
+Zset *zset_new_big(void);
+bool zset_decode_element(Zset *zset, Slice *in);
 
 /* A sorted set in the making: scores may still change, so nothing is in order yet. */
 typedef struct ZsetBuilder ZsetBuilder;
