@@ -143,6 +143,8 @@ static void delete_record(Walk *walk, const RecordKey *key, uint32_t *sum)
     account(&checkpoint_files[walk->slot], sum, 0);
 }
 
+static void save_page(Walk *walk, PageMap *map, uint64_t page);
+
 /* ---- garbage ---- */
 
 void checkpoint_forget_value(const LargeValue *large)
@@ -155,23 +157,28 @@ void checkpoint_forget_value(const LargeValue *large)
     }
 }
 
-/* The set's pages in file f become garbage; the set is empty. */
-static void discard_set(const PageMap *map, PageSet *set, int f)
+/* The set's pages in file f are added to the garbage; the set is empty. */
+static void discard_set(const PageMap *map, PageSet *set, int f, GArray *to)
 {
     if (set->dirty != NULL && set->epoch == checkpoint_files[f].epoch) {
         Garbage garbage = { .kind = map->kind, .bits = set->bits, .id = map->id };
         garbage.sums = g_steal_pointer(&set->sums);
-        g_array_append_val(state.garbage[f], garbage);
-        state.garbage_pages[f] += 1ULL << set->bits;
+        g_array_append_val(to, garbage);
+        if (to == state.garbage[f]) state.garbage_pages[f] += 1ULL << set->bits;
     }
     pages_set_clear(set);
 }
 
 void checkpoint_forget_map(PageMap *map)
 {
-    if (map->pending != NULL && state.walk != NULL) g_queue_remove(&state.walk->maps, map);
+    if (map->pending != NULL) {
+        /* Few, if any: a collection is handed over rather than saved at once (checkpoint_adopt). */
+        for (int64_t page; (page = pages_next(map)) >= 0;)
+            save_page(state.walk, map, (uint64_t)page);
+        g_queue_remove(&state.walk->maps, map);
+    }
     for (int f = 0; f < PAGE_FILES; f++)
-        discard_set(map, &map->set[f], f);
+        discard_set(map, &map->set[f], f, state.garbage[f]);
     pages_free(map);
 }
 
@@ -216,7 +223,7 @@ static void walk_add_map(Walk *walk, PageMap *map, size_t per_page)
     unsigned bits = pages_bits(map->table->count, per_page);
     bool usable = set->dirty != NULL && set->epoch == checkpoint_files[walk->slot].epoch;
     if (!usable || bits > set->bits + 2U || bits + 2 < set->bits) {
-        discard_set(map, set, walk->slot);
+        discard_set(map, set, walk->slot, walk->garbage);
         pages_set_reset(set, checkpoint_files[walk->slot].epoch, bits);
     }
     pages_begin(map, set);
@@ -235,6 +242,7 @@ bool checkpoint_paged(ValueType type, void *object, PagedValue *paged)
     case TYPE_SET: return set_paged(object, paged);
     case TYPE_HASH: return hash_paged(object, paged);
     case TYPE_ZSET: return zset_paged(object, paged);
+    case TYPE_LIST: return list_paged(object, paged);
     default: return false;
     }
 }
@@ -249,8 +257,12 @@ static bool entry_paged(Walk *walk, const Entry *entry, size_t bytes, PagedValue
         *paged->pages = NULL;
         return false;
     }
+    if (entry->type == TYPE_LIST) {
+        list_number_chunks(entry->list);
+        list_paged(entry->list, paged);
+    }
     if (map == NULL) map = *paged->pages = pages_new(paged->table, paged->kind, checkpoint_next_id++);
-    if (map->walked != walk->number) walk_add_map(walk, map, PAGE_ELEMENTS_MIN);
+    if (map->walked != walk->number) walk_add_map(walk, map, map->kind == PAGE_CHUNKS ? 1 : PAGE_ELEMENTS_MIN);
     map->walked = walk->number;
     return true;
 }
@@ -304,7 +316,8 @@ static void encode_elements(Walk *walk, const PageMap *map)
         switch (map->kind) {
         case PAGE_ENTRIES: encode_entry(walk, db, element); break;
         case PAGE_ELEMENTS: element_encode(element, values, &walk->batch); break;
-        default: rank_element_encode(element, &walk->batch); break;
+        case PAGE_RANKED: rank_element_encode(element, &walk->batch); break;
+        default: list_chunk_encode(element, &walk->batch); break;
         }
     }
 }
@@ -347,6 +360,7 @@ static void free_object(ValueType type, void *object)
     case TYPE_SET: set_free(object); break;
     case TYPE_HASH: hash_free(object); break;
     case TYPE_ZSET: zset_free(object); break;
+    case TYPE_LIST: list_free(object); break;
     default: g_assert_not_reached();
     }
 }
@@ -380,8 +394,9 @@ void checkpoint_forget_db(Db *db)
         walk_drop_map(state.walk, map);
     }
     large_forget_all(db);
-    checkpoint_forget_map(map);
-    db->pages = NULL;
+    for (int f = 0; f < PAGE_FILES; f++) {
+        if (map->set[f].dirty != NULL) pages_set_dirty(&map->set[f]);
+    }
 }
 
 /* The walk ends, in whatever way; the maps' pages that are left aren't saved. */
@@ -584,8 +599,11 @@ CheckpointStatus checkpoint_status(void)
 void checkpoint_forget_all(void)
 {
     checkpoint_abort("the dataset is replaced");
-    for (int i = 0; i < state.keyspace->db_count; i++)
-        checkpoint_forget_db(&state.keyspace->dbs[i]);
+    for (int i = 0; i < state.keyspace->db_count; i++) {
+        Db *db = &state.keyspace->dbs[i];
+        checkpoint_forget_db(db);
+        g_clear_pointer(&db->pages, pages_free);
+    }
     state.keyspace->tracked = false;
     for (int f = 0; f < PAGE_FILES; f++)
         file_reset(f);

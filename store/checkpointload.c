@@ -13,6 +13,7 @@
 #include "store/hash.h"
 #include "store/image.h"
 #include "store/large.h"
+#include "store/list.h"
 #include "store/pagefile.h"
 #include "store/record.h"
 #include "store/set.h"
@@ -107,6 +108,7 @@ static void *new_collection(ValueType type)
     case TYPE_SET: return set_new_big();
     case TYPE_HASH: return hash_new_big();
     case TYPE_ZSET: return zset_new_big();
+    case TYPE_LIST: return list_new_big();
     default: return NULL;
     }
 }
@@ -116,7 +118,8 @@ static bool decode_element(ValueType type, void *object, Slice *in)
     switch (type) {
     case TYPE_SET: return element_decode(set_elements(object), in);
     case TYPE_HASH: return element_decode(hash_elements(object), in);
-    default: return zset_decode_element(object, in);
+    case TYPE_ZSET: return zset_decode_element(object, in);
+    default: return list_decode_paged_chunk(object, in);
     }
 }
 
@@ -154,6 +157,7 @@ static bool load_collection(CheckpointLoad *load, const ImageHead *head, char **
     PageMap *map = load->slot < 0 ? NULL : pages_new(paged.table, paged.kind, head->id >> 6);
     if (map != NULL) set = clean_set(map, load->slot, bits);
     bool good = load_pages(load, head, object, set, error) && paged.table->count == head->count && head->count > 0;
+    if (head->type == TYPE_LIST) good &= list_link_paged(object);
     *paged.pages = map;
     EntryFacts facts = facts_of(head);
     load->keys++;

@@ -13,6 +13,7 @@
 
 #include "store/entry.h"
 #include "store/pack.h"
+#include "store/pages.h"
 
 /* The two ends, also as directions: from the head on, from the tail back. */
 typedef enum ListEnd { LIST_HEAD, LIST_TAIL } ListEnd;
@@ -72,5 +73,16 @@ struct ListChunk *list_next_chunk(const struct ListChunk *chunk);
 const Pack *list_chunk_pack(const struct ListChunk *chunk);
 /* Adds a chunk from its bytes at the tail; the first one takes the place of an empty list. False: they're damaged. */
 bool list_decode_chunk(List **list, Slice *in);
+
+/* For checkpoints: the table of a big list's chunks (NULL before list_number_chunks, which is O(chunks)); false: it
+ * isn't big. What makes bytes of one of them; and a list
+ * from such chunks: an empty one, a chunk from its bytes (false: they're damaged), in any order, and the linking of all
+ * when they're there (false: they don't make a list; it can still be freed). */
+bool list_paged(const List *list, PagedValue *paged);
+void list_number_chunks(List *list);
+void list_chunk_encode(const struct ListChunk *chunk, Image *image);
+List *list_new_big(void);
+bool list_decode_paged_chunk(List *list, Slice *in);
+bool list_link_paged(List *list);
 
 #endif

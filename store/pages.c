@@ -37,14 +37,19 @@ void pages_set_clear(PageSet *set)
     g_clear_pointer(&set->sums, g_free);
 }
 
+void pages_set_dirty(PageSet *set)
+{
+    for (size_t i = 0; i < pages_words(set->bits); i++)
+        set->dirty[i] = set->bits < 6 ? (1ULL << (1U << set->bits)) - 1 : UINT64_MAX;
+}
+
 void pages_set_reset(PageSet *set, uint32_t epoch, unsigned bits)
 {
     pages_set_clear(set);
     set->epoch = epoch;
     set->bits = (uint8_t)bits;
     set->dirty = g_new(uint64_t, pages_words(bits));
-    for (size_t i = 0; i < pages_words(bits); i++)
-        set->dirty[i] = bits < 6 ? (1ULL << (1U << bits)) - 1 : UINT64_MAX;
+    pages_set_dirty(set);
     set->sums = g_new0(uint32_t, (size_t)1 << bits);
 }
 

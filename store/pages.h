@@ -47,7 +47,7 @@ typedef struct PagedValue {
     uint8_t kind; /* PageKind */
 } PagedValue;
 
-typedef enum PageKind { PAGE_ENTRIES, PAGE_ELEMENTS, PAGE_RANKED } PageKind;
+typedef enum PageKind { PAGE_ENTRIES, PAGE_ELEMENTS, PAGE_RANKED, PAGE_CHUNKS } PageKind;
 
 /* Saves the page that this hash is in for the running checkpoint, if it's pending (checkpoint.c). */
 void pages_save(PageMap *map, uint64_t hash);
@@ -85,6 +85,8 @@ unsigned pages_bits(size_t elements, size_t per_page);
 /* Begins a set anew: no page is in the file, all are dirty. */
 void pages_set_reset(PageSet *set, uint32_t epoch, unsigned bits);
 void pages_set_clear(PageSet *set);
+/* All pages are dirty: none is as it was. */
+void pages_set_dirty(PageSet *set);
 
 /* Makes the set's dirty pages the pending ones, and none dirty. */
 void pages_begin(PageMap *map, const PageSet *set);
