@@ -7,11 +7,8 @@
 
 #include "base/clock.h"
 #include "store/evict.h"
-#include "store/hash.h"
-#include "store/list.h"
+#include "store/grave.h"
 #include "store/mem.h"
-#include "store/set.h"
-#include "store/zset.h"
 
 /* A string up to this long is reported as "embstr" while it's unmodified: Redis' limit
  * (OBJ_ENCODING_EMBSTR_SIZE_LIMIT). */
@@ -99,20 +96,9 @@ static Entry *entry_new(Slice key, ValueType type, bool expires, size_t cap)
     return entry;
 }
 
-static void object_free(ValueType type, void *object)
-{
-    switch (type) {
-    case TYPE_STRING: break;
-    case TYPE_LIST: list_free(object); break;
-    case TYPE_SET: set_free(object); break;
-    case TYPE_ZSET: zset_free(object); break;
-    case TYPE_HASH: hash_free(object); break;
-    }
-}
-
 static void entry_free(Entry *entry)
 {
-    if (entry->type != TYPE_STRING) object_free(entry->type, entry->object);
+    if (entry->type != TYPE_STRING) grave_take(entry->type, entry->object);
     g_free(entry);
 }
 
@@ -502,6 +488,7 @@ void keyspace_free(Keyspace *ks)
 {
     for (int i = 0; i < ks->db_count; i++)
         db_release(&ks->dbs[i]);
+    grave_drain();
     evict_forget(ks);
     g_free(ks->dbs);
     g_free(ks);
@@ -510,7 +497,7 @@ void keyspace_free(Keyspace *ks)
 size_t keyspace_flush(Db *db)
 {
     size_t count = db->table.count;
-    db_release(db);
+    grave_take_db(&db->table, &db->wheel, visit_free);
     db_init(db, db->keyspace, db->index);
     return count;
 }
