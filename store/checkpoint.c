@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "store/checkpointfile.h"
 #include "store/checkpointwriter.h"
+#include "store/grave.h"
 #include "store/hash.h"
 #include "store/image.h"
 #include "store/large.h"
@@ -57,6 +58,7 @@ typedef struct Walk {
     uint64_t garbage_page;
     int64_t started_us;
     uint64_t pages, total, bytes;
+    bool saving; /* a page is being encoded */
     bool finishing;
 } Walk;
 
@@ -70,8 +72,9 @@ static struct {
     GArray *garbage[PAGE_FILES]; /* Garbage */
     uint64_t garbage_pages[PAGE_FILES];
     GPtrArray *elements; /* of the page that is being encoded */
-    Walk *walk;          /* NULL: no checkpoint is running */
-    uint64_t walks;      /* that there were */
+    TableVisit free_entry;
+    Walk *walk;     /* NULL: no checkpoint is running */
+    uint64_t walks; /* that there were */
     CheckpointStatus last;
     char *error;
 } state;
@@ -147,12 +150,20 @@ static void save_page(Walk *walk, PageMap *map, uint64_t page);
 
 /* ---- garbage ---- */
 
+/* Where records of file f go that nothing refers to any more. While a page is being saved that means: not in the very
+ * file that it's saved to. Otherwise the running checkpoint still refers to them. */
+static GArray *garbage_of(int f)
+{
+    bool saving = state.walk != NULL && state.walk->saving && state.walk->slot == f;
+    return saving ? state.walk->garbage : state.garbage[f];
+}
+
 void checkpoint_forget_value(const LargeValue *large)
 {
     for (int f = 0; f < PAGE_FILES; f++) {
         if (large->epoch[f] != checkpoint_files[f].epoch || large->sum[f] == 0) continue;
         Garbage garbage = { .key = record_value(large->id), .sum = large->sum[f] };
-        g_array_append_val(state.garbage[f], garbage);
+        g_array_append_val(garbage_of(f), garbage);
         state.garbage_pages[f]++;
     }
 }
@@ -164,7 +175,7 @@ static void discard_set(const PageMap *map, PageSet *set, int f, GArray *to)
         Garbage garbage = { .kind = map->kind, .bits = set->bits, .id = map->id };
         garbage.sums = g_steal_pointer(&set->sums);
         g_array_append_val(to, garbage);
-        if (to == state.garbage[f]) state.garbage_pages[f] += 1ULL << set->bits;
+        state.garbage_pages[f] += 1ULL << set->bits;
     }
     pages_set_clear(set);
 }
@@ -178,7 +189,7 @@ void checkpoint_forget_map(PageMap *map)
         g_queue_remove(&state.walk->maps, map);
     }
     for (int f = 0; f < PAGE_FILES; f++)
-        discard_set(map, &map->set[f], f, state.garbage[f]);
+        discard_set(map, &map->set[f], f, garbage_of(f));
     pages_free(map);
 }
 
@@ -307,7 +318,7 @@ static void encode_entry(Walk *walk, Db *db, Entry *entry)
 
 static void encode_elements(Walk *walk, const PageMap *map)
 {
-    Db *db = map->kind == PAGE_ENTRIES ? &state.keyspace->dbs[map->id] : NULL;
+    Db *db = map->kind != PAGE_ENTRIES ? NULL : map->orphan != NULL ? map->orphan : &state.keyspace->dbs[map->id];
     bool values =
         map->kind == PAGE_ELEMENTS &&
         ((const ElementTable *)(const void *)((const char *)map->table - offsetof(ElementTable, table)))->has_values;
@@ -339,7 +350,9 @@ static void save_page(Walk *walk, PageMap *map, uint64_t page)
         delete_record(walk, &key, sum);
     } else {
         size_t start = record_begin(&walk->batch, RECORD_PUT, &key);
+        walk->saving = true;
         encode_elements(walk, map);
+        walk->saving = false;
         account(&checkpoint_files[walk->slot], sum, record_end(&walk->batch, start));
     }
     walk->pages++;
@@ -354,15 +367,25 @@ void pages_save(PageMap *map, uint64_t hash)
 
 /* ---- the walk ---- */
 
-static void free_object(ValueType type, void *object)
+/* What a map with this `orphan_type` is of: a whole database, as a Db of its own. */
+#define ORPHAN_DB 255
+
+/* The pages of a database that was emptied are saved: those that the database has now take the place of all of them. */
+static void bury_db(PageMap *map)
 {
-    switch (type) {
-    case TYPE_SET: set_free(object); break;
-    case TYPE_HASH: hash_free(object); break;
-    case TYPE_ZSET: zset_free(object); break;
-    case TYPE_LIST: list_free(object); break;
-    default: g_assert_not_reached();
+    Db *ghost = map->orphan, *db = &state.keyspace->dbs[ghost->index];
+    large_forget_all(ghost);
+    if (db->pages == NULL) db->pages = pages_new(&db->table, PAGE_ENTRIES, (uint64_t)db->index);
+    for (int f = 0; f < PAGE_FILES; f++) {
+        PageSet *set = &db->pages->set[f];
+        g_assert(set->dirty == NULL);
+        *set = map->set[f];
+        map->set[f] = (PageSet){ 0 };
+        if (set->dirty != NULL) pages_set_dirty(set);
     }
+    pages_free(map);
+    grave_take_db(&ghost->table, &ghost->wheel, state.free_entry);
+    g_free(ghost);
 }
 
 /* Nothing of the map is pending any more. */
@@ -370,33 +393,52 @@ static void walk_drop_map(Walk *walk, PageMap *map)
 {
     g_queue_remove(&walk->maps, map);
     pages_end(map);
-    if (map->orphan != NULL) free_object(map->orphan_type, map->orphan);
+    void *orphan = map->orphan;
+    if (orphan == NULL) return;
+    if (map->orphan_type == ORPHAN_DB) {
+        bury_db(map);
+        return;
+    }
+    ValueType type = map->orphan_type;
+    checkpoint_adopt(type, orphan);
+    grave_take(type, orphan);
 }
 
 bool checkpoint_adopt(ValueType type, void *object)
 {
     PagedValue paged;
-    if (state.walk == NULL || type == TYPE_STRING || !checkpoint_paged(type, object, &paged)) return false;
+    if (!checkpoint_paged(type, object, &paged) || *paged.pages == NULL) return false;
     PageMap *map = *paged.pages;
-    if (map == NULL || map->pending == NULL) return false;
+    if (map->pending == NULL) {
+        checkpoint_forget_map(map);
+        *paged.pages = NULL;
+        return false;
+    }
     map->orphan = object;
     map->orphan_type = (uint8_t)type;
     return true;
 }
 
-void checkpoint_forget_db(Db *db)
+bool checkpoint_adopt_db(Db *db, TableVisit free_entry)
 {
     PageMap *map = db->pages;
-    if (map == NULL) return;
-    if (map->pending != NULL) {
-        for (int64_t page; (page = pages_next(map)) >= 0;)
-            save_page(state.walk, map, (uint64_t)page);
-        walk_drop_map(state.walk, map);
+    if (map == NULL) return false;
+    state.free_entry = free_entry;
+    if (map->pending == NULL) {
+        large_forget_all(db);
+        for (int f = 0; f < PAGE_FILES; f++) {
+            if (map->set[f].dirty != NULL) pages_set_dirty(&map->set[f]);
+        }
+        return false;
     }
-    large_forget_all(db);
-    for (int f = 0; f < PAGE_FILES; f++) {
-        if (map->set[f].dirty != NULL) pages_set_dirty(&map->set[f]);
-    }
+    Db *ghost = g_new(Db, 1);
+    *ghost = *db;
+    map->table = &ghost->table;
+    map->orphan = ghost;
+    map->orphan_type = ORPHAN_DB;
+    db->pages = NULL;
+    db->large = NULL;
+    return true;
 }
 
 /* The walk ends, in whatever way; the maps' pages that are left aren't saved. */
@@ -601,7 +643,7 @@ void checkpoint_forget_all(void)
     checkpoint_abort("the dataset is replaced");
     for (int i = 0; i < state.keyspace->db_count; i++) {
         Db *db = &state.keyspace->dbs[i];
-        checkpoint_forget_db(db);
+        g_clear_pointer(&db->large, g_hash_table_destroy);
         g_clear_pointer(&db->pages, pages_free);
     }
     state.keyspace->tracked = false;

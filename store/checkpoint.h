@@ -64,10 +64,12 @@ CheckpointStatus checkpoint_status(void);
 void checkpoint_wait(void);
 
 /* Told by the keyspace: */
-/* A collection is about to be freed. True: the running checkpoint still needs it and takes it. */
+/* A collection is about to be freed. True: the running checkpoint still needs it and takes it; otherwise its pages are
+ * garbage from now on. */
 bool checkpoint_adopt(ValueType type, void *object);
-/* A database is about to be emptied. */
-void checkpoint_forget_db(Db *db);
+/* A database is about to be emptied, of entries that `free_entry` frees. True: the running checkpoint still needs it
+ * and took its table and wheel, as grave_take_db would have. */
+bool checkpoint_adopt_db(Db *db, TableVisit free_entry);
 /* Ends the noting of changes: the keyspace is about to be freed, or loaded anew. */
 void checkpoint_forget_all(void);
 

@@ -81,6 +81,23 @@ void element_table_free(ElementTable *elements)
     g_free(elements);
 }
 
+static void visit_free(void *element, void *context)
+{
+    (void)context;
+    g_free(element);
+}
+
+bool element_table_free_some(ElementTable *elements, size_t buckets)
+{
+    size_t before = elements->table.count;
+    bool left = table_free_some(&elements->table, buckets, visit_free, NULL);
+    /* By their number, since looking at each would be most of the work. */
+    if (before > 0)
+        elements->bytes = (size_t)((double)elements->bytes / (double)before * (double)elements->table.count);
+    if (!left) g_free(elements);
+    return left;
+}
+
 size_t element_table_bytes(const ElementTable *elements)
 {
     return sizeof(*elements) + elements->bytes + table_bytes(&elements->table);

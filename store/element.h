@@ -30,6 +30,9 @@ typedef struct ElementTable {
 
 ElementTable *element_table_new(uint8_t kind, bool has_values);
 void element_table_free(ElementTable *elements);
+/* The same in slices of so many buckets: true while something is left, of which only element_table_bytes may be asked
+ * (and about right). */
+bool element_table_free_some(ElementTable *elements, size_t buckets);
 /* Memory held, the table's buckets included. */
 size_t element_table_bytes(const ElementTable *elements);
 

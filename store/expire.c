@@ -94,6 +94,19 @@ void wheel_free(Wheel *wheel)
         slot_free(wheel_slot(wheel, place));
 }
 
+bool wheel_free_some(Wheel *wheel, size_t blocks)
+{
+    for (uint32_t place = 0; place < WHEEL_LEVELS * WHEEL_SLOTS; place++) {
+        WheelSlot *slot = wheel_slot(wheel, place);
+        for (; slot->cap > WHEEL_CHUNK; slot->cap -= WHEEL_CHUNK) {
+            if (blocks-- == 0) return true;
+            g_free(slot->chunks[(slot->cap - 1) >> CHUNK_BITS]);
+        }
+        slot_free(slot);
+    }
+    return false;
+}
+
 void wheel_add(Wheel *wheel, Entry *entry)
 {
     Deadline *deadline = entry_deadline_block(entry);

@@ -40,6 +40,13 @@ void hash_free(Hash *hash)
         element_table_free(as_table(hash));
 }
 
+bool hash_free_some(Hash *hash, size_t work)
+{
+    if (!is_pack(hash)) return element_table_free_some(as_table(hash), work);
+    pack_free(as_pack(hash));
+    return false;
+}
+
 size_t hash_length(const Hash *hash)
 {
     return is_pack(hash) ? pack_count(as_pack(hash)) / 2 : as_table(hash)->table.count;

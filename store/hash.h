@@ -23,6 +23,9 @@ typedef struct HashPair {
 Hash *hash_new(void);
 /* O(fields). */
 void hash_free(Hash *hash);
+/* The same in slices: does up to `work` small steps. True while something is left, of which only hash_bytes may be
+ * asked, for about the memory still held. */
+bool hash_free_some(Hash *hash, size_t work);
 
 size_t hash_length(const Hash *hash);
 /* Memory held. */

@@ -8,13 +8,10 @@
 #include "base/clock.h"
 #include "store/checkpoint.h"
 #include "store/evict.h"
-#include "store/hash.h"
+#include "store/grave.h"
 #include "store/large.h"
-#include "store/list.h"
 #include "store/mem.h"
 #include "store/pages.h"
-#include "store/set.h"
-#include "store/zset.h"
 
 /* A string up to this long is reported as "embstr" while it's unmodified: Redis' limit
  * (OBJ_ENCODING_EMBSTR_SIZE_LIMIT). */
@@ -121,21 +118,10 @@ static Entry *entry_new(Slice key, ValueType type, bool expires, size_t cap)
     return entry;
 }
 
-static void object_free(ValueType type, void *object)
-{
-    if (checkpoint_adopt(type, object)) return;
-    switch (type) {
-    case TYPE_STRING: break;
-    case TYPE_LIST: list_free(object); break;
-    case TYPE_SET: set_free(object); break;
-    case TYPE_ZSET: zset_free(object); break;
-    case TYPE_HASH: hash_free(object); break;
-    }
-}
-
 static void entry_free(Entry *entry)
 {
-    if (entry->type != TYPE_STRING) object_free(entry->type, entry->object);
+    if (entry->type != TYPE_STRING && !checkpoint_adopt(entry->type, entry->object))
+        grave_take(entry->type, entry->object);
     g_free(entry);
 }
 
@@ -594,6 +580,7 @@ void keyspace_free(Keyspace *ks)
 {
     for (int i = 0; i < ks->db_count; i++)
         db_release(&ks->dbs[i]);
+    grave_drain();
     evict_forget(ks);
     g_free(ks->dbs);
     g_free(ks);
@@ -602,8 +589,9 @@ void keyspace_free(Keyspace *ks)
 size_t keyspace_flush(Db *db)
 {
     size_t count = db->table.count;
-    checkpoint_forget_db(db);
-    db_release(db);
+    if (!checkpoint_adopt_db(db, visit_free)) grave_take_db(&db->table, &db->wheel, visit_free);
+    struct PageMap *pages = db->pages;
     db_init(db, db->keyspace, db->index);
+    db->pages = pages;
     return count;
 }

@@ -87,7 +87,8 @@ Entry *keyspace_replace_int(Db *db, Entry *entry, int64_t value);
  * KEYSPACE_STRING_MAX. */
 Entry *keyspace_resize_string(Db *db, Entry *entry, size_t len);
 
-/* Deletes; false if there was no such key. A big collection's elements are freed here: O(N) on purpose. */
+/* Deletes; false if there was no such key. Here and wherever a value goes, a big collection is freed later (grave.h).
+ */
 bool keyspace_delete(Db *db, Slice key);
 
 /* Gives the entry another key (and database): the value and the deadline move along; whatever was at the new key is
@@ -103,7 +104,8 @@ void keyspace_changed(Db *db, Slice key);
 /* Keys in the database, expired ones that are still there included, as DBSIZE says. */
 size_t keyspace_size(const Db *db);
 
-/* Empties one database. O(N). Returns the number of keys that were there. */
+/* Empties one database, whose keys are freed later if they're many (grave.h). Returns the number of keys that were
+ * there. */
 size_t keyspace_flush(Db *db);
 
 /* The table and the wheel get the room for so many keys at once: before many are loaded. */

@@ -213,6 +213,23 @@ void list_free(List *list)
     g_free(list);
 }
 
+bool list_free_some(List *list, size_t chunks)
+{
+    if (is_pack(list)) {
+        pack_free(as_pack(list));
+        return false;
+    }
+    Chain *chain = as_chain(list);
+    drop_pages(chain);
+    for (ListChunk *chunk; chunks > 0 && (chunk = chain->head) != NULL; chunks--) {
+        pack_free(chunk->pack);
+        chunk_unlink(chain, chunk);
+    }
+    if (chain->head != NULL) return true;
+    g_free(chain);
+    return false;
+}
+
 size_t list_length(const List *list)
 {
     return is_pack(list) ? pack_count(as_pack(list)) : as_chain(list)->length;

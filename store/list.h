@@ -21,6 +21,9 @@ typedef enum ListEnd { LIST_HEAD, LIST_TAIL } ListEnd;
 List *list_new(void);
 /* O(chunks). */
 void list_free(List *list);
+/* The same in slices of so many chunks. True while something is left, of which only list_chunks and
+ * list_encoded_bytes_about may be asked. */
+bool list_free_some(List *list, size_t chunks);
 
 size_t list_length(const List *list);
 /* Memory held. */

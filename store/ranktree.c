@@ -408,6 +408,30 @@ void ranktree_free(RankTree *tree)
     node_free(tree->root, tree->height);
 }
 
+/* Frees the last leaf and the inner nodes in which it was the only one. */
+static void free_last_leaf(RankTree *tree)
+{
+    RankInner *path[HEIGHT_MAX];
+    void *node = tree->root;
+    for (unsigned level = tree->height; level-- > 0;) {
+        path[level] = node;
+        node = path[level]->child[path[level]->count - 1];
+    }
+    g_free(node);
+    tree->leaves--;
+    unsigned level = 0;
+    for (; level < tree->height && --path[level]->count == 0; level++)
+        inner_drop(tree, path[level]);
+    if (level == tree->height) tree->root = NULL;
+}
+
+bool ranktree_free_some(RankTree *tree, size_t leaves)
+{
+    for (; leaves > 0 && tree->root != NULL; leaves--)
+        free_last_leaf(tree);
+    return tree->root != NULL;
+}
+
 size_t ranktree_bytes(const RankTree *tree)
 {
     return tree->leaves * sizeof(RankLeaf) + tree->inners * sizeof(RankInner);

@@ -55,6 +55,9 @@ static inline Slice rank_member(const RankElement *element)
 void ranktree_init(RankTree *tree);
 /* Frees the tree's nodes, not the elements. */
 void ranktree_free(RankTree *tree);
+/* The same in slices: frees up to `leaves` leaves. True while something is left, of which only ranktree_bytes is good.
+ */
+bool ranktree_free_some(RankTree *tree, size_t leaves);
 /* Bytes held by the tree's nodes. */
 size_t ranktree_bytes(const RankTree *tree);
 

@@ -49,6 +49,13 @@ void set_free(Set *set)
     }
 }
 
+bool set_free_some(Set *set, size_t work)
+{
+    if (kind_of(set) == SET_TABLE) return element_table_free_some(as_table(set), work);
+    set_free(set);
+    return false;
+}
+
 size_t set_length(const Set *set)
 {
     switch (kind_of(set)) {

@@ -27,6 +27,9 @@ static inline SetMember set_member(Slice text)
 Set *set_new(void);
 /* O(members). */
 void set_free(Set *set);
+/* The same in slices: does up to `work` small steps. True while something is left, of which only set_bytes may be
+ * asked, for about the memory still held. */
+bool set_free_some(Set *set, size_t work);
 
 size_t set_length(const Set *set);
 /* Memory held. */

@@ -178,6 +178,24 @@ static void big_free(Big *big)
     g_free(big);
 }
 
+static void visit_free(void *element, void *context)
+{
+    (void)context;
+    g_free(element);
+}
+
+/* First the tree, leaf by leaf, then the elements, by the table's buckets. */
+static bool big_free_some(Big *big, size_t work)
+{
+    if (ranktree_free_some(&big->tree, work)) return true;
+    size_t before = big->table.count;
+    bool left = table_free_some(&big->table, work, visit_free, NULL);
+    /* By their number, since looking at each would be most of the work. */
+    if (before > 0) big->bytes = (size_t)((double)big->bytes / (double)before * (double)big->table.count);
+    if (!left) g_free(big);
+    return left;
+}
+
 static ZsetPair big_pair(const RankElement *element)
 {
     return (ZsetPair){ .member.text = rank_member(element), .score = element->score };
@@ -211,6 +229,13 @@ void zset_free(Zset *zset)
     } else {
         big_free((Big *)zset);
     }
+}
+
+bool zset_free_some(Zset *zset, size_t work)
+{
+    if (!is_pack(zset)) return big_free_some((Big *)zset, work);
+    pack_free((Pack *)zset);
+    return false;
 }
 
 size_t zset_length(const Zset *zset)

@@ -27,6 +27,9 @@ typedef struct ZsetPair {
 Zset *zset_new(void);
 /* O(members). */
 void zset_free(Zset *zset);
+/* The same in slices: does up to `work` small steps. True while something is left, of which only zset_bytes may be
+ * asked, for about the memory still held. */
+bool zset_free_some(Zset *zset, size_t work);
 
 size_t zset_length(const Zset *zset);
 /* Memory held. */
