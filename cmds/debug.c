@@ -5,6 +5,7 @@
 
 #include "base/options.h"
 #include "cmds/command.h"
+#include "cmds/effect.h"
 #include "cmds/handlers.h"
 #include "cmds/subcommand.h"
 #include "store/hash.h"
@@ -239,6 +240,7 @@ static void debug_populate(Request *r)
         if (keyspace_write(r->db, name) != NULL) continue;
         int len = snprintf(value, sizeof(value), "value:%ld", i);
         keyspace_put_string(r->db, name, (Slice){ value, (size_t)len });
+        effect_set(r->db, name, (Slice){ value, (size_t)len }, -1);
         keyspace_changed(r->db, name);
     }
     reply_ok(r->out);

@@ -17,6 +17,9 @@ typedef struct Server {
 
 extern Server server;
 
+/* The data is being loaded: only commands with CMD_LOADING are answered. */
+extern bool server_loading;
+
 /* Fills in the above and starts the timers: expiry, eviction, sampling. After command_init. Takes `executable`. */
 void server_init(Loop *loop, char *executable);
 

@@ -306,7 +306,7 @@ const Command command_table[] = {
       cmd_lastsave, "", "Answers when data was last saved" },
     { "flushdb", 1, CMD_WRITE, 0, 0, 0, FAMILY_ADMIN, PLANE_ADMIN,
       cmd_flushdb, "", "Empties the database" },
-    { "flushall", 1, CMD_WRITE, 0, 0, 0, FAMILY_ADMIN, PLANE_ADMIN,
+    { "flushall", 1, CMD_WRITE | CMD_ALL_DBS, 0, 0, 0, FAMILY_ADMIN, PLANE_ADMIN,
       cmd_flushall, "", "Empties all databases" },
     { "monitor", 1, CMD_ADMIN | CMD_NOSCRIPT, 0, 0, 0, FAMILY_ADMIN, PLANE_ADMIN,
       cmd_monitor, "", "Shows every command as it is run" },
