@@ -23,7 +23,10 @@ extern bool effects_on;
 void effects_start(void);
 void effects_stop(void);
 
-/* ---- for handlers: what is journaled instead of the command, in the order of the calls ---- */
+/* ---- for handlers: what is journaled instead of the command, in the order of the calls ----
+ *
+ * Once the keys have been looked up for writing, or stored: a look-up may find that a key has expired, and its DEL
+ * comes before. */
 
 void effect_put(const Db *db, const Slice *argv, int argc);
 void effect_del(const Db *db, Slice key);

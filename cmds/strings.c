@@ -86,8 +86,8 @@ void cmd_set(Request *r)
         }
     }
     if (!string_check_length(r, r->argv[2].len)) return;
-    if (r->argc > 3) effect_set(r->db, r->argv[1], r->argv[2], mode.deadline_ms);
     store_value(r, r->argv[2], mode.deadline_ms);
+    if (r->argc > 3) effect_set(r->db, r->argv[1], r->argv[2], mode.deadline_ms);
     reply_ok(r->out);
 }
 
@@ -107,8 +107,8 @@ static void set_with_lifetime(Request *r, int64_t unit_ms)
 {
     int64_t deadline_ms;
     if (!arg_lifetime(r, 2, unit_ms, &deadline_ms) || !string_check_length(r, r->argv[3].len)) return;
-    effect_set(r->db, r->argv[1], r->argv[3], deadline_ms);
     store_value(r, r->argv[3], deadline_ms);
+    effect_set(r->db, r->argv[1], r->argv[3], deadline_ms);
     reply_ok(r->out);
 }
 
