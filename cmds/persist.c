@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/options.h"
 #include "cmds/command.h"
+#include "cmds/effect.h"
 #include "cmds/replay.h"
 #include "cmds/server.h"
 #include "store/backup.h"
@@ -54,8 +55,10 @@ static struct {
     /* checkpoints */
     int64_t slice_ended_us, retry_ms, last_due_ms;
     uint64_t commands_seen;
-    bool held, was_writing;
-    GArray *waiting; /* Waiter */
+    bool held;
+    uint64_t changes_saved;  /* keyspace->changes when the last whole checkpoint began, and */
+    uint64_t changes_saving; /* when the running one did */
+    GArray *waiting;         /* Waiter */
 } state;
 
 typedef struct Waiter {
@@ -131,7 +134,6 @@ static void begin_replay(void)
     state.reader = journal_reader_new(".", state.offset, NULL, &error);
     if (state.reader == NULL) refuse_start(error);
     state.journal_bytes = journal_reader_left(state.reader);
-    keyspace->keep_expired = true;
 }
 
 /* Tries the newest checkpoint that wasn't tried yet, or the journal's beginning. */
@@ -222,17 +224,19 @@ static void open_journal(void)
 
 static void loading_done(void)
 {
-    keyspace->keep_expired = false;
     open_journal();
+    replay_end();
+    effects_start();
     if (server_loading) {
         log_line(LOG_NOTICE, "DB loaded from disk: %.3f seconds",
                  (double)(clock_now_us() - state.load_started_us) / 1e6);
     }
     server_loading = false;
+    state.changes_saved = keyspace->changes;
     state.ready();
 }
 
-static void replay_end(bool torn)
+static void end_of_journal(bool torn)
 {
     state.offset = journal_reader_offset(state.reader);
     if (torn) {
@@ -256,8 +260,8 @@ static void replay_slice(void)
         char *error = NULL;
         switch (journal_read(state.reader, &batch)) {
         case JOURNAL_BATCH: break;
-        case JOURNAL_END: replay_end(false); return;
-        case JOURNAL_TORN: replay_end(true); return;
+        case JOURNAL_END: end_of_journal(false); return;
+        case JOURNAL_TORN: end_of_journal(true); return;
         case JOURNAL_BAD: refuse_start(journal_reader_error(state.reader));
         }
         /* The first batch may begin before the checkpoint's offset only if that isn't between batches: never. */
@@ -292,6 +296,7 @@ PersistLoading persist_loading(void)
     loading.progress = state.reader != NULL ? 0.5 + journal / 2 : pages / 2;
     loading.total_bytes =
         state.journal_bytes + (state.slot >= 0 ? persist_manifest.checkpoint[state.slot].file_bytes : 0);
+    loading.loaded_bytes = (uint64_t)(loading.progress * (double)loading.total_bytes);
     double elapsed_sec = (double)(clock_now_us() - state.load_started_us) / 1e6;
     if (loading.progress > 0.01) loading.eta_sec = (int64_t)(elapsed_sec / loading.progress - elapsed_sec) + 1;
     return loading;
@@ -306,11 +311,7 @@ static void begin_loading(void)
     begin_load();
     bool nothing = state.load == NULL && state.journal_bytes == 0;
     server_loading = !nothing;
-    if (nothing) {
-        replay_slice();
-    } else {
-        loop_timer(state.loop, 0, load_tick, NULL);
-    }
+    if (nothing) replay_slice();
 }
 
 /* ---- checkpoints ---- */
@@ -367,6 +368,7 @@ static void checkpoint_succeeded(void)
         status.last_pages, status.last_bytes, (double)status.last_took_ms / 1000, checkpoint_file_name[status.last]);
     server.last_save_sec = clock_unix_ms / 1000;
     state.retry_ms = 0;
+    state.changes_saved = state.changes_saving;
     release_journal();
     finished(NULL);
 }
@@ -406,6 +408,7 @@ bool persist_begin_checkpoint(char **error)
         return false;
     }
     if (!checkpoint_start(journal_offset(), journal_db(), clock_unix_ms, error)) return false;
+    state.changes_saving = keyspace->changes;
     state.slice_ended_us = clock_now_us();
     state.last_due_ms = clock_unix_ms;
     loop_wake(state.loop);
@@ -485,6 +488,19 @@ void persist_hold(bool held)
     state.held = held;
 }
 
+int64_t persist_oldest_ms(void)
+{
+    if (!journal_is_open()) return -1;
+    uint64_t first = journal_stats().first_offset;
+    int64_t oldest_ms = backup_oldest_ms(".", first);
+    for (int f = 0; f < 2; f++) {
+        const CheckpointInfo *info = &persist_manifest.checkpoint[f];
+        if (info->whole && info->offset >= first && (oldest_ms < 0 || info->unix_ms < oldest_ms))
+            oldest_ms = info->unix_ms;
+    }
+    return oldest_ms;
+}
+
 /* ---- the life ---- */
 
 void persist_start(Loop *loop, void (*ready)(void))
@@ -497,15 +513,48 @@ void persist_start(Loop *loop, void (*ready)(void))
         return;
     }
     begin_loading();
+    if (server_loading) loop_timer(loop, 0, load_tick, NULL);
     loop_timer(loop, IDLE_TICK_MS, checkpoint_tick, NULL);
+}
+
+static void drop_dataset(void)
+{
+    checkpoint_abort("the dataset is loaded anew");
+    checkpoint_forget_all();
+    effects_stop();
+    journal_close();
+    empty_keyspace();
 }
 
 void persist_reload(void)
 {
-    checkpoint_forget_all();
-    journal_close();
-    empty_keyspace();
+    drop_dataset();
     begin_loading();
+    if (server_loading) loop_timer(state.loop, 0, load_tick, NULL);
+}
+
+bool persist_reload_now(char **error)
+{
+    if (!journal_is_open()) {
+        *error = g_strdup("persistence is off");
+        return false;
+    }
+    if (!journal_commit()) {
+        *error = g_strdup(journal_trouble());
+        return false;
+    }
+    uint64_t changes = keyspace->changes;
+    drop_dataset();
+    begin_loading();
+    while (server_loading)
+        load_tick(NULL);
+    state.changes_saved = keyspace->changes = changes;
+    return true;
+}
+
+uint64_t persist_changes(void)
+{
+    return keyspace->changes - state.changes_saved;
 }
 
 bool persist_stop(bool save)
@@ -522,6 +571,7 @@ bool persist_stop(bool save)
     } else {
         complete_checkpoint();
     }
+    effects_stop();
     good = journal_close();
     if (!good) log_line(LOG_WARNING, "Not everything could be written: %s", journal_trouble());
     return good;

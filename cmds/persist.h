@@ -21,8 +21,13 @@ void persist_start(Loop *loop, void (*ready)(void));
  * something isn't (it was logged). */
 bool persist_stop(bool save);
 
-/* Empties all databases in memory and loads them from disk again: after a rollback, and DEBUG RELOAD. */
+/* Empties all databases in memory and loads them from disk again, in slices as at the start: after a rollback. */
 void persist_reload(void);
+/* The same at once, serving nobody meanwhile: DEBUG RELOAD. False: *error (g_free it), and nothing happened. */
+bool persist_reload_now(char **error);
+
+/* Changes since the last checkpoint began: INFO's rdb_changes_since_last_save. */
+uint64_t persist_changes(void);
 
 /* Begins a checkpoint now. False: *error (g_free it) says why not. */
 bool persist_begin_checkpoint(char **error);
@@ -40,7 +45,7 @@ typedef struct PersistLoading {
     int64_t started_ms; /* unix */
     double progress;    /* 0 to 1 */
     int64_t eta_sec;    /* seconds left, as far as one can tell; -1: can't tell */
-    uint64_t total_bytes;
+    uint64_t total_bytes, loaded_bytes;
 } PersistLoading;
 PersistLoading persist_loading(void);
 

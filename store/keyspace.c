@@ -152,9 +152,16 @@ static void entry_detach(Db *db, uint64_t hash, Entry **slot)
 
 /* ---- look-up ---- */
 
+static bool keep_expired; /* of the keyspace that has it: an entry doesn't know its own */
+
+void keyspace_keep_expired(Keyspace *ks, bool keep)
+{
+    ks->keep_expired = keep_expired = keep;
+}
+
 bool keyspace_is_expired(const Entry *entry)
 {
-    return entry->expires && entry_deadline_block(entry)->at_ms <= clock_unix_ms;
+    return entry->expires && !keep_expired && entry_deadline_block(entry)->at_ms <= clock_unix_ms;
 }
 
 void keyspace_expire(Db *db, Entry *entry)

@@ -44,6 +44,7 @@ struct Keyspace {
     int db_count;
     Db *dbs;
     KeyspaceHooks hooks;
+    bool keep_expired;            /* see keyspace_keep_expired */
     bool expire_paused;           /* DEBUG SET-ACTIVE-EXPIRE 0: keys are gone when touched, not before */
     uint64_t hits, misses;        /* keyspace_read */
     uint64_t expired, evicted;    /* keys */
@@ -134,6 +135,10 @@ void keyspace_evict(Db *db, Entry *entry);
 
 /* Visits one bucket's entries, expired ones included; see table_scan. */
 uint64_t keyspace_scan(const Db *db, uint64_t cursor, TableVisit visit, void *context);
+
+/* While `keep`, no key expires by itself, wherever it is: for running the journal again, which says itself what went.
+ */
+void keyspace_keep_expired(Keyspace *ks, bool keep);
 
 /* Whether the deadline has passed at clock_unix_ms. */
 bool keyspace_is_expired(const Entry *entry);
