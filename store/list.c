@@ -516,7 +516,7 @@ static size_t packs_bytes(const List *list, size_t chunks_max)
     size_t bytes = 0, seen = 0;
     for (const ListChunk *c = as_chain(list)->head; c != NULL && seen < chunks_max; c = c->next, seen++)
         bytes += c->pack->bytes;
-    return seen == as_chain(list)->chunks ? bytes : bytes / seen * as_chain(list)->chunks;
+    return seen == 0 || seen == as_chain(list)->chunks ? bytes : bytes / seen * as_chain(list)->chunks;
 }
 
 /* Chunks looked at to tell how big a list is. */

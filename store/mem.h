@@ -31,7 +31,7 @@ const char *mem_allocator(void);
  * no memory. */
 void *mem_map(size_t size);
 
-/* A mapping of more than this may also be given back piece by piece, each of this size. */
+/* What is larger than this may also be given back piece by piece, each of this size. */
 #define MEM_PIECE_BYTES (2UL << 20)
 void mem_unmap(void *memory, size_t size);
 

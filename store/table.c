@@ -335,11 +335,12 @@ void table_each(const Table *table, TableVisit visit, void *context)
  * with the piece's first bucket. */
 static void table_trim(Table *table)
 {
-    uint32_t last = table->buckets - 1, top = MAX(31 - (uint32_t)__builtin_clz(last), TABLE_BASE_BITS - 1);
-    uint32_t segment = top - TABLE_BASE_BITS + 1;
+    uint32_t segment = 0; /* the last bucket's: the next one begins with bucket 1 << (TABLE_BASE_BITS + segment) */
+    while (segment + 1 < TABLE_SEGMENTS && 1ULL << (TABLE_BASE_BITS + segment) < table->buckets)
+        segment++;
     for (uint32_t s = segment + 1; s < TABLE_SEGMENTS; s++)
         segment_release(table, s);
-    size_t offset = (segment == 0 ? last : last ^ (1U << top)) * sizeof(Bucket);
+    size_t offset = (size_t)((char *)table_bucket(table, table->buckets - 1) - (char *)table->segment[segment]);
     size_t used = (offset / MEM_PIECE_BYTES + 1) * MEM_PIECE_BYTES, whole = segment_bytes(segment);
     if (used < whole) mem_unmap((char *)table->segment[segment] + used, whole - used);
 }

@@ -211,9 +211,9 @@ static void test_flush(void **state)
     Db *db = &ks->dbs[1];
     fill(&ks->dbs[0], 1, 0);
     size_t used_before = mem_used();
-    fill(db, 50000, 0);
+    fill(db, 400000, 0);
     size_t used = mem_used() - used_before;
-    assert_int_equal(keyspace_flush(db), 50000);
+    assert_int_equal(keyspace_flush(db), 400000);
     assert_true(grave_bytes() > used / 2 && grave_bytes() < used * 2);
     grave_drain();
     fill(db, 50000, 200);
