@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@
 #include "base/options.h"
 #include "base/random.h"
 #include "cmds/command.h"
+#include "cmds/persist.h"
 #include "cmds/server.h"
 #include "net/client.h"
 #include "net/loop.h"
@@ -148,16 +150,40 @@ static void make_room_for_clients(void)
     options.maxclients = possible;
 }
 
-/* Leaves the terminal. The process that was started ends, so whoever started it knows that all went well. */
-static void go_to_background(void)
+/* In the background: where the process that was started waits to hear that all went well. -1: it's this one. */
+static int ready_fd = -1;
+
+/* What the process that was started does: it ends when the other is ready, or as that one did. */
+static void await_ready(int fd, pid_t child)
 {
-    pid_t child = fork();
+    char byte;
+    int status = 0;
+    if (read(fd, &byte, 1) == 1) _exit(0);
+    waitpid(child, &status, 0);
+    _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+}
+
+/* Before anything is opened or any thread is started, which a child wouldn't have. */
+static void fork_to_background(void)
+{
+    int ends[2];
+    pid_t child = pipe2(ends, O_CLOEXEC) == 0 ? fork() : -1;
     if (child < 0) fail("daemonize: %s", g_strerror(errno));
-    if (child > 0) _exit(0);
+    close(ends[child > 0]);
+    if (child > 0) await_ready(ends[0], child);
+    ready_fd = ends[1];
     setsid();
+}
+
+/* All went well: leaves the terminal. */
+static void leave_terminal(void)
+{
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     for (int fd = STDIN_FILENO; null >= 0 && fd <= STDERR_FILENO; fd++)
         dup2(null, fd);
+    ssize_t told = write(ready_fd, "", 1);
+    (void)told; /* whoever waited may have been killed */
+    close(ready_fd);
 }
 
 static void write_pid_file(void)
@@ -173,16 +199,24 @@ static void start(int argc, char **argv)
     options_reset();
     char *wrong = options_load(argc, argv);
     if (wrong != NULL) fail("%s", wrong);
+    if (options.daemonize) fork_to_background();
     char *executable = g_file_read_link("/proc/self/exe", NULL);
     enter_directory();
     open_log();
 
-    uint8_t secret[192];
-    random_secret(secret, sizeof(secret));
-    table_set_secret(secret, sizeof(secret));
     clock_refresh();
+    if (options.persistence) {
+        persist_open();
+    } else {
+        uint8_t secret[192];
+        random_secret(secret, sizeof(secret));
+        table_set_secret(secret, sizeof(secret));
+    }
     loop = loop_new(options.plain_poll);
-    client_init(loop, (ClientHandlers){ command_opened, command_closed, command_run_batch });
+    client_init(loop, (ClientHandlers){ .opened = command_opened,
+                                        .closed = command_closed,
+                                        .run = command_run_batch,
+                                        .before_send = command_before_send });
     command_init(keyspace_new((int)options.databases));
     server_init(loop, executable);
     catch_signals();
@@ -190,9 +224,14 @@ static void start(int argc, char **argv)
     listen_everywhere();
 }
 
+static bool announced;
+
 /* What is said when all is ready, whatever the log level: whoever started the server waits for it. */
 static void announce(void)
 {
+    if (announced) return; /* a reload */
+    announced = true;
+    if (options.daemonize) leave_terminal();
     log_line(LOG_WARNING, "ckv %s (compatible with Redis %s), PID: %d, data in %s", CKV_VERSION, CKV_REDIS_VERSION,
              (int)getpid(), options.dir);
     log_unused_options();
@@ -204,9 +243,8 @@ int main(int argc, char **argv)
 {
     if (argc == 2 && answered(argv[1])) return 0;
     start(argc, argv);
-    if (options.daemonize) go_to_background();
     write_pid_file();
-    announce();
+    persist_start(loop, announce);
     loop_run(loop);
 
     sd_notify(0, "STOPPING=1");
@@ -214,6 +252,7 @@ int main(int argc, char **argv)
              stop_signal == 0         ? "SHUTDOWN was called"
              : stop_signal == SIGTERM ? "received SIGTERM"
                                       : "received SIGINT");
+    persist_stop(!server.stop_without_save);
     client_shutdown();
     if (options.pidfile[0] != '\0') unlink(options.pidfile);
     log_line(LOG_WARNING, "ckv has stopped, bye.");

@@ -139,6 +139,54 @@ static char *bind_text(void)
     return g_strdup(options.bind);
 }
 
+/* "04:30" */
+static bool parse_time_of_day(const char *text, int *minute)
+{
+    bool formed = strlen(text) == 5 && text[2] == ':';
+    for (int i = 0; formed && i < 5; i++)
+        formed = i == 2 || g_ascii_isdigit(text[i]);
+    if (!formed) return false;
+    int hours = (text[0] - '0') * 10 + text[1] - '0', minutes = (text[3] - '0') * 10 + text[4] - '0';
+    *minute = hours * 60 + minutes;
+    return hours < 24 && minutes < 60;
+}
+
+/* "every 30 minutes" */
+static bool parse_interval(char **words, int64_t *seconds)
+{
+    int64_t count;
+    if (g_strv_length(words) != 3 || g_ascii_strcasecmp(words[0], "every") != 0) return false;
+    if (!number_parse_int(slice_of(words[1]), &count) || count < 1 || count > INT32_MAX) return false;
+    bool minutes = g_ascii_strcasecmp(words[2], "minutes") == 0 || g_ascii_strcasecmp(words[2], "minute") == 0;
+    bool hours = g_ascii_strcasecmp(words[2], "hours") == 0 || g_ascii_strcasecmp(words[2], "hour") == 0;
+    *seconds = count * (hours ? 3600 : 60);
+    return minutes || hours;
+}
+
+bool backup_schedule_parse(const char *text, BackupSchedule *schedule)
+{
+    *schedule = (BackupSchedule){ .daily = false };
+    if (text[0] == '\0') return true;
+    schedule->daily = parse_time_of_day(text, &schedule->minute);
+    g_auto(GStrv) words = g_strsplit(text, " ", -1);
+    return schedule->daily || parse_interval(words, &schedule->every_sec);
+}
+
+static bool set_backup_schedule(char **words, int count)
+{
+    BackupSchedule schedule;
+    (void)count; /* no word at all: none */
+    g_autofree char *text = g_strjoinv(" ", words);
+    if (!backup_schedule_parse(text, &schedule)) return false;
+    replace(&options.backup_schedule, g_steal_pointer(&text));
+    return true;
+}
+
+static char *backup_schedule_text(void)
+{
+    return g_strdup(options.backup_schedule);
+}
+
 /* ---- the table ---- */
 
 static const char *const no_yes[] = { "no", "yes", NULL };
@@ -148,10 +196,17 @@ static const char *const policies[] = {
     "volatile-lru", "volatile-random", "volatile-ttl", "allkeys-lru", "allkeys-random", "noeviction", NULL,
 };
 
+static const char *const fsync_policies[] = { "everysec", "always", "no", NULL };
+
 #define NUMBER(GROUP, NAME, FIELD, START, MIN, MAX, FLAGS, HELP)                                                       \
     {                                                                                                                  \
         .name = NAME, .group = OPTIONS_##GROUP, .kind = OPTION_NUMBER, .flags = FLAGS, .value = &options.FIELD,        \
         .start = START, .min = MIN, .max = MAX, .help = HELP                                                           \
+    }
+#define MEMORY(GROUP, NAME, FIELD, START, MIN, FLAGS, HELP)                                                            \
+    {                                                                                                                  \
+        .name = NAME, .group = OPTIONS_##GROUP, .kind = OPTION_MEMORY, .flags = FLAGS, .value = &options.FIELD,        \
+        .start = START, .min = MIN, .max = INT64_MAX, .help = HELP                                                     \
     }
 #define BOOL(GROUP, NAME, FIELD, START, NAMES, FLAGS, HELP)                                                            \
     {                                                                                                                  \
@@ -218,12 +273,33 @@ const Option option_table[] = {
     TEXT(GENERAL, "pidfile", pidfile, "", "a path", 0, "a file to hold the process id"),
     NUMBER(GENERAL, "hz", hz, "10", 1, 500, OPTION_LIVE | OPTION_CLAMP, "runs of the background work a second"),
 
-    { .name = "maxmemory", .group = OPTIONS_MEMORY, .kind = OPTION_MEMORY, .flags = OPTION_LIVE,
-      .value = &options.maxmemory, .start = "0", .max = INT64_MAX, .help = "memory for data and clients; 0: no limit" },
+    MEMORY(MEMORY, "maxmemory", maxmemory, "0", 0, OPTION_LIVE, "memory for data and clients; 0: no limit"),
     CHOICE(MEMORY, "maxmemory-policy", &options.maxmemory_policy, "noeviction", policies, OPTION_LIVE,
            "which keys go when it is used up"),
     NUMBER(MEMORY, "maxmemory-samples", maxmemory_samples, "5", 1, INT32_MAX, OPTION_LIVE,
            "keys looked at to find the one to evict"),
+
+    BOOL(PERSISTENCE, "persistence", persistence, "yes", no_yes, 0, "keep the data on disk"),
+    CHOICE(PERSISTENCE, "fsync", &options.fsync, "everysec", fsync_policies, OPTION_LIVE,
+           "when changes are made to survive a power cut: a second later at most, before they are answered, or when the"
+           " system thinks fit; they survive the end of the process in any case"),
+    CHOICE(PERSISTENCE, "appendfsync", &options.fsync, "everysec", fsync_policies, OPTION_LIVE | OPTION_ALIAS,
+           "Redis' name for fsync"),
+    MEMORY(PERSISTENCE, "journal-segment-bytes", journal_segment_bytes, "67108864", 4096, 0,
+           "size at which another file of the journal begins"),
+    NUMBER(PERSISTENCE, "journal-keep", journal_keep_sec, "3600", 0, INT64_MAX, OPTION_LIVE,
+           "seconds for which the journal is kept although no checkpoint needs it, to go back to"),
+    MEMORY(PERSISTENCE, "journal-keep-bytes", journal_keep_bytes, "1073741824", 0, OPTION_LIVE,
+           "the most that is kept for that"),
+    NUMBER(PERSISTENCE, "checkpoint-every", checkpoint_every_sec, "300", 0, INT32_MAX, OPTION_LIVE,
+           "seconds after which changes get a checkpoint; 0: never for their age"),
+    MEMORY(PERSISTENCE, "checkpoint-journal-bytes", checkpoint_journal_bytes, "268435456", 0, OPTION_LIVE,
+           "growth of the journal that starts a checkpoint; 0: never for its size"),
+    SPECIAL(PERSISTENCE, "backup-schedule", set_backup_schedule, backup_schedule_text, "",
+            "HH:MM of every day, every N minutes, every N hours, or \"\"", OPTION_LIVE | OPTION_WORDS,
+            "when backups are made"),
+    NUMBER(PERSISTENCE, "backup-keep", backup_keep, "7", 0, INT32_MAX, OPTION_LIVE,
+           "scheduled backups that are kept; 0: all"),
 
     NUMBER(ENCODING, "hash-max-ziplist-entries", hash_max_ziplist_entries, "512", 0, INT64_MAX, OPTION_LIVE,
            "fields of a packed hash"),
@@ -254,7 +330,6 @@ const Option option_table[] = {
     FIXED("save", "", OPTION_LIVE),
     FIXED("appendonly", "no", OPTION_LIVE),
     FIXED("appendfilename", NULL, 0),
-    FIXED("appendfsync", "everysec", OPTION_LIVE),
     FIXED("no-appendfsync-on-rewrite", "no", OPTION_LIVE),
     FIXED("auto-aof-rewrite-percentage", "100", OPTION_LIVE),
     FIXED("auto-aof-rewrite-min-size", "67108864", OPTION_LIVE),

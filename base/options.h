@@ -20,6 +20,9 @@ typedef enum EvictPolicy {
     EVICT_NONE,
 } EvictPolicy;
 
+/* fsync, in the order of the journal's JournalSync. */
+typedef enum FsyncPolicy { FSYNC_EVERYSEC, FSYNC_ALWAYS, FSYNC_NO } FsyncPolicy;
+
 typedef struct OutputLimit {
     int64_t hard_bytes, soft_bytes, soft_seconds; /* 0: no limit */
 } OutputLimit;
@@ -46,6 +49,13 @@ typedef struct Options {
     /* memory */
     int64_t maxmemory, maxmemory_samples;
     EvictPolicy maxmemory_policy;
+    /* persistence */
+    bool persistence;
+    FsyncPolicy fsync;
+    int64_t journal_segment_bytes, journal_keep_sec, journal_keep_bytes;
+    int64_t checkpoint_every_sec, checkpoint_journal_bytes; /* 0: never */
+    char *backup_schedule;                                  /* see backup_schedule_parse; "": none */
+    int64_t backup_keep;                                    /* 0: all */
     /* encodings */
     int64_t hash_max_ziplist_entries, hash_max_ziplist_value, list_max_ziplist_size, list_compress_depth,
         set_max_intset_entries, zset_max_ziplist_entries, zset_max_ziplist_value, hll_sparse_max_bytes;
@@ -62,6 +72,7 @@ typedef enum OptionGroup {
     OPTIONS_ACCESS,
     OPTIONS_GENERAL,
     OPTIONS_MEMORY,
+    OPTIONS_PERSISTENCE,
     OPTIONS_ENCODING,
     OPTIONS_WATCHING,
     OPTIONS_UNUSED, /* Redis 3.2 has it, CKV has no use for it: accepted, logged, and without any effect */
@@ -122,6 +133,15 @@ void options_reset(void);
 
 /* Reads `ckv [config-file] [--option value ...]`. Returns NULL, or a message that names file and line (g_free it). */
 char *options_load(int argc, char **argv);
+
+/* What backup-schedule says: daily at `minute` of the day (local time), or every `every_sec` seconds (otherwise 0);
+ * neither if it's empty. False: it can't be understood. */
+typedef struct BackupSchedule {
+    bool daily;
+    int minute;
+    int64_t every_sec;
+} BackupSchedule;
+bool backup_schedule_parse(const char *text, BackupSchedule *schedule);
 
 /* The names of the unused directives that options_load met, in their order; borrowed. */
 GPtrArray *options_unused(void);

@@ -1,4 +1,4 @@
-/* admin.c: the operator's commands on the server as a whole: FLUSHALL, FLUSHDB, LASTSAVE, MONITOR, ROLE, SHUTDOWN.
+/* admin.c: the operator's commands on the server as a whole: FLUSHALL, FLUSHDB, MONITOR, ROLE, SHUTDOWN.
  * Called by the command table, and by command.c for what MONITOR shows.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
@@ -111,12 +111,6 @@ void monitor_feed(const Request *r)
 
 /* ---- the rest ---- */
 
-/* LASTSAVE */
-void cmd_lastsave(Request *r)
-{
-    reply_int(r->out, server.last_save_sec);
-}
-
 /* ROLE */
 void cmd_role(Request *r)
 {
@@ -134,5 +128,6 @@ void cmd_shutdown(Request *r)
         reply_error(r->out, ERROR_SYNTAX);
         return;
     }
+    server.stop_without_save = r->argc == 2 && arg_is(r, 1, "nosave");
     loop_stop(server.loop);
 }

@@ -13,6 +13,8 @@
 #include "base/clock.h"
 #include "base/number.h"
 #include "base/options.h"
+#include "cmds/effect.h"
+#include "cmds/server.h"
 #include "cmds/slowlog.h"
 #include "store/evict.h"
 
@@ -143,11 +145,19 @@ static bool check_authenticated(Request *r)
 
 static bool check_memory(Request *r)
 {
-    if (options.maxmemory == 0) return true;
+    /* While the journal can't be written, what is evicted would only move there; and what needs memory is a write,
+     * refused by the next check. */
+    if (options.maxmemory == 0 || effect_in_trouble()) return true;
     bool enough = evict_run(keyspace);
     if (enough || !(r->command->flags & CMD_DENYOOM)) return true;
     reply_error(r->out, "OOM command not allowed when used memory > 'maxmemory'.");
     return false;
+}
+
+static bool check_journal(Request *r)
+{
+    if (!effects_on || !(r->command->flags & CMD_WRITE)) return true;
+    return effect_admit(r->out, effect_bytes(r->argv, r->argc));
 }
 
 static bool check_subscribed(Request *r)
@@ -157,10 +167,18 @@ static bool check_subscribed(Request *r)
     return false;
 }
 
-/* All checks, in 3.2's order. One that fails while MULTI queues makes EXEC abort, but for the last. */
+static bool check_loaded(Request *r)
+{
+    if (!server_loading || (r->command->flags & CMD_LOADING)) return true;
+    reply_error(r->out, "LOADING Redis is loading the dataset in memory");
+    return false;
+}
+
+/* All checks, in 3.2's order. One that fails while MULTI queues makes EXEC abort, but for the last two. */
 static bool check_request(Request *r)
 {
-    if (check_known(r) && check_arity(r) && check_authenticated(r) && check_memory(r)) return check_subscribed(r);
+    if (check_known(r) && check_arity(r) && check_authenticated(r) && check_memory(r) && check_journal(r))
+        return check_subscribed(r) && check_loaded(r);
     if (r->session->in_multi) r->session->multi_broken = true;
     return false;
 }
@@ -175,7 +193,10 @@ void command_call(Request *r)
 {
     int64_t start_us = last_end_us;
     monitor_feed(r);
+    uint64_t changes = keyspace->changes;
+    effect_begin();
     r->command->handler(r);
+    if (effects_on && keyspace->changes != changes) effect_of(r);
     int64_t end_us = clock_now_us(), took_us = end_us - start_us;
     last_end_us = end_us;
     commands_processed++;
@@ -216,6 +237,7 @@ static void run_one(const Incoming *in, const Command *command)
         .argc = (int)in->argc,
         .argv = in->argv,
     };
+    size_t waiting = r.out->bytes;
     session->last = command;
     if (command != NULL && (command->flags & CMD_UNCHECKED)) {
         command->handler(&r);
@@ -223,6 +245,7 @@ static void run_one(const Incoming *in, const Command *command)
         run_checked(&r);
     }
     if (session->reply_off || session->reply_skip > 0 || r.out->muted) apply_reply_mode(session, r.out);
+    if (effect_unanswered) effect_answered(in->client, waiting);
     client_output_grew(in->client);
 }
 
@@ -270,17 +293,25 @@ void command_run_batch(Incoming *batch, size_t count)
         run_chunk(batch + done, MIN(count - done, CHUNK_COMMANDS));
     }
     keyspace_expect((Slice){ NULL, 0 }, 0);
+    effect_commit();
+}
+
+void command_before_send(void)
+{
+    effect_commit();
 }
 
 /* ---- set-up ---- */
 
 static void on_expired(Db *db, Slice key)
 {
+    effect_gone(db, key);
     notify(db, NOTIFY_EXPIRED, "expired", key);
 }
 
 static void on_evicted(Db *db, Slice key)
 {
+    effect_gone(db, key);
     notify(db, NOTIFY_EVICTED, "evicted", key);
 }
 

@@ -46,6 +46,7 @@ enum {
     CMD_UNCHECKED = 1 << 19,       /* runs whatever the state and the arguments: QUIT */
     CMD_HTTP = 1 << 20,            /* the start of a line of HTTP: the connection is closed */
     CMD_SUBSCRIBED = 1 << 18,      /* allowed while subscribed */
+    CMD_ALL_DBS = 1 << 21,         /* changes every database: FLUSHALL */
 };
 
 typedef enum CommandFamily {
@@ -115,6 +116,7 @@ struct Session {
     bool multi_broken;               /* a command was refused while queueing: EXEC will abort */
     bool watch_touched;              /* a watched key changed: EXEC will answer nil */
     bool reply_off;                  /* CLIENT REPLY OFF */
+    uint64_t answer_noted;           /* effect.c's */
     int reply_skip;                  /* CLIENT REPLY SKIP: 2 when just asked for, 1 for the command to be skipped */
     char *name;                      /* CLIENT SETNAME; NULL: none */
     const Command *last;             /* CLIENT LIST's cmd= */
@@ -148,9 +150,10 @@ void command_init(Keyspace *data);
 void command_opened(Client *client);
 void command_closed(Client *client);
 void command_run_batch(Incoming *batch, size_t count);
+void command_before_send(void);
 
-/* Runs the request's command now, with its statistics, slow log and monitors: what EXEC does for each queued command.
- */
+/* Runs the request's command now, with its statistics, slow log and monitors, and journals what it changed: what EXEC
+ * does for each queued command. */
 void command_call(Request *r);
 
 /* Queues the request's command for EXEC (transactions.c). */

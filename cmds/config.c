@@ -9,6 +9,7 @@
 #include "cmds/server.h"
 #include "cmds/subcommand.h"
 #include "store/evict.h"
+#include "store/journal.h"
 
 /* GET pattern */
 static void config_get(Request *r)
@@ -31,6 +32,7 @@ static void config_get(Request *r)
 static bool apply_change(Request *r, const Option *option, int64_t old_maxclients)
 {
     if (option->value == &options.maxmemory && options.maxmemory != 0) evict_run(keyspace);
+    if (option->value == &options.fsync && journal_is_open()) journal_set_sync((JournalSync)options.fsync);
     if (option->value != &options.maxclients) return true;
     int64_t possible = server_make_room_for(options.maxclients);
     if (possible >= options.maxclients) return true;

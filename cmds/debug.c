@@ -5,7 +5,9 @@
 
 #include "base/options.h"
 #include "cmds/command.h"
+#include "cmds/effect.h"
 #include "cmds/handlers.h"
+#include "cmds/persist.h"
 #include "cmds/subcommand.h"
 #include "store/hash.h"
 #include "store/list.h"
@@ -239,6 +241,7 @@ static void debug_populate(Request *r)
         if (keyspace_write(r->db, name) != NULL) continue;
         int len = snprintf(value, sizeof(value), "value:%ld", i);
         keyspace_put_string(r->db, name, (Slice){ value, (size_t)len });
+        effect_set(r->db, name, (Slice){ value, (size_t)len }, -1);
         keyspace_changed(r->db, name);
     }
     reply_ok(r->out);
@@ -252,15 +255,47 @@ static void debug_set_active_expire(Request *r)
     reply_ok(r->out);
 }
 
+/* Empties memory and loads it from disk. */
+static void reload(Request *r, bool save)
+{
+    char *error = NULL;
+    if (save && !persist_save(&error)) {
+        reply_errorf(r->out, "ERR Can't save: %s", error);
+        g_free(error);
+        return;
+    }
+    if (!persist_reload_now(&error)) {
+        reply_errorf(r->out, "ERR Can't load: %s", error);
+        g_free(error);
+        return;
+    }
+    reply_ok(r->out);
+}
+
+/* RELOAD: saves a checkpoint and loads that */
+static void debug_reload(Request *r)
+{
+    reload(r, true);
+}
+
+/* LOADAOF: loads what is on disk: the last checkpoint, and the journal behind it */
+static void debug_loadaof(Request *r)
+{
+    reload(r, false);
+}
+
 static const SubCommand sub_commands[] = {
     { "object", 3, 3, debug_object },
     { "sleep", 3, 3, debug_sleep },
     { "digest", 2, 2, debug_digest },
     { "populate", 3, 4, debug_populate },
+    { "reload", 2, 2, debug_reload },
+    { "loadaof", 2, 2, debug_loadaof },
     { "set-active-expire", 3, 3, debug_set_active_expire },
 };
 
-/* DEBUG OBJECT key | SLEEP seconds | DIGEST | POPULATE count [prefix] | SET-ACTIVE-EXPIRE 0|1 */
+/* DEBUG OBJECT key | SLEEP seconds | DIGEST | POPULATE count [prefix] | RELOAD | LOADAOF |
+ * SET-ACTIVE-EXPIRE 0|1 */
 void cmd_debug(Request *r)
 {
     if (r->argc == 1) {

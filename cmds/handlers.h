@@ -155,7 +155,6 @@ void cmd_time(Request *r);
 void cmd_command(Request *r);
 /* admin.c */
 void cmd_shutdown(Request *r);
-void cmd_lastsave(Request *r);
 void cmd_flushdb(Request *r);
 void cmd_flushall(Request *r);
 void cmd_monitor(Request *r);
@@ -168,5 +167,10 @@ void cmd_slowlog(Request *r);
 void cmd_pfselftest(Request *r);
 void cmd_pfdebug(Request *r);
 void cmd_latency(Request *r);
+
+/* saves.c */
+void cmd_save(Request *r);
+void cmd_bgsave(Request *r);
+void cmd_lastsave(Request *r);
 
 #endif

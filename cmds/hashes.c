@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include <math.h>
 
+#include "cmds/effect.h"
 #include "cmds/handlers.h"
 #include "cmds/scan.h"
 #include "store/hash.h"
@@ -119,6 +120,7 @@ void cmd_hincrbyfloat(Request *r)
         return;
     }
     Slice sum = { digits, number_format_long_double(digits, value) };
+    effect_put(r->db, (Slice[]){ SLICE("HSET"), r->argv[1], r->argv[2], sum }, 4);
     field_store(r, entry, sum, "hincrbyfloat");
     reply_bulk(r->out, sum);
 }

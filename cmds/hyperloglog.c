@@ -6,6 +6,7 @@
 #include "base/options.h"
 #include "base/random.h"
 #include "cmds/command.h"
+#include "cmds/effect.h"
 #include "cmds/handlers.h"
 #include "store/hll.h"
 
@@ -89,6 +90,8 @@ void cmd_pfadd(Request *r)
     }
     if (changed) {
         hll_invalidate(entry_string_bytes(entry));
+        /* A command that fails isn't journaled, so what it did before is. */
+        if (corrupt) effect_set(r->db, key, entry_hll(entry), entry_deadline(entry));
         key_changed(r, key, NOTIFY_STRING, "pfadd");
     }
     if (corrupt) {

@@ -14,7 +14,10 @@
 #include "ckv.h"
 #include "cmds/command.h"
 #include "cmds/handlers.h"
+#include "cmds/persist.h"
 #include "cmds/server.h"
+#include "store/checkpoint.h"
+#include "store/journal.h"
 #include "store/mem.h"
 
 static struct {
@@ -28,7 +31,11 @@ static struct {
     int64_t used, resident, peak, system, max;
     double fragmentation;
     /* persistence */
-    int64_t changes, last_save_sec;
+    int64_t changes, last_save_sec, loading, saving, save_sec, saving_sec, journal_on, journal_offset, durable_offset,
+        first_offset, journal_bytes, journal_segments, journal_pending, journal_syncs, journal_sync_us,
+        checkpoint_time_ms, checkpoint_ms, checkpoint_offset, checkpoint_pages, checkpoint_bytes, pages_done,
+        pages_total, waiting_bytes, oldest_ms;
+    const char *save_status, *write_status, *journal_error, *checkpoint_error;
     /* stats */
     int64_t connections, commands, commands_rate, bytes_in, bytes_out, rejected, expired, evicted, hits, misses,
         channels, patterns;
@@ -88,8 +95,6 @@ static void look_at_memory(void)
 static void look_at_counters(void)
 {
     ServerRates rates = server_rates();
-    seen.changes = (int64_t)keyspace->changes;
-    seen.last_save_sec = server.last_save_sec;
     seen.connections = (int64_t)client_stats.accepted;
     seen.commands = (int64_t)commands_processed;
     seen.commands_rate = (int64_t)rates.commands;
@@ -104,6 +109,59 @@ static void look_at_counters(void)
     seen.misses = (int64_t)keyspace->misses;
     seen.channels = (int64_t)pubsub_channel_count();
     seen.patterns = (int64_t)pubsub_pattern_count();
+}
+
+static void look_at_journal(void)
+{
+    JournalStats stats = { 0 };
+    seen.journal_on = journal_is_open();
+    if (seen.journal_on) stats = journal_stats();
+    seen.journal_offset = seen.journal_on ? (int64_t)journal_offset() : 0;
+    seen.durable_offset = seen.journal_on ? (int64_t)journal_durable() : 0;
+    seen.first_offset = (int64_t)stats.first_offset;
+    seen.journal_bytes = (int64_t)stats.bytes;
+    seen.journal_segments = (int64_t)stats.segments;
+    seen.journal_pending = seen.journal_on ? (int64_t)journal_pending_bytes() : 0;
+    seen.journal_syncs = (int64_t)stats.syncs;
+    seen.journal_sync_us = stats.last_sync_us;
+    const char *trouble = seen.journal_on ? journal_trouble() : NULL;
+    seen.journal_error = trouble == NULL ? "" : trouble;
+    seen.write_status = trouble == NULL ? "ok" : "err";
+}
+
+static void look_at_persistence(void)
+{
+    CheckpointStatus status = checkpoint_status();
+    seen.changes = (int64_t)persist_changes();
+    seen.last_save_sec = server.last_save_sec;
+    seen.loading = server_loading;
+    seen.saving = status.state != CHECKPOINT_IDLE;
+    seen.saving_sec = seen.saving ? (clock_unix_ms - status.started_ms) / 1000 : -1;
+    seen.save_sec = status.last_took_ms < 0 ? -1 : status.last_took_ms / 1000;
+    seen.save_status = status.error == NULL ? "ok" : "err";
+    seen.checkpoint_error = status.error == NULL ? "" : status.error;
+    seen.checkpoint_time_ms = status.last_ms;
+    seen.checkpoint_ms = status.last_took_ms;
+    seen.checkpoint_offset = status.last < 0 ? -1 : (int64_t)persist_manifest.checkpoint[status.last].offset;
+    seen.checkpoint_pages = (int64_t)status.last_pages;
+    seen.checkpoint_bytes = (int64_t)status.last_bytes;
+    seen.pages_done = (int64_t)status.pages_done;
+    seen.pages_total = (int64_t)status.pages_total;
+    seen.waiting_bytes = (int64_t)status.waiting_bytes;
+    seen.oldest_ms = persist_oldest_ms();
+    look_at_journal();
+}
+
+/* While the data is being loaded, as 3.2 has them. */
+static void append_loading(GString *info)
+{
+    if (!server_loading) return;
+    PersistLoading loading = persist_loading();
+    g_string_append_printf(info,
+                           "loading_start_time:%ld\r\nloading_total_bytes:%lu\r\nloading_loaded_bytes:%lu\r\n"
+                           "loading_loaded_perc:%.2f\r\nloading_eta_seconds:%ld\r\n",
+                           loading.started_ms / 1000, loading.total_bytes, loading.loaded_bytes, loading.progress * 100,
+                           loading.eta_sec);
 }
 
 static void look_at_cpu(void)
@@ -179,20 +237,40 @@ static const Field memory_fields[] = {
 };
 
 static const Field persistence_fields[] = {
-    { "loading", FIELD_FIXED, "0" },
+    { "loading", FIELD_NUMBER, &seen.loading },
     { "rdb_changes_since_last_save", FIELD_NUMBER, &seen.changes },
-    { "rdb_bgsave_in_progress", FIELD_FIXED, "0" },
+    { "rdb_bgsave_in_progress", FIELD_NUMBER, &seen.saving },
     { "rdb_last_save_time", FIELD_NUMBER, &seen.last_save_sec },
-    { "rdb_last_bgsave_status", FIELD_FIXED, "ok" },
-    { "rdb_last_bgsave_time_sec", FIELD_FIXED, "-1" },
-    { "rdb_current_bgsave_time_sec", FIELD_FIXED, "-1" },
+    { "rdb_last_bgsave_status", FIELD_TEXT, &seen.save_status },
+    { "rdb_last_bgsave_time_sec", FIELD_NUMBER, &seen.save_sec },
+    { "rdb_current_bgsave_time_sec", FIELD_NUMBER, &seen.saving_sec },
     { "aof_enabled", FIELD_FIXED, "0" },
     { "aof_rewrite_in_progress", FIELD_FIXED, "0" },
     { "aof_rewrite_scheduled", FIELD_FIXED, "0" },
     { "aof_last_rewrite_time_sec", FIELD_FIXED, "-1" },
     { "aof_current_rewrite_time_sec", FIELD_FIXED, "-1" },
     { "aof_last_bgrewrite_status", FIELD_FIXED, "ok" },
-    { "aof_last_write_status", FIELD_FIXED, "ok" },
+    { "aof_last_write_status", FIELD_TEXT, &seen.write_status },
+    { "ckv_journal_enabled", FIELD_NUMBER, &seen.journal_on },
+    { "ckv_journal_offset", FIELD_NUMBER, &seen.journal_offset },
+    { "ckv_journal_durable_offset", FIELD_NUMBER, &seen.durable_offset },
+    { "ckv_journal_first_offset", FIELD_NUMBER, &seen.first_offset },
+    { "ckv_journal_bytes", FIELD_NUMBER, &seen.journal_bytes },
+    { "ckv_journal_segments", FIELD_NUMBER, &seen.journal_segments },
+    { "ckv_journal_pending_bytes", FIELD_NUMBER, &seen.journal_pending },
+    { "ckv_journal_syncs", FIELD_NUMBER, &seen.journal_syncs },
+    { "ckv_journal_last_sync_us", FIELD_NUMBER, &seen.journal_sync_us },
+    { "ckv_journal_error", FIELD_TEXT, &seen.journal_error },
+    { "ckv_last_checkpoint_time_ms", FIELD_NUMBER, &seen.checkpoint_time_ms },
+    { "ckv_last_checkpoint_ms", FIELD_NUMBER, &seen.checkpoint_ms },
+    { "ckv_last_checkpoint_offset", FIELD_NUMBER, &seen.checkpoint_offset },
+    { "ckv_last_checkpoint_pages", FIELD_NUMBER, &seen.checkpoint_pages },
+    { "ckv_last_checkpoint_bytes", FIELD_NUMBER, &seen.checkpoint_bytes },
+    { "ckv_last_checkpoint_error", FIELD_TEXT, &seen.checkpoint_error },
+    { "ckv_checkpoint_pages_done", FIELD_NUMBER, &seen.pages_done },
+    { "ckv_checkpoint_pages_total", FIELD_NUMBER, &seen.pages_total },
+    { "ckv_checkpoint_waiting_bytes", FIELD_NUMBER, &seen.waiting_bytes },
+    { "ckv_oldest_rollback_time_ms", FIELD_NUMBER, &seen.oldest_ms },
 };
 
 static const Field stats_fields[] = {
@@ -271,7 +349,7 @@ static const Section sections[] = {
     { .title = "Server", FIELDS(server_fields), .look = look_at_server },
     { .title = "Clients", FIELDS(clients_fields), .look = look_at_clients },
     { .title = "Memory", FIELDS(memory_fields), .look = look_at_memory },
-    { .title = "Persistence", FIELDS(persistence_fields), .look = look_at_counters },
+    { .title = "Persistence", FIELDS(persistence_fields), .look = look_at_persistence, .append = append_loading },
     { .title = "Stats", FIELDS(stats_fields), .look = look_at_counters },
     { .title = "Replication", FIELDS(replication_fields) },
     { .title = "CPU", FIELDS(cpu_fields), .look = look_at_cpu },

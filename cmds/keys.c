@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/glob.h"
 #include "cmds/command.h"
+#include "cmds/effect.h"
 #include "cmds/handlers.h"
 #include "cmds/scan.h"
 
@@ -155,11 +156,13 @@ static void expire_key(Request *r, int64_t unit_ms, int64_t base_ms)
         reply_int(r->out, 0);
         return;
     }
-    if (at_ms <= clock_unix_ms) {
+    if (at_ms <= clock_unix_ms && !keyspace->keep_expired) {
         keyspace_delete(r->db, key);
+        effect_del(r->db, key);
         key_changed(r, key, NOTIFY_GENERIC, "del");
     } else {
-        keyspace_set_deadline(r->db, entry, at_ms);
+        keyspace_set_deadline(r->db, entry, MAX(at_ms, 0));
+        effect_deadline(r->db, key, at_ms);
         key_changed(r, key, NOTIFY_GENERIC, "expire");
     }
     reply_int(r->out, 1);

@@ -11,12 +11,15 @@
 #include "base/options.h"
 #include "base/random.h"
 #include "cmds/command.h"
+#include "cmds/effect.h"
 #include "cmds/handlers.h"
 #include "cmds/slowlog.h"
 #include "store/evict.h"
+#include "store/grave.h"
 #include "store/mem.h"
 
 Server server;
+bool server_loading;
 
 /* ---- rates ---- */
 
@@ -84,15 +87,22 @@ void server_reset_stats(void)
 #define UPKEEP_US_MAX   1000
 #define UPKEEP_PAUSE_MS 1
 
+/* Of this, at least so much is for freeing what was deleted, however much expires. */
+#define GRAVE_US_MIN (UPKEEP_US_MAX / 4)
+
 /* The longest pause otherwise: an expired key is to be gone within 100 ms. */
 #define UPKEEP_EVERY_MS_MAX 50
 
 static int64_t upkeep_tick(void *context)
 {
     (void)context;
+    /* Each key that goes is a DEL in the journal, so none does while that piles up. */
+    if (effect_in_trouble()) return UPKEEP_EVERY_MS_MAX;
     int64_t start_us = clock_now_us();
     bool more = expire_run(keyspace, UPKEEP_US_MAX);
-    latency_note("expire-cycle", (clock_now_us() - start_us) / 1000);
+    int64_t expire_us = clock_now_us() - start_us;
+    latency_note("expire-cycle", expire_us / 1000);
+    more |= grave_step(MAX(UPKEEP_US_MAX - expire_us, GRAVE_US_MIN));
     if (options.maxmemory != 0) more |= evict_run(keyspace) && mem_used() > (size_t)options.maxmemory;
     return more ? UPKEEP_PAUSE_MS : MIN(1000 / options.hz, UPKEEP_EVERY_MS_MAX);
 }

@@ -11,11 +11,15 @@ typedef struct Server {
     Loop *loop;
     int64_t started_ms; /* unix */
     char run_id[41];
-    char *executable;      /* absolute path */
-    int64_t last_save_sec; /* unix; of the start, as nothing is saved */
+    char *executable;       /* absolute path */
+    int64_t last_save_sec;  /* unix; of the last checkpoint, or of the start */
+    bool stop_without_save; /* SHUTDOWN NOSAVE */
 } Server;
 
 extern Server server;
+
+/* The data is being loaded: only commands with CMD_LOADING are answered. */
+extern bool server_loading;
 
 /* Fills in the above and starts the timers: expiry, eviction, sampling. After command_init. Takes `executable`. */
 void server_init(Loop *loop, char *executable);

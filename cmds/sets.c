@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "base/random.h"
+#include "cmds/effect.h"
 #include "cmds/handlers.h"
 #include "cmds/scan.h"
 #include "store/set.h"
@@ -106,18 +107,19 @@ void cmd_smembers(Request *r)
 /* ---- random members ---- */
 
 /* Answers `count` members drawn at random and takes them out; fewer than there are. */
-static void pop_drawn(Request *r, Entry *entry, size_t count)
+static void pop_drawn(Request *r, Entry *entry, size_t count, EffectPieces *popped)
 {
     reply_array(r->out, count);
     while (count-- > 0) {
         SetMember member = set_random(entry->set);
         reply_value(r->out, member);
+        effect_pieces_add_value(popped, member);
         set_remove(&entry->set, member);
     }
 }
 
 /* The same when few will be left: draws those, which become a new set, and answers all others. */
-static void pop_others(Request *r, Entry *entry, size_t left)
+static void pop_others(Request *r, Entry *entry, size_t left, EffectPieces *popped)
 {
     Set *kept = set_new();
     while (left-- > 0) {
@@ -126,6 +128,9 @@ static void pop_others(Request *r, Entry *entry, size_t left)
         set_remove(&entry->set, member);
     }
     reply_members(r->out, entry->set);
+    SetWalk walk = set_walk(entry->set);
+    for (SetMember member; popped != NULL && set_next(&walk, &member);)
+        effect_pieces_add_value(popped, member);
     set_free(entry->set);
     entry->set = kept;
 }
@@ -148,12 +153,16 @@ static void spop_count(Request *r)
         return;
     }
     size_t length = set_length(entry->set), count = MIN((size_t)wanted, length), left = length - count;
-    if (left == 0)
+    EffectPieces *popped = left == 0 ? NULL : effect_pieces_begin(r->db, SLICE("SREM"), r->argv[1]);
+    if (left == 0) {
         reply_members(r->out, entry->set);
-    else if (left * POP_OTHERS_RATIO > count)
-        pop_drawn(r, entry, count);
-    else
-        pop_others(r, entry, left);
+        effect_del(r->db, r->argv[1]);
+    } else if (left * POP_OTHERS_RATIO > count) {
+        pop_drawn(r, entry, count, popped);
+    } else {
+        pop_others(r, entry, left, popped);
+    }
+    effect_pieces_end(popped);
     key_shrunk(r, r->argv[1], left == 0, NOTIFY_SET, "spop");
 }
 
@@ -175,7 +184,9 @@ void cmd_spop(Request *r)
         return;
     }
     SetMember member = set_random(entry->set);
+    char digits[NUMBER_INT_CHARS];
     reply_value(r->out, member);
+    effect_put(r->db, (Slice[]){ SLICE("SREM"), r->argv[1], pack_value_text(member, digits) }, 3);
     set_remove(&entry->set, member);
     key_shrunk(r, r->argv[1], set_length(entry->set) == 0, NOTIFY_SET, "spop");
 }

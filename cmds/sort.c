@@ -9,6 +9,7 @@
 #include <ctype.h>
 
 #include "cmds/command.h"
+#include "cmds/effect.h"
 #include "cmds/handlers.h"
 #include "store/hash.h"
 #include "store/list.h"
@@ -366,6 +367,17 @@ static void reply_items(Sort *sort, const SortItem *items, size_t count)
     emit_values(sort, items, count, emit_reply, sort->r->out);
 }
 
+/* What is stored depends on other keys and on how numbers are read, so the elements themselves are journaled. */
+static void put_stored(const Request *r, Slice key, const List *list)
+{
+    effect_del(r->db, key);
+    EffectPieces *pieces = effect_pieces_begin(r->db, SLICE("RPUSH"), key);
+    PackValue value;
+    for (ListWalk walk = list_walk(list, 0, LIST_TAIL); pieces != NULL && list_next(&walk, &value);)
+        effect_pieces_add_value(pieces, value);
+    effect_pieces_end(pieces);
+}
+
 static void store_items(Sort *sort, const SortItem *items, size_t count)
 {
     Request *r = sort->r;
@@ -374,8 +386,10 @@ static void store_items(Sort *sort, const SortItem *items, size_t count)
         List *list = list_new();
         emit_values(sort, items, count, emit_push, &list);
         keyspace_put_object(r->db, *sort->store, TYPE_LIST, list);
+        put_stored(r, *sort->store, list);
         key_changed(r, *sort->store, NOTIFY_LIST, "sortstore");
     } else if (keyspace_delete(r->db, *sort->store)) {
+        effect_del(r->db, *sort->store);
         key_changed(r, *sort->store, NOTIFY_GENERIC, "del");
     }
     reply_int(r->out, (int64_t)length);

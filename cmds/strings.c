@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "cmds/command.h"
+#include "cmds/effect.h"
 #include "cmds/handlers.h"
 #include "cmds/strings.h"
 
@@ -86,6 +87,7 @@ void cmd_set(Request *r)
     }
     if (!string_check_length(r, r->argv[2].len)) return;
     store_value(r, r->argv[2], mode.deadline_ms);
+    if (r->argc > 3) effect_set(r->db, r->argv[1], r->argv[2], mode.deadline_ms);
     reply_ok(r->out);
 }
 
@@ -106,6 +108,7 @@ static void set_with_lifetime(Request *r, int64_t unit_ms)
     int64_t deadline_ms;
     if (!arg_lifetime(r, 2, unit_ms, &deadline_ms) || !string_check_length(r, r->argv[3].len)) return;
     store_value(r, r->argv[3], deadline_ms);
+    effect_set(r->db, r->argv[1], r->argv[3], deadline_ms);
     reply_ok(r->out);
 }
 
@@ -348,6 +351,7 @@ void cmd_incrbyfloat(Request *r)
         return;
     }
     Slice result = { text, number_format_long_double(text, value) };
+    effect_set(r->db, key, result, entry == NULL ? -1 : entry_deadline(entry));
     if (entry == NULL) {
         keyspace_put_string(r->db, key, result);
     } else {

@@ -6,6 +6,7 @@
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "cmds/command.h"
+#include "cmds/effect.h"
 #include "cmds/handlers.h"
 
 /* ---- the queue ---- */
@@ -167,6 +168,7 @@ static void run_queue(Request *r, GPtrArray *queue)
 {
     guint count = queue == NULL ? 0 : queue->len;
     reply_array(r->out, count);
+    effect_exec_begin();
     for (guint i = 0; i < count; i++) {
         const QueuedCommand *queued = queue->pdata[i];
         Request part = *r;
@@ -176,6 +178,21 @@ static void run_queue(Request *r, GPtrArray *queue)
         part.argv = queued->argv;
         command_call(&part);
     }
+    effect_exec_end();
+}
+
+/* Whether the journal has room for what was queued; if not, the error is out. */
+static bool admit_queue(Request *r, const GPtrArray *queue)
+{
+    size_t bytes = 0;
+    bool writes = false;
+    for (guint i = 0; effects_on && queue != NULL && i < queue->len; i++) {
+        const QueuedCommand *queued = queue->pdata[i];
+        if (!(queued->command->flags & CMD_WRITE)) continue;
+        bytes += effect_bytes(queued->argv, queued->argc);
+        writes = true;
+    }
+    return !writes || effect_admit(r->out, bytes);
 }
 
 /* EXEC */
@@ -193,7 +210,7 @@ void cmd_exec(Request *r)
         reply_error(r->out, "EXECABORT Transaction discarded because of previous errors.");
     } else if (touched) {
         reply_nil_array(r->out);
-    } else {
+    } else if (admit_queue(r, queue)) {
         run_queue(r, queue);
     }
     if (queue != NULL) g_ptr_array_unref(queue);

@@ -10,6 +10,9 @@
  * everything before it reads anything. Once it has read enough, the backlog runs bit by bit, and only then is it read
  * from again.
  *
+ * The gate: a client has marks, each a place in the stream of its output and the offset that what comes behind it waits
+ * for. Only what is before the first mark is sent. Most clients never have one.
+ *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "net/client.h"
 
@@ -45,6 +48,12 @@
 #define OUTPUT_HOLD    (64 * 1024 * 1024)
 #define OUTPUT_RELEASE (32 * 1024 * 1024)
 
+/* What the client's output has from this byte on waits for the gate to be opened up to `offset`. */
+typedef struct GateMark {
+    uint64_t position; /* as ClientIo.passed counts */
+    uint64_t offset;
+} GateMark;
+
 typedef struct ClientIo {
     Watch *watch;
     char *own; /* input from own_start to own_len: an unfinished command, or a backlog; NULL: none */
@@ -53,6 +62,8 @@ typedef struct ClientIo {
     RespParser parser;     /* of the unfinished command */
     GArray *args;          /* its arguments so far; NULL: none */
     char *error;           /* a protocol error, to be answered after the commands before it */
+    uint64_t passed;       /* bytes of output ever sent */
+    GArray *marks;         /* GateMark, in order; NULL: none */
     int64_t soft_since_us; /* when its output went over the soft limit; 0: it is not */
     size_t eager_bytes;    /* output beyond which it's sent in the middle of a turn */
     bool in_turn, has_output, close_now, paused;
@@ -77,6 +88,7 @@ static GArray *shared_args;            /* RespArg, of the command being parsed i
 static GPtrArray *turn_clients;
 static GPtrArray *resumed_clients; /* those whose backlog runs next */
 static GPtrArray *writers;         /* clients whose output isn't empty, or that are to be closed */
+static GPtrArray *gated;           /* clients with marks */
 
 ClientStats client_stats;
 
@@ -161,24 +173,90 @@ void client_close_after_reply(Client *client)
     note_writer(client);
 }
 
-/* Sends what the kernel takes, up to WRITE_MAX. False: the connection is gone. */
+/* ---- the gate ---- */
+
+size_t client_gate_waiting(void)
+{
+    return gated->len;
+}
+
+void client_gate_close(Client *client, size_t position, uint64_t offset)
+{
+    ClientIo *io = client->io;
+    if (io->marks == NULL) {
+        io->marks = g_array_new(FALSE, FALSE, sizeof(GateMark));
+        g_ptr_array_add(gated, client);
+    }
+    GateMark mark = { io->passed + position, offset };
+    if (io->marks->len > 0) {
+        const GateMark *last = &g_array_index(io->marks, GateMark, io->marks->len - 1);
+        g_assert(mark.position >= last->position && offset >= last->offset);
+        if (offset == last->offset) return;
+    }
+    g_array_append_val(io->marks, mark);
+}
+
+static void drop_marks(Client *client)
+{
+    if (client->io->marks == NULL) return;
+    g_clear_pointer(&client->io->marks, g_array_unref);
+    g_ptr_array_remove_fast(gated, client);
+}
+
+void client_gate_open(uint64_t offset)
+{
+    for (guint i = gated->len; i-- > 0;) {
+        Client *client = gated->pdata[i];
+        const GArray *marks = client->io->marks;
+        guint passed = 0;
+        while (passed < marks->len && g_array_index(marks, GateMark, passed).offset <= offset)
+            passed++;
+        if (passed == 0) continue;
+        note_writer(client);
+        if (passed == marks->len) {
+            drop_marks(client);
+        } else {
+            g_array_remove_range(client->io->marks, 0, passed);
+        }
+    }
+}
+
+/* Bytes that may be sent now. */
+static size_t sendable(const Client *client)
+{
+    const ClientIo *io = client->io;
+    return io->marks == NULL ? client->out.bytes : g_array_index(io->marks, GateMark, 0).position - io->passed;
+}
+
+/* ---- sending ---- */
+
+/* At most `len` bytes from the front of the output. */
+static int gather(const Out *out, size_t len, struct iovec parts[WRITE_BLOCKS], size_t *gathered)
+{
+    int count = 0;
+    *gathered = 0;
+    for (OutBlock *b = out->head; b != NULL && count < WRITE_BLOCKS && *gathered < len; b = b->next) {
+        size_t skip = b == out->head ? out->sent : 0, part = MIN(b->used - skip, len - *gathered);
+        parts[count++] = (struct iovec){ b->data + skip, part };
+        *gathered += part;
+    }
+    return count;
+}
+
+/* Sends what the gate lets pass and the kernel takes, up to WRITE_MAX. False: the connection is gone. */
 static bool send_output(Client *client)
 {
-    size_t sent = 0;
-    while (client->out.bytes > 0 && sent < WRITE_MAX) {
+    size_t sent = 0, left;
+    while ((left = sendable(client)) > 0 && sent < WRITE_MAX) {
         struct iovec parts[WRITE_BLOCKS];
-        int count = 0;
-        size_t wanted = 0;
-        for (OutBlock *b = client->out.head; b != NULL && count < WRITE_BLOCKS; b = b->next) {
-            size_t skip = b == client->out.head ? client->out.sent : 0;
-            parts[count++] = (struct iovec){ b->data + skip, b->used - skip };
-            wanted += b->used - skip;
-        }
+        size_t wanted;
+        int count = gather(&client->out, left, parts, &wanted);
         ssize_t got =
             count == 1 ? write(client->fd, parts[0].iov_base, parts[0].iov_len) : writev(client->fd, parts, count);
         if (got < 0) return errno == EAGAIN || errno == EINTR;
         out_consume(&client->out, (size_t)got);
         client_stats.bytes_out += (size_t)got;
+        client->io->passed += (size_t)got;
         sent += (size_t)got;
         if ((size_t)got < wanted) return true; /* the kernel's buffer is full */
     }
@@ -213,6 +291,7 @@ void client_output_grew(Client *client)
 {
     ClientIo *io = client->io;
     if (client->out.bytes < io->eager_bytes) return;
+    if (handlers.before_send != NULL) handlers.before_send();
     if (!io->close_now && !send_output(client)) client_close_now(client);
     check_output_limits(client);
     io->eager_bytes = client->out.bytes + OUTPUT_EAGER;
@@ -230,6 +309,7 @@ static void free_client(Client *client)
     out_clear(&client->out);
     g_ptr_array_remove_index(clients, find_place(client->id));
     if (io->resuming) g_ptr_array_remove_fast(resumed_clients, client);
+    drop_marks(client);
     g_free(io->own);
     g_free(io->error);
     if (io->args != NULL) g_array_unref(io->args);
@@ -272,12 +352,13 @@ static void flush_client(Client *client)
     io->eager_bytes = client->out.bytes + OUTPUT_EAGER;
     if (client->held && client->out.bytes <= OUTPUT_RELEASE) client->held = false;
     resume(client);
-    loop_want(loop, io->watch, (takes_input(client) ? LOOP_READ : 0) | (client->out.bytes > 0 ? LOOP_WRITE : 0));
+    loop_want(loop, io->watch, (takes_input(client) ? LOOP_READ : 0) | (sendable(client) > 0 ? LOOP_WRITE : 0));
 }
 
 static void flush_all(void *context)
 {
     (void)context;
+    if (handlers.before_send != NULL) handlers.before_send();
     while (writers->len > 0)
         flush_client(g_ptr_array_remove_index_fast(writers, writers->len - 1));
 }
@@ -669,6 +750,7 @@ void client_init(Loop *the_loop, ClientHandlers the_handlers)
     turn_clients = g_ptr_array_new();
     resumed_clients = g_ptr_array_new();
     writers = g_ptr_array_new();
+    gated = g_ptr_array_new();
     loop_set_hooks(loop, flush_all, finish_turn, NULL);
     loop_timer(loop, IDLE_TICK_MS, check_idle, NULL);
     listen_init(loop);
@@ -682,6 +764,7 @@ void client_shutdown(void)
         free_client(clients->pdata[clients->len - 1]);
     g_ptr_array_free(clients, TRUE);
     g_ptr_array_free(writers, TRUE);
+    g_ptr_array_free(gated, TRUE);
     g_ptr_array_free(resumed_clients, TRUE);
     g_ptr_array_free(turn_clients, TRUE);
     g_array_free(batch, TRUE);

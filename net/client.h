@@ -49,6 +49,9 @@ typedef struct ClientHandlers {
     /* Runs a turn's commands, in order. It skips those whose client is `closing` or `held` by then, and marks them as
      * skipped. It may read argv's bytes only until it returns. */
     void (*run)(Incoming *batch, size_t count);
+    /* Called before output leaves, each turn and between two commands: what the replies promise is to be true then, or
+     * they're to be held back by client_gate_close. NULL: nothing to do. */
+    void (*before_send)(void);
 } ClientHandlers;
 
 void client_init(Loop *loop, ClientHandlers handlers);
@@ -72,6 +75,17 @@ Out *client_out(Client *client);
 /* To be called after a client's output grew by a command: sends some of it when very much waits, and looks at the
  * limits; then the client may be closing, or held. */
 void client_output_grew(Client *client);
+
+/* The reply gate: output that waits for an offset, which only grows, to be reached: the journal's.
+ *
+ * client_gate_close holds back what the client's output has from byte `position` on (as Out.bytes counts what waits:
+ * the reply of the first command that is to be held) until the gate is opened up to `offset` or further. For one client
+ * neither falls from call to call. client_gate_open lets go of all that waits for `offset` or less; it's sent at the
+ * end of this turn. Held output counts as any other; clients that are closed after their reply wait for it. */
+void client_gate_close(Client *client, size_t position, uint64_t offset);
+void client_gate_open(uint64_t offset);
+/* Clients with output that is held. */
+size_t client_gate_waiting(void);
 
 /* Closes: after its pending output is sent (QUIT, errors), or at once at the end of the turn (CLIENT KILL, limits).
  * Never frees during run(). */

@@ -163,6 +163,7 @@ void reply_errorf(Out *out, const char *format, ...)
     g_autofree char *text = g_strdup_vprintf(format, args);
     va_end(args);
     g_strdelimit(text, "\r\n", ' ');
+    if (out->catching && out->error == NULL) out->error = g_strdup(text);
     out_write(out, "-", 1);
     out_write(out, text, strlen(text));
     out_write(out, "\r\n", 2);

@@ -22,9 +22,11 @@ typedef struct OutBlock {
 
 typedef struct Out {
     OutBlock *head, *tail;
-    size_t sent;  /* bytes of head already written */
-    size_t bytes; /* waiting to be written: what output limits look at */
-    bool muted;   /* replies are dropped: CLIENT REPLY OFF or SKIP, or a client that is being closed */
+    size_t sent;   /* bytes of head already written */
+    size_t bytes;  /* waiting to be written: what output limits look at */
+    bool muted;    /* replies are dropped: CLIENT REPLY OFF or SKIP, or a client that is being closed */
+    bool catching; /* the first error that is answered is kept, too: */
+    char *error;   /* its text (g_free it), or NULL */
 } Out;
 
 /* Appends raw bytes (already RESP). */

@@ -66,6 +66,7 @@ ElementTable *element_table_new(uint8_t kind, bool has_values)
     elements->kind = kind;
     elements->has_values = has_values;
     elements->bytes = 0;
+    elements->pages = NULL;
     table_init(&elements->table, element_hash);
     return elements;
 }
@@ -75,8 +76,26 @@ void element_table_free(ElementTable *elements)
     ElementWalk walk = element_walk(elements);
     for (const void *element; (element = element_next(&walk)) != NULL;)
         g_free((void *)(uintptr_t)element);
+    if (elements->pages != NULL) checkpoint_forget_map(elements->pages);
     table_free(&elements->table);
     g_free(elements);
+}
+
+static void visit_free(void *element, void *context)
+{
+    (void)context;
+    g_free(element);
+}
+
+bool element_table_free_some(ElementTable *elements, size_t buckets)
+{
+    size_t before = elements->table.count;
+    bool left = table_free_some(&elements->table, buckets, visit_free, NULL);
+    /* By their number, since looking at each would be most of the work. */
+    if (before > 0)
+        elements->bytes = (size_t)((double)elements->bytes / (double)before * (double)elements->table.count);
+    if (!left) g_free(elements);
+    return left;
 }
 
 size_t element_table_bytes(const ElementTable *elements)
@@ -119,6 +138,7 @@ static char *write_slice(char *out, Slice slice)
 
 void element_insert(ElementTable *elements, uint64_t hash, Slice key, Slice value)
 {
+    pages_touch(elements->pages, hash);
     size_t bytes = slice_bytes(key) + (elements->has_values ? slice_bytes(value) : 0);
     char *element = g_malloc(bytes), *end = write_slice(element, key);
     if (elements->has_values) end = write_slice(end, value);
@@ -129,6 +149,7 @@ void element_insert(ElementTable *elements, uint64_t hash, Slice key, Slice valu
 
 void element_set_value(ElementTable *elements, void **slot, Slice value)
 {
+    if (elements->pages != NULL) pages_touch(elements->pages, element_hash(*slot));
     size_t key_bytes = slice_bytes(element_key(*slot)), old_bytes = slice_bytes(element_value(*slot));
     size_t bytes = slice_bytes(value);
     if (bytes != old_bytes) {
@@ -143,6 +164,7 @@ bool element_remove(ElementTable *elements, Slice key)
     uint64_t hash = table_hash(key);
     void **slot = element_find(elements, hash, key);
     if (slot == NULL) return false;
+    pages_touch(elements->pages, hash);
     void *element = *slot;
     elements->bytes -= slice_bytes(key) + (elements->has_values ? slice_bytes(element_value(element)) : 0);
     table_remove(&elements->table, hash, slot);
@@ -183,4 +205,48 @@ const void *element_next(ElementWalk *walk)
         walk->index++;
         walk_enter(walk);
     }
+}
+
+/* ---- as bytes ---- */
+
+void element_encode(const void *element, bool has_value, Image *image)
+{
+    Slice last = varint_slice(element);
+    if (has_value) last = varint_slice(last.ptr + last.len);
+    image_put_bytes(image, (Slice){ element, (size_t)(last.ptr + last.len - (const char *)element) });
+}
+
+bool element_decode(ElementTable *elements, Slice *in)
+{
+    Slice key, value = SLICE("");
+    if (!image_get_slice(in, &key) || (elements->has_values && !image_get_slice(in, &value))) return false;
+    uint64_t hash = table_hash(key);
+    if (element_find(elements, hash, key) != NULL) return false;
+    element_insert(elements, hash, key, value);
+    return true;
+}
+
+size_t element_table_encoded_bytes(const ElementTable *elements)
+{
+    return image_varint_bytes(elements->table.count) + elements->bytes;
+}
+
+void element_table_encode(const ElementTable *elements, Image *image)
+{
+    image_put_varint(image, elements->table.count);
+    ElementWalk walk = element_walk(elements);
+    for (const void *element; (element = element_next(&walk)) != NULL;)
+        element_encode(element, elements->has_values, image);
+}
+
+ElementTable *element_table_decode(Slice bytes, uint8_t kind, bool has_values)
+{
+    uint64_t count;
+    if (!image_get_varint(&bytes, &count) || count == 0) return NULL;
+    ElementTable *elements = element_table_new(kind, has_values);
+    while (count > 0 && element_decode(elements, &bytes))
+        count--;
+    if (count == 0 && bytes.len == 0) return elements;
+    element_table_free(elements);
+    return NULL;
 }

@@ -12,6 +12,7 @@
 #include <glib.h>
 
 #include "store/pack.h"
+#include "store/pages.h"
 #include "store/table.h"
 
 /* What a big collection's entry points to. The kind byte is where a Pack has its own. */
@@ -20,6 +21,7 @@ typedef struct ElementTable {
     uint8_t kind;
     bool has_values; /* a hash's */
     size_t bytes;    /* of all elements, as asked from the allocator */
+    PageMap *pages;  /* checkpoints keep it as pages; NULL: they don't */
     Table table;
 } ElementTable;
 
@@ -28,6 +30,9 @@ typedef struct ElementTable {
 
 ElementTable *element_table_new(uint8_t kind, bool has_values);
 void element_table_free(ElementTable *elements);
+/* The same in slices of so many buckets: true while something is left, of which only element_table_bytes may be asked
+ * (and about right). */
+bool element_table_free_some(ElementTable *elements, size_t buckets);
 /* Memory held, the table's buckets included. */
 size_t element_table_bytes(const ElementTable *elements);
 
@@ -49,6 +54,17 @@ bool element_remove(ElementTable *elements, Slice key);
 Slice element_key(const void *element);
 /* Only of a hash's elements. */
 Slice element_value(const void *element);
+
+/* An element as bytes, and back into a table: false if they're damaged or the key is there already. An element's bytes
+ * are those of its block. */
+void element_encode(const void *element, bool has_value, Image *image);
+bool element_decode(ElementTable *elements, Slice *in);
+
+/* All elements with their number before them, and back: NULL unless the bytes are just that, with an element at least.
+ */
+size_t element_table_encoded_bytes(const ElementTable *elements);
+void element_table_encode(const ElementTable *elements, Image *image);
+ElementTable *element_table_decode(Slice bytes, uint8_t kind, bool has_values);
 
 /* A walk over all elements on the caller's stack; nothing may change until it ends. */
 typedef struct ElementWalk {

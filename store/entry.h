@@ -34,7 +34,7 @@ typedef struct Entry {
     uint32_t type : 3;
     uint32_t encoding : 3; /* StringEncoding; 0 for other types, whose value says it itself */
     uint32_t expires : 1;  /* a Deadline follows the head */
-    uint32_t unused : 1;
+    uint32_t large : 1;    /* its value has a record of its own in checkpoints: large.h */
     union {
         struct {
             uint32_t len; /* bytes in use */

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/options.h"
 #include "base/random.h"
+#include "store/grave.h"
 #include "store/mem.h"
 
 /* Redis' MAXMEMORY_EVICTION_POOL_SIZE. */
@@ -192,14 +193,16 @@ static bool evict_one(Keyspace *keyspace)
 
 bool evict_run(Keyspace *keyspace)
 {
-    if (options.maxmemory == 0) return true;
-    int64_t start_us = 0;
-    for (unsigned evicted = 0; mem_used() > (size_t)options.maxmemory; evicted++) {
-        if (!evict_one(keyspace)) return false;
-        if (evicted % EVICT_PER_LOOK != 0) continue;
-        int64_t now_us = clock_now_us();
-        if (evicted == 0) start_us = now_us;
-        if (now_us - start_us >= EVICT_US_MAX) break;
+    if (options.maxmemory == 0 || mem_used() <= (size_t)options.maxmemory) return true;
+    int64_t start_us = clock_now_us();
+    for (unsigned round = 1; mem_used() > (size_t)options.maxmemory; round++) {
+        /* What was deleted makes room before any other key has to go. */
+        bool dug = grave_bytes() > 0;
+        if (dug)
+            grave_step(0);
+        else if (!evict_one(keyspace))
+            return false;
+        if ((dug || round % EVICT_PER_LOOK == 0) && clock_now_us() - start_us >= EVICT_US_MAX) break;
     }
     return true;
 }

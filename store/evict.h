@@ -12,8 +12,8 @@
 
 #include "store/keyspace.h"
 
-/* Deletes keys until the memory in use is within options.maxmemory, or for about a millisecond: the next call goes on.
- * False: too much is in use, and no (further) key may go. */
+/* Frees what was deleted (grave.h), and then deletes keys, until the memory in use is within options.maxmemory, or for
+ * about a millisecond: the next call goes on. False: too much is in use, and no (further) key may go. */
 bool evict_run(Keyspace *keyspace);
 
 /* Frees the pool of a keyspace that ends. */

@@ -94,6 +94,19 @@ void wheel_free(Wheel *wheel)
         slot_free(wheel_slot(wheel, place));
 }
 
+bool wheel_free_some(Wheel *wheel, size_t blocks)
+{
+    for (uint32_t place = 0; place < WHEEL_LEVELS * WHEEL_SLOTS; place++) {
+        WheelSlot *slot = wheel_slot(wheel, place);
+        for (; slot->cap > WHEEL_CHUNK; slot->cap -= WHEEL_CHUNK) {
+            if (blocks-- == 0) return true;
+            g_free(slot->chunks[(slot->cap - 1) >> CHUNK_BITS]);
+        }
+        slot_free(slot);
+    }
+    return false;
+}
+
 void wheel_add(Wheel *wheel, Entry *entry)
 {
     Deadline *deadline = entry_deadline_block(entry);
@@ -247,7 +260,7 @@ static bool expire_slice(Db *db)
 
 bool expire_run(Keyspace *keyspace, int64_t budget_us)
 {
-    if (keyspace->expire_paused) return false;
+    if (keyspace->expire_paused || keyspace->keep_expired) return false;
     int64_t start_us = clock_now_us();
     bool more;
     do {

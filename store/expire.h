@@ -41,6 +41,8 @@ typedef struct Wheel {
 void wheel_init(Wheel *wheel, int64_t now_ms);
 /* Frees the wheel's own memory. The entries are not touched. */
 void wheel_free(Wheel *wheel);
+/* The same in slices of so many blocks, for a wheel that isn't used any more: true while something is left. */
+bool wheel_free_some(Wheel *wheel, size_t blocks);
 
 /* The entry (with a deadline block, at_ms filled in) starts, or stops, being watched. */
 void wheel_add(Wheel *wheel, Entry *entry);
@@ -63,8 +65,8 @@ int64_t wheel_average_ttl(const Wheel *wheel, int64_t now_ms);
 
 typedef struct Keyspace Keyspace;
 
-/* One slice of active expiry over all databases: about `budget_us`, more only by the last few keys and by what it takes
- * to free a big collection. True if more is due. */
+/* One slice of active expiry over all databases: about `budget_us`, more only by the last few keys. True if more is
+ * due. */
 bool expire_run(Keyspace *keyspace, int64_t budget_us);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "base/options.h"
 
+/* They stand in images as well: none may change. */
 enum { HASH_PACK, HASH_TABLE };
 
 /* A pack doesn't grow beyond this, whatever the options say: every change moves what lies behind it. */
@@ -37,6 +38,13 @@ void hash_free(Hash *hash)
         pack_free(as_pack(hash));
     else
         element_table_free(as_table(hash));
+}
+
+bool hash_free_some(Hash *hash, size_t work)
+{
+    if (!is_pack(hash)) return element_table_free_some(as_table(hash), work);
+    pack_free(as_pack(hash));
+    return false;
 }
 
 size_t hash_length(const Hash *hash)
@@ -171,6 +179,13 @@ bool hash_remove(Hash **hash, Slice field)
     return true;
 }
 
+bool hash_paged(const Hash *hash, PagedValue *paged)
+{
+    if (is_pack(hash)) return false;
+    *paged = (PagedValue){ &as_table(hash)->table, &as_table(hash)->pages, PAGE_ELEMENTS };
+    return true;
+}
+
 /* ---- walking ---- */
 
 /* Reads the pair whose field is at *pos and moves *pos to the next field. */
@@ -230,4 +245,47 @@ uint64_t hash_scan(const Hash *hash, uint64_t cursor, HashVisit visit, void *con
     for (PackPos pos = pack_first(as_pack(hash)); pos != 0;)
         visit(pack_pair(as_pack(hash), &pos), context);
     return 0;
+}
+
+/* ---- as bytes ---- */
+
+size_t hash_encoded_bytes(const Hash *hash)
+{
+    return 1 + (is_pack(hash) ? as_pack(hash)->bytes : element_table_encoded_bytes(as_table(hash)));
+}
+
+void hash_encode(const Hash *hash, Image *image)
+{
+    image_put_varint(image, as_pack(hash)->kind);
+    if (is_pack(hash))
+        pack_encode(as_pack(hash), image);
+    else
+        element_table_encode(as_table(hash), image);
+}
+
+static Pack *decode_pack(Slice bytes)
+{
+    Pack *pack = pack_decode(&bytes, HASH_PACK);
+    if (pack == NULL) return NULL;
+    if (bytes.len == 0 && pack_count(pack) % 2 == 0 && pack_is_unique(pack, 1)) return pack;
+    pack_free(pack);
+    return NULL;
+}
+
+Hash *hash_decode(Slice bytes)
+{
+    uint64_t kind;
+    if (!image_get_varint(&bytes, &kind) || kind > HASH_TABLE) return NULL;
+    if (kind == HASH_PACK) return (Hash *)decode_pack(bytes);
+    return (Hash *)element_table_decode(bytes, HASH_TABLE, true);
+}
+
+ElementTable *hash_elements(const Hash *hash)
+{
+    return is_pack(hash) ? NULL : as_table(hash);
+}
+
+Hash *hash_new_big(void)
+{
+    return (Hash *)element_table_new(HASH_TABLE, true);
 }

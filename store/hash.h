@@ -23,6 +23,9 @@ typedef struct HashPair {
 Hash *hash_new(void);
 /* O(fields). */
 void hash_free(Hash *hash);
+/* The same in slices: does up to `work` small steps. True while something is left, of which only hash_bytes may be
+ * asked, for about the memory still held. */
+bool hash_free_some(Hash *hash, size_t work);
 
 size_t hash_length(const Hash *hash);
 /* Memory held. */
@@ -50,6 +53,9 @@ bool hash_set(Hash **hash, Slice field, Slice value);
 /* False: there's no such field. */
 bool hash_remove(Hash **hash, Slice field);
 
+/* A big hash's table, for checkpoints; false: it isn't big. */
+bool hash_paged(const Hash *hash, PagedValue *paged);
+
 /* A walk over all fields on the caller's stack; the hash mustn't change until it ends. */
 typedef struct HashWalk {
     const Hash *hash;
@@ -64,5 +70,15 @@ bool hash_next(HashWalk *walk, HashPair *pair);
 /* Visits some fields and returns the next cursor, 0 at the end; see table_scan. A small hash is visited whole. */
 typedef void (*HashVisit)(HashPair pair, void *context);
 uint64_t hash_scan(const Hash *hash, uint64_t cursor, HashVisit visit, void *context);
+
+/* The hash as bytes (see image.h), and back, held as it was: NULL if they're damaged. */
+size_t hash_encoded_bytes(const Hash *hash);
+void hash_encode(const Hash *hash, Image *image);
+Hash *hash_decode(Slice bytes);
+
+/* The elements of a big hash, each of which element_encode makes bytes of; NULL: it's small. And an empty big hash,
+ * for element_decode to fill. */
+ElementTable *hash_elements(const Hash *hash);
+Hash *hash_new_big(void);
 
 #endif

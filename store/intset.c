@@ -126,3 +126,33 @@ Intset *intset_remove(Intset *ints, int64_t value, bool *removed)
     memmove(place(ints, index), place(ints, index + 1), (size_t)(ints->count - index) * ints->width);
     return g_realloc(ints, bytes_for(ints->width, ints->count));
 }
+
+/* ---- as bytes ---- */
+
+void intset_encode(const Intset *ints, Image *image)
+{
+    image_put_bytes(image, (Slice){ (const char *)ints, intset_bytes(ints) });
+}
+
+static bool ascends(const Intset *ints)
+{
+    for (uint32_t i = 1; i < ints->count; i++) {
+        if (intset_at(ints, i - 1) >= intset_at(ints, i)) return false;
+    }
+    return true;
+}
+
+Intset *intset_decode(Slice bytes, uint8_t kind)
+{
+    Intset head;
+    if (bytes.len < sizeof(head)) return NULL;
+    memcpy(&head, bytes.ptr, sizeof(head));
+    Intset expected = { .count = head.count, .kind = kind, .width = head.width };
+    bool width_valid = head.width == sizeof(int16_t) || head.width == sizeof(int32_t) || head.width == sizeof(int64_t);
+    if (!width_valid || memcmp(&head, &expected, sizeof(head)) != 0) return NULL;
+    if (head.count == 0 || bytes.len != bytes_for(head.width, head.count)) return NULL;
+    Intset *ints = g_memdup2(bytes.ptr, bytes.len);
+    if (ascends(ints)) return ints;
+    intset_free(ints);
+    return NULL;
+}

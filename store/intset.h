@@ -30,4 +30,8 @@ bool intset_has(const Intset *ints, int64_t value);
 Intset *intset_add(Intset *ints, int64_t value, bool *added);
 Intset *intset_remove(Intset *ints, int64_t value, bool *removed);
 
+/* The block as bytes, and back: NULL unless they're just that, of this kind and with an integer at least. */
+void intset_encode(const Intset *ints, Image *image);
+Intset *intset_decode(Slice bytes, uint8_t kind);
+
 #endif

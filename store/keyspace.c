@@ -6,12 +6,12 @@
 #include <glib.h>
 
 #include "base/clock.h"
+#include "store/checkpoint.h"
 #include "store/evict.h"
-#include "store/hash.h"
-#include "store/list.h"
+#include "store/grave.h"
+#include "store/large.h"
 #include "store/mem.h"
-#include "store/set.h"
-#include "store/zset.h"
+#include "store/pages.h"
 
 /* A string up to this long is reported as "embstr" while it's unmodified: Redis' limit
  * (OBJ_ENCODING_EMBSTR_SIZE_LIMIT). */
@@ -62,6 +62,25 @@ static Entry **find_slot(const Db *db, uint64_t hash, Slice key)
     return (Entry **)table_find(&db->table, hash, key, entry_match);
 }
 
+/* ---- announcing changes to checkpoints ---- */
+
+/* Something under this hash is about to change: `entry`, or NULL if there's none yet. */
+static void announce(Db *db, uint64_t hash, const Entry *entry)
+{
+    if (db->pages == NULL) {
+        if (!db->keyspace->tracked) return;
+        db->pages = pages_new(&db->table, PAGE_ENTRIES, (uint64_t)db->index);
+    }
+    pages_touch(db->pages, hash);
+    if (entry != NULL && entry->large) large_touch(db, entry_key(entry));
+}
+
+/* The same for what a look-up for a key found. */
+static void announce_slot(Db *db, uint64_t hash, Entry **slot)
+{
+    announce(db, hash, slot == NULL ? NULL : *slot);
+}
+
 /* ---- making, moving and freeing entries ---- */
 
 uint32_t keyspace_lru_clock(void)
@@ -92,33 +111,24 @@ static Entry *entry_new(Slice key, ValueType type, bool expires, size_t cap)
     entry->type = type;
     entry->encoding = 0;
     entry->expires = expires;
-    entry->unused = 0;
+    entry->large = 0;
     entry->str.len = 0;
     entry->str.cap = (uint32_t)(bytes - head);
     memcpy(entry_key_bytes(entry), key.ptr, key.len);
     return entry;
 }
 
-static void object_free(ValueType type, void *object)
-{
-    switch (type) {
-    case TYPE_STRING: break;
-    case TYPE_LIST: list_free(object); break;
-    case TYPE_SET: set_free(object); break;
-    case TYPE_ZSET: zset_free(object); break;
-    case TYPE_HASH: hash_free(object); break;
-    }
-}
-
 static void entry_free(Entry *entry)
 {
-    if (entry->type != TYPE_STRING) object_free(entry->type, entry->object);
+    if (entry->type != TYPE_STRING && !checkpoint_adopt(entry->type, entry->object))
+        grave_take(entry->type, entry->object);
     g_free(entry);
 }
 
 /* Puts `entry` where `old` is; `old`'s memory is the caller's. The new entry is in the wheel if it expires. */
 static void entry_swap(Db *db, Entry **slot, Entry *old, Entry *entry)
 {
+    if (old->large) large_forget(db, old);
     if (old->expires) wheel_remove(&db->wheel, old);
     *slot = entry;
     if (entry->expires) wheel_add(&db->wheel, entry);
@@ -135,22 +145,33 @@ static Entry **slot_of(const Db *db, const Entry *entry)
 static void entry_detach(Db *db, uint64_t hash, Entry **slot)
 {
     Entry *entry = *slot;
+    if (entry->large) large_forget(db, entry);
     if (entry->expires) wheel_remove(&db->wheel, entry);
     table_remove(&db->table, hash, (void **)slot);
 }
 
 /* ---- look-up ---- */
 
+static bool keep_expired; /* of the keyspace that has it: an entry doesn't know its own */
+
+void keyspace_keep_expired(Keyspace *ks, bool keep)
+{
+    ks->keep_expired = keep_expired = keep;
+}
+
 bool keyspace_is_expired(const Entry *entry)
 {
-    return entry->expires && entry_deadline_block(entry)->at_ms <= clock_unix_ms;
+    return entry->expires && !keep_expired && entry_deadline_block(entry)->at_ms <= clock_unix_ms;
 }
 
 void keyspace_expire(Db *db, Entry *entry)
 {
     db->keyspace->expired++;
     if (db->keyspace->hooks.expired != NULL) db->keyspace->hooks.expired(db, entry_key(entry));
-    table_remove(&db->table, entry_hash(entry), (void **)slot_of(db, entry));
+    uint64_t hash = entry_hash(entry);
+    announce(db, hash, entry);
+    if (entry->large) large_forget(db, entry);
+    table_remove(&db->table, hash, (void **)slot_of(db, entry));
     entry_free(entry);
 }
 
@@ -158,6 +179,7 @@ void keyspace_evict(Db *db, Entry *entry)
 {
     db->keyspace->evicted++;
     if (db->keyspace->hooks.evicted != NULL) db->keyspace->hooks.evicted(db, entry_key(entry));
+    announce(db, entry_hash(entry), entry);
     entry_detach(db, entry_hash(entry), slot_of(db, entry));
     entry_free(entry);
 }
@@ -198,8 +220,11 @@ Entry *keyspace_read(Db *db, Slice key)
 
 Entry *keyspace_write(Db *db, Slice key)
 {
-    Entry **slot = find_live(db, key_hash(key), key);
-    return slot == NULL ? NULL : entry_touch(*slot);
+    uint64_t hash = key_hash(key);
+    Entry **slot = find_live(db, hash, key);
+    if (slot == NULL) return NULL;
+    announce(db, hash, *slot);
+    return entry_touch(*slot);
 }
 
 Entry *keyspace_random(Db *db)
@@ -274,6 +299,7 @@ Entry *keyspace_put_string(Db *db, Slice key, Slice value)
     if (number_parse_int(value, &number)) return keyspace_put_int(db, key, number);
     uint64_t hash = key_hash(key);
     Entry **slot = find_live(db, hash, key);
+    announce_slot(db, hash, slot);
     if (slot != NULL && !(*slot)->expires && fits_in_place(*slot, value.len)) {
         entry_write_string(*slot, value);
         return entry_touch(*slot);
@@ -285,6 +311,7 @@ Entry *keyspace_put_int(Db *db, Slice key, int64_t value)
 {
     uint64_t hash = key_hash(key);
     Entry **slot = find_live(db, hash, key);
+    announce_slot(db, hash, slot);
     if (slot != NULL && !(*slot)->expires && (*slot)->type == TYPE_STRING && (*slot)->encoding == STRING_INT) {
         (*slot)->number = value;
         return entry_touch(*slot);
@@ -298,6 +325,7 @@ Entry *keyspace_put_string_until(Db *db, Slice key, Slice value, int64_t at_ms)
     bool is_int = number_parse_int(value, &number);
     uint64_t hash = key_hash(key);
     Entry **slot = find_live(db, hash, key);
+    announce_slot(db, hash, slot);
     if (slot != NULL && (*slot)->expires && !is_int && fits_in_place(*slot, value.len)) {
         entry_write_string(*slot, value);
         return keyspace_set_deadline(db, entry_touch(*slot), at_ms);
@@ -320,7 +348,9 @@ void keyspace_put_entry(Db *db, Entry *entry)
 {
     Slice key = entry_key(entry);
     uint64_t hash = table_hash(key);
-    put_entry(db, hash, find_live(db, hash, key), entry);
+    Entry **slot = find_live(db, hash, key);
+    announce_slot(db, hash, slot);
+    put_entry(db, hash, slot, entry);
 }
 
 Entry *keyspace_put_zeros(Db *db, Slice key, size_t len)
@@ -335,6 +365,7 @@ Entry *keyspace_put_object(Db *db, Slice key, ValueType type, void *object)
 {
     uint64_t hash = key_hash(key);
     Entry **slot = find_live(db, hash, key);
+    announce_slot(db, hash, slot);
     Entry *entry = entry_new(key, type, false, 0);
     entry->object = object;
     return put_entry(db, hash, slot, entry);
@@ -408,6 +439,7 @@ bool keyspace_delete(Db *db, Slice key)
     Entry **slot = find_live(db, hash, key);
     if (slot == NULL) return false;
     Entry *entry = *slot;
+    announce(db, hash, entry);
     entry_detach(db, hash, slot);
     entry_free(entry);
     return true;
@@ -438,9 +470,60 @@ Entry *keyspace_rename(Db *from, Entry *old, Db *to, Slice key)
     g_free(old);
     uint64_t hash = key_hash(key);
     Entry **slot = find_live(to, hash, key);
+    announce_slot(to, hash, slot);
     if (slot != NULL) return put_entry(to, hash, slot, entry);
     if (entry->expires) wheel_add(&to->wheel, entry);
     return put_entry(to, hash, NULL, entry);
+}
+
+/* ---- loading ---- */
+
+void keyspace_reserve(Db *db, size_t keys)
+{
+    table_reserve(&db->table, keys);
+}
+
+static bool load_entry(Db *db, Entry *entry, const EntryFacts *facts)
+{
+    entry->lru = facts->lru & 0xFFFFFF;
+    uint64_t hash = entry_hash(entry);
+    if (find_slot(db, hash, entry_key(entry)) != NULL) {
+        entry_free(entry);
+        return false;
+    }
+    if (entry->expires) {
+        entry_deadline_block(entry)->at_ms = facts->deadline_ms;
+        wheel_add(&db->wheel, entry);
+    }
+    table_insert(&db->table, hash, entry);
+    return true;
+}
+
+Entry *keyspace_loaded(const Db *db, Slice key)
+{
+    Entry **slot = find_slot(db, table_hash(key), key);
+    return slot == NULL ? NULL : *slot;
+}
+
+bool keyspace_load_string(Db *db, Slice key, const EntryFacts *facts, StringEncoding encoding, Slice value)
+{
+    bool number = encoding == STRING_INT;
+    Entry *entry = entry_new(key, TYPE_STRING, facts->deadline_ms >= 0, number ? 0 : value.len);
+    entry->encoding = encoding;
+    if (number) {
+        memcpy(&entry->number, value.ptr, sizeof(entry->number));
+    } else {
+        memcpy(entry_string_bytes(entry), value.ptr, value.len);
+        entry->str.len = (uint32_t)value.len;
+    }
+    return load_entry(db, entry, facts);
+}
+
+bool keyspace_load_object(Db *db, Slice key, const EntryFacts *facts, ValueType type, void *object)
+{
+    Entry *entry = entry_new(key, type, facts->deadline_ms >= 0, 0);
+    entry->object = object;
+    return load_entry(db, entry, facts);
 }
 
 Entry *keyspace_set_deadline(Db *db, Entry *entry, int64_t at_ms)
@@ -455,6 +538,8 @@ Entry *keyspace_set_deadline(Db *db, Entry *entry, int64_t at_ms)
     if (entry->expires == expires) return entry;
     Entry *remade = entry_remake(entry, entry_key(entry), expires);
     if (expires) entry_deadline_block(remade)->at_ms = at_ms;
+    remade->large = entry->large; /* the same key, the same value */
+    entry->large = 0;
     entry_swap(db, slot_of(db, entry), entry, remade);
     g_free(entry);
     return remade;
@@ -502,6 +587,7 @@ void keyspace_free(Keyspace *ks)
 {
     for (int i = 0; i < ks->db_count; i++)
         db_release(&ks->dbs[i]);
+    grave_drain();
     evict_forget(ks);
     g_free(ks->dbs);
     g_free(ks);
@@ -510,7 +596,9 @@ void keyspace_free(Keyspace *ks)
 size_t keyspace_flush(Db *db)
 {
     size_t count = db->table.count;
-    db_release(db);
+    if (!checkpoint_adopt_db(db, visit_free)) grave_take_db(&db->table, &db->wheel, visit_free);
+    struct PageMap *pages = db->pages;
     db_init(db, db->keyspace, db->index);
+    db->pages = pages;
     return count;
 }

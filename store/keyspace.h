@@ -12,6 +12,8 @@
 #ifndef CKV_STORE_KEYSPACE_H
 #define CKV_STORE_KEYSPACE_H
 
+#include <glib.h>
+
 #include "store/entry.h"
 #include "store/expire.h"
 #include "store/table.h"
@@ -25,7 +27,9 @@ typedef struct Db {
     Keyspace *keyspace;
     int index;
     Table table;
-    Wheel wheel; /* the keys that expire, by deadline */
+    Wheel wheel;           /* the keys that expire, by deadline */
+    struct PageMap *pages; /* what checkpoints have yet to save; NULL: there was no change, or data isn't kept */
+    GHashTable *large;     /* large.c's; NULL: none */
 } Db;
 
 /* What the rest of the server wants to hear. Each may be NULL. Called from inside keyspace functions: the hooks mustn't
@@ -40,11 +44,13 @@ struct Keyspace {
     int db_count;
     Db *dbs;
     KeyspaceHooks hooks;
+    bool keep_expired;            /* see keyspace_keep_expired */
     bool expire_paused;           /* DEBUG SET-ACTIVE-EXPIRE 0: keys are gone when touched, not before */
     uint64_t hits, misses;        /* keyspace_read */
     uint64_t expired, evicted;    /* keys */
     uint64_t changes;             /* since start: rdb_changes_since_last_save */
     struct EvictPool *evict_pool; /* evict.c's; NULL: none yet */
+    bool tracked;                 /* changes are noted for checkpoints */
 };
 
 Keyspace *keyspace_new(int db_count);
@@ -82,7 +88,8 @@ Entry *keyspace_replace_int(Db *db, Entry *entry, int64_t value);
  * KEYSPACE_STRING_MAX. */
 Entry *keyspace_resize_string(Db *db, Entry *entry, size_t len);
 
-/* Deletes; false if there was no such key. A big collection's elements are freed here: O(N) on purpose. */
+/* Deletes; false if there was no such key. Here and wherever a value goes, a big collection is freed later (grave.h).
+ */
 bool keyspace_delete(Db *db, Slice key);
 
 /* Gives the entry another key (and database): the value and the deadline move along; whatever was at the new key is
@@ -98,8 +105,25 @@ void keyspace_changed(Db *db, Slice key);
 /* Keys in the database, expired ones that are still there included, as DBSIZE says. */
 size_t keyspace_size(const Db *db);
 
-/* Empties one database. O(N). Returns the number of keys that were there. */
+/* Empties one database, whose keys are freed later if they're many (grave.h). Returns the number of keys that were
+ * there. */
 size_t keyspace_flush(Db *db);
+
+/* The table and the wheel get the room for so many keys at once: before many are loaded. */
+void keyspace_reserve(Db *db, size_t keys);
+typedef struct EntryFacts {
+    int64_t deadline_ms; /* -1: none */
+    uint32_t lru;
+} EntryFacts;
+
+/* Adds a key as a checkpoint has it: only while loading, without any announcement. The value's bytes are copied. False:
+ * the key is there already. */
+bool keyspace_load_string(Db *db, Slice key, const EntryFacts *facts, StringEncoding encoding, Slice value);
+/* Takes the collection. */
+bool keyspace_load_object(Db *db, Slice key, const EntryFacts *facts, ValueType type, void *object);
+
+/* The entry that was loaded, or NULL, even if its deadline has passed. */
+Entry *keyspace_loaded(const Db *db, Slice key);
 
 /* A random key that hasn't expired, or NULL. */
 Entry *keyspace_random(Db *db);
@@ -111,6 +135,10 @@ void keyspace_evict(Db *db, Entry *entry);
 
 /* Visits one bucket's entries, expired ones included; see table_scan. */
 uint64_t keyspace_scan(const Db *db, uint64_t cursor, TableVisit visit, void *context);
+
+/* While `keep`, no key expires by itself, wherever it is: for running the journal again, which says itself what went.
+ */
+void keyspace_keep_expired(Keyspace *ks, bool keep);
 
 /* Whether the deadline has passed at clock_unix_ms. */
 bool keyspace_is_expired(const Entry *entry);

@@ -7,12 +7,21 @@
 
 #include "base/options.h"
 
+/* They stand in images as well: none may change. */
 enum { LIST_PACK, LIST_CHAIN };
 
 typedef struct ListChunk {
     struct ListChunk *prev, *next;
     Pack *pack;
+    uint32_t id; /* in a list that is kept as pages; 0: none yet */
 } ListChunk;
+
+/* Of a list that checkpoints keep as pages. A chunk's record has the id of the next one, so its page is touched when
+ * either changes. */
+typedef struct ListPages {
+    Table table; /* of the chunks, by id */
+    uint32_t last_id;
+} ListPages;
 
 /* At least two chunks. */
 typedef struct Chain {
@@ -20,6 +29,8 @@ typedef struct Chain {
     uint8_t kind;
     size_t length, chunks;
     ListChunk *head, *tail;
+    PageMap *pages;   /* checkpoints keep it as pages; NULL: they don't */
+    ListPages *by_id; /* NULL until they do */
 } Chain;
 
 G_STATIC_ASSERT(offsetof(Chain, kind) == offsetof(Pack, kind));
@@ -66,9 +77,46 @@ static ListChunk *chunk_new(Pack *pack)
     return chunk;
 }
 
+/* Ids are small numbers: this spreads them over the table and its pages (Knuth's multiplier). */
+static uint64_t id_hash(uint64_t id)
+{
+    return __builtin_bswap64(id * 0x9E3779B97F4A7C15ULL);
+}
+
+static uint64_t chunk_hash(const void *chunk)
+{
+    return id_hash(((const ListChunk *)chunk)->id);
+}
+
+/* The chunk, or which one comes next, is about to change. NULL: there's none. */
+static void chunk_touch(Chain *chain, const ListChunk *chunk)
+{
+    if (chain->pages != NULL && chunk != NULL) pages_touch(chain->pages, chunk_hash(chunk));
+}
+
+/* A chunk that comes into the chain, or goes. */
+static void chunk_enlist(Chain *chain, ListChunk *chunk)
+{
+    if (chain->by_id == NULL) return;
+    chunk->id = ++chain->by_id->last_id;
+    g_assert(chunk->id != 0);
+    chunk_touch(chain, chunk);
+    table_insert(&chain->by_id->table, chunk_hash(chunk), chunk);
+}
+
+static void chunk_delist(Chain *chain, const ListChunk *chunk)
+{
+    if (chain->by_id == NULL) return;
+    chunk_touch(chain, chunk);
+    uint64_t hash = chunk_hash(chunk);
+    table_remove(&chain->by_id->table, hash, table_find_pointer(&chain->by_id->table, hash, chunk));
+}
+
 /* Puts a chunk behind another one; `prev` NULL: at the head. */
 static void chunk_link(Chain *chain, ListChunk *prev, ListChunk *chunk)
 {
+    chunk_touch(chain, prev);
+    chunk_enlist(chain, chunk);
     chunk->prev = prev;
     chunk->next = prev == NULL ? chain->head : prev->next;
     *(chunk->prev == NULL ? &chain->head : &chunk->prev->next) = chunk;
@@ -79,6 +127,8 @@ static void chunk_link(Chain *chain, ListChunk *prev, ListChunk *chunk)
 /* Takes a chunk out and frees it, but not its pack. */
 static void chunk_unlink(Chain *chain, ListChunk *chunk)
 {
+    chunk_touch(chain, chunk->prev);
+    chunk_delist(chain, chunk);
     *(chunk->prev == NULL ? &chain->head : &chunk->prev->next) = chunk->next;
     *(chunk->next == NULL ? &chain->tail : &chunk->next->prev) = chunk->prev;
     chain->chunks--;
@@ -101,6 +151,8 @@ static void chunk_join_next(Chain *chain, ListChunk *chunk)
     if (chunk == NULL || chunk->next == NULL) return;
     ListChunk *next = chunk->next;
     if (!fits(chunk->pack, next->pack->bytes + chunk_bytes_max() / 2, pack_count(next->pack))) return;
+    chunk_touch(chain, chunk);
+    chunk_touch(chain, next);
     chunk->pack = pack_join(chunk->pack, next->pack);
     chunk_unlink(chain, next);
 }
@@ -119,11 +171,21 @@ static Chain *make_chain(List **list)
     return chain;
 }
 
+/* The chain's pages, if it has any, go. */
+static void drop_pages(Chain *chain)
+{
+    if (chain->pages != NULL) checkpoint_forget_map(g_steal_pointer(&chain->pages));
+    if (chain->by_id == NULL) return;
+    table_free(&chain->by_id->table);
+    g_clear_pointer(&chain->by_id, g_free);
+}
+
 /* A chain of one chunk becomes its pack again, and one of none an empty pack. */
 static void list_normalize(List **list)
 {
     if (is_pack(*list) || as_chain(*list)->chunks > 1) return;
     Chain *chain = as_chain(*list);
+    drop_pages(chain);
     Pack *pack = chain->head == NULL ? pack_new(LIST_PACK) : chain->head->pack;
     g_free(chain->head);
     g_free(chain);
@@ -141,6 +203,7 @@ void list_free(List *list)
         pack_free(as_pack(list));
         return;
     }
+    drop_pages(as_chain(list));
     for (ListChunk *chunk = as_chain(list)->head; chunk != NULL;) {
         ListChunk *next = chunk->next;
         pack_free(chunk->pack);
@@ -148,6 +211,23 @@ void list_free(List *list)
         chunk = next;
     }
     g_free(list);
+}
+
+bool list_free_some(List *list, size_t chunks)
+{
+    if (is_pack(list)) {
+        pack_free(as_pack(list));
+        return false;
+    }
+    Chain *chain = as_chain(list);
+    drop_pages(chain);
+    for (ListChunk *chunk; chunks > 0 && (chunk = chain->head) != NULL; chunks--) {
+        pack_free(chunk->pack);
+        chunk_unlink(chain, chunk);
+    }
+    if (chain->head != NULL) return true;
+    g_free(chain);
+    return false;
 }
 
 size_t list_length(const List *list)
@@ -265,6 +345,7 @@ void list_push(List **list, ListEnd end, Slice text)
         chunk_link(chain, end == LIST_HEAD ? NULL : chunk, fresh);
         chunk = fresh;
     }
+    chunk_touch(chain, chunk);
     chunk->pack = push_into(chunk->pack, end, text);
     chain->length++;
 }
@@ -273,6 +354,7 @@ void list_push(List **list, ListEnd end, Slice text)
 static void chunk_split(Chain *chain, ListChunk *chunk, PackPos pos)
 {
     Pack *tail;
+    chunk_touch(chain, chunk);
     chunk->pack = pack_split(chunk->pack, pos, &tail);
     chunk_link(chain, chunk, chunk_new(tail));
 }
@@ -306,8 +388,11 @@ static void insert_at(List **list, ListChunk *chunk, PackPos pos, Slice text)
         chunk = chunk_between(chain, at_start ? chunk->prev : chunk, bytes, &pos);
         slot = &chunk->pack;
     }
+    if (!is_pack(*list)) {
+        chunk_touch(as_chain(*list), chunk);
+        as_chain(*list)->length++;
+    }
     *slot = pack_insert(*slot, pos, text);
-    if (!is_pack(*list)) as_chain(*list)->length++;
 }
 
 void list_set(List **list, size_t index, Slice text)
@@ -316,6 +401,7 @@ void list_set(List **list, size_t index, Slice text)
     Pack **slot = pack_slot(list, place.chunk);
     PackPos pos = pack_at(*slot, (int64_t)place.index);
     if (pack_count(*slot) == 1 || fits(*slot, pack_element_bytes(text), 0)) {
+        if (place.chunk != NULL) chunk_touch(as_chain(*list), place.chunk);
         *slot = pack_replace(*slot, pos, text);
         return;
     }
@@ -340,6 +426,7 @@ void list_remove_range(List **list, size_t start, size_t count)
         next = chunk->next;
         size_t here = MIN(count, pack_count(chunk->pack) - place.index);
         count -= here;
+        chunk_touch(chain, chunk);
         chunk->pack = pack_remove(chunk->pack, pack_at(chunk->pack, (int64_t)place.index), (uint32_t)here);
         if (chunk_drop_empty(chain, chunk) || count > 0) continue;
         /* This was the last one, so that neither neighbour is visited any more. */
@@ -377,6 +464,7 @@ size_t list_remove_equal(List **list, Slice text, size_t limit, ListEnd from)
     size_t removed = 0;
     ListChunk *chunk = from == LIST_HEAD ? chain->head : chain->tail, *further;
     for (; chunk != NULL && removed < limit; chunk = further) {
+        if (pack_find(chunk->pack, pack_first(chunk->pack), text, 0) != 0) chunk_touch(chain, chunk);
         size_t here = pack_remove_equal(&chunk->pack, text, limit - removed, from);
         removed += here;
         further = from == LIST_HEAD ? chunk->next : chunk->prev;
@@ -402,4 +490,214 @@ bool list_insert(List **list, Slice pivot, Slice text, bool behind)
         chunk = chunk == NULL ? NULL : chunk->next;
     } while (chunk != NULL);
     return false;
+}
+
+/* ---- as bytes ---- */
+
+ListChunk *list_first_chunk(const List *list)
+{
+    return is_pack(list) ? NULL : as_chain(list)->head;
+}
+
+ListChunk *list_next_chunk(const ListChunk *chunk)
+{
+    return chunk->next;
+}
+
+const Pack *list_chunk_pack(const ListChunk *chunk)
+{
+    return chunk->pack;
+}
+
+/* The bytes of the list's packs. Those of all of a big list are told from its first `chunks_max` chunks. */
+static size_t packs_bytes(const List *list, size_t chunks_max)
+{
+    if (is_pack(list)) return as_pack(list)->bytes;
+    size_t bytes = 0, seen = 0;
+    for (const ListChunk *c = as_chain(list)->head; c != NULL && seen < chunks_max; c = c->next, seen++)
+        bytes += c->pack->bytes;
+    return seen == 0 || seen == as_chain(list)->chunks ? bytes : bytes / seen * as_chain(list)->chunks;
+}
+
+/* Chunks looked at to tell how big a list is. */
+#define SAMPLE_CHUNKS 16
+
+size_t list_encoded_bytes(const List *list)
+{
+    return 1 + (is_pack(list) ? 0 : image_varint_bytes(as_chain(list)->chunks)) + packs_bytes(list, SIZE_MAX);
+}
+
+size_t list_encoded_bytes_about(const List *list)
+{
+    return 1 + (is_pack(list) ? 0 : image_varint_bytes(as_chain(list)->chunks)) + packs_bytes(list, SAMPLE_CHUNKS);
+}
+
+void list_encode(const List *list, Image *image)
+{
+    if (is_pack(list)) {
+        image_put_varint(image, LIST_PACK);
+        pack_encode(as_pack(list), image);
+        return;
+    }
+    image_put_varint(image, LIST_CHAIN);
+    image_put_varint(image, as_chain(list)->chunks);
+    for (const ListChunk *c = as_chain(list)->head; c != NULL; c = c->next)
+        pack_encode(c->pack, image);
+}
+
+bool list_decode_chunk(List **list, Slice *in)
+{
+    Pack *pack = pack_decode(in, LIST_PACK);
+    if (pack == NULL) return false;
+    if (list_length(*list) == 0) {
+        list_free(*list);
+        *list = (List *)pack;
+        return true;
+    }
+    Chain *chain = make_chain(list);
+    chunk_link(chain, chain->tail, chunk_new(pack));
+    chain->length += pack_count(pack);
+    return true;
+}
+
+List *list_decode(Slice bytes)
+{
+    uint64_t kind, chunks = 1;
+    if (!image_get_varint(&bytes, &kind) || kind > LIST_CHAIN) return NULL;
+    if (kind == LIST_CHAIN && (!image_get_varint(&bytes, &chunks) || chunks < 2)) return NULL;
+    List *list = list_new();
+    while (chunks > 0 && list_decode_chunk(&list, &bytes))
+        chunks--;
+    if (chunks == 0 && bytes.len == 0) return list;
+    list_free(list);
+    return NULL;
+}
+
+/* ---- checkpoints ---- */
+
+bool list_paged(const List *list, PagedValue *paged)
+{
+    if (is_pack(list)) return false;
+    Chain *chain = as_chain(list);
+    *paged = (PagedValue){ chain->by_id == NULL ? NULL : &chain->by_id->table, &chain->pages, PAGE_CHUNKS };
+    return true;
+}
+
+void list_number_chunks(List *list)
+{
+    Chain *chain = as_chain(list);
+    g_assert(!is_pack(list));
+    if (chain->by_id != NULL) return;
+    chain->by_id = g_new0(ListPages, 1);
+    table_init(&chain->by_id->table, chunk_hash);
+    for (ListChunk *chunk = chain->head; chunk != NULL; chunk = chunk->next)
+        chunk_enlist(chain, chunk);
+}
+
+void list_chunk_encode(const ListChunk *chunk, Image *image)
+{
+    image_put_varint(image, chunk->id);
+    image_put_varint(image, chunk->next == NULL ? 0 : chunk->next->id);
+    pack_encode(chunk->pack, image);
+}
+
+List *list_new_big(void)
+{
+    Chain *chain = g_new0(Chain, 1);
+    chain->kind = LIST_CHAIN;
+    chain->by_id = g_new0(ListPages, 1);
+    table_init(&chain->by_id->table, chunk_hash);
+    return (List *)chain;
+}
+
+/* While a list is loaded, its chunks' `next` holds an id, and they are linked by `prev` in the order in which they
+ * came.
+ */
+bool list_decode_paged_chunk(List *list, Slice *in)
+{
+    Chain *chain = as_chain(list);
+    uint64_t id, next;
+    if (!image_get_varint(in, &id) || id == 0 || id > UINT32_MAX) return false;
+    if (!image_get_varint(in, &next) || next > UINT32_MAX) return false;
+    Pack *pack = pack_decode(in, LIST_PACK);
+    if (pack == NULL) return false;
+    ListChunk *chunk = chunk_new(pack);
+    chunk->id = (uint32_t)id;
+    chunk->next = GSIZE_TO_POINTER((gsize)next);
+    chunk->prev = chain->head;
+    chain->head = chunk;
+    chain->chunks++;
+    chain->length += pack_count(pack);
+    chain->by_id->last_id = MAX(chain->by_id->last_id, chunk->id);
+    table_insert(&chain->by_id->table, chunk_hash(chunk), chunk);
+    return pack_count(pack) > 0;
+}
+
+static bool chunk_has_id(const void *chunk, Slice id)
+{
+    return memcmp(&((const ListChunk *)chunk)->id, id.ptr, id.len) == 0;
+}
+
+static ListChunk *chunk_by_id(const Chain *chain, uint32_t id)
+{
+    Slice key = { (const char *)&id, sizeof(id) };
+    void **slot = table_find(&chain->by_id->table, id_hash(id), key, chunk_has_id);
+    return slot == NULL ? NULL : *slot;
+}
+
+/* The chunk that no other is followed by; NULL unless there's exactly one, and every next one is there. */
+static ListChunk *find_head(const Chain *chain)
+{
+    g_autoptr(GHashTable) followed = g_hash_table_new(g_direct_hash, g_direct_equal);
+    for (const ListChunk *chunk = chain->head; chunk != NULL; chunk = chunk->prev) {
+        gsize next = GPOINTER_TO_SIZE(chunk->next);
+        if (next == 0) continue;
+        ListChunk *follower = chunk_by_id(chain, (uint32_t)next);
+        if (follower == NULL || !g_hash_table_add(followed, follower)) return NULL;
+    }
+    if (g_hash_table_size(followed) + 1 != chain->chunks) return NULL;
+    for (ListChunk *chunk = chain->head; chunk != NULL; chunk = chunk->prev) {
+        if (!g_hash_table_contains(followed, chunk)) return chunk;
+    }
+    return NULL;
+}
+
+/* Undoes what was decoded, as far as freeing needs it. */
+static void link_anyhow(Chain *chain)
+{
+    for (ListChunk *chunk = chain->head; chunk != NULL; chunk = chunk->prev)
+        chunk->next = chunk->prev;
+}
+
+bool list_link_paged(List *list)
+{
+    Chain *chain = as_chain(list);
+    ListChunk *head = chain->chunks < 2 ? NULL : find_head(chain);
+    if (head == NULL) {
+        link_anyhow(chain);
+        return false;
+    }
+    size_t linked = 1;
+    ListChunk *last = head, *all = chain->head;
+    GPtrArray *order = g_ptr_array_new();
+    g_ptr_array_add(order, head);
+    for (gsize next; (next = GPOINTER_TO_SIZE(last->next)) != 0 && linked < chain->chunks; linked++) {
+        last = chunk_by_id(chain, (uint32_t)next);
+        g_ptr_array_add(order, last);
+    }
+    if (linked != chain->chunks || last->next != NULL) { /* a ring beside the chain */
+        g_ptr_array_free(order, TRUE);
+        chain->head = all;
+        link_anyhow(chain);
+        return false;
+    }
+    for (guint i = 0; i < order->len; i++) {
+        ListChunk *chunk = order->pdata[i];
+        chunk->prev = i == 0 ? NULL : order->pdata[i - 1];
+        chunk->next = i + 1 == order->len ? NULL : order->pdata[i + 1];
+    }
+    chain->head = head;
+    chain->tail = last;
+    g_ptr_array_free(order, TRUE);
+    return true;
 }

@@ -13,6 +13,7 @@
 
 #include "store/entry.h"
 #include "store/pack.h"
+#include "store/pages.h"
 
 /* The two ends, also as directions: from the head on, from the tail back. */
 typedef enum ListEnd { LIST_HEAD, LIST_TAIL } ListEnd;
@@ -20,6 +21,9 @@ typedef enum ListEnd { LIST_HEAD, LIST_TAIL } ListEnd;
 List *list_new(void);
 /* O(chunks). */
 void list_free(List *list);
+/* The same in slices of so many chunks. True while something is left, of which only list_chunks and
+ * list_encoded_bytes_about may be asked. */
+bool list_free_some(List *list, size_t chunks);
 
 size_t list_length(const List *list);
 /* Memory held. */
@@ -57,5 +61,31 @@ typedef struct ListWalk {
 ListWalk list_walk(const List *list, size_t start, ListEnd towards);
 /* False at the end. */
 bool list_next(ListWalk *walk, PackValue *value);
+
+/* The list as bytes (see image.h), and back, chunk for chunk: NULL if they're damaged. The first is O(chunks), the
+ * second takes the same time for any list. */
+size_t list_encoded_bytes(const List *list);
+size_t list_encoded_bytes_about(const List *list);
+void list_encode(const List *list, Image *image);
+List *list_decode(Slice bytes);
+
+/* The chunks of a big list, each of which pack_encode makes bytes of. NULL: the list is small; there's no further one.
+ */
+struct ListChunk *list_first_chunk(const List *list);
+struct ListChunk *list_next_chunk(const struct ListChunk *chunk);
+const Pack *list_chunk_pack(const struct ListChunk *chunk);
+/* Adds a chunk from its bytes at the tail; the first one takes the place of an empty list. False: they're damaged. */
+bool list_decode_chunk(List **list, Slice *in);
+
+/* For checkpoints: the table of a big list's chunks (NULL before list_number_chunks, which is O(chunks)); false: it
+ * isn't big. What makes bytes of one of them; and a list
+ * from such chunks: an empty one, a chunk from its bytes (false: they're damaged), in any order, and the linking of all
+ * when they're there (false: they don't make a list; it can still be freed). */
+bool list_paged(const List *list, PagedValue *paged);
+void list_number_chunks(List *list);
+void list_chunk_encode(const struct ListChunk *chunk, Image *image);
+List *list_new_big(void);
+bool list_decode_paged_chunk(List *list, Slice *in);
+bool list_link_paged(List *list);
 
 #endif

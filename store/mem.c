@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define HUGE_PAGE_BYTES (2UL << 20)
+#define HUGE_PAGE_BYTES MEM_PIECE_BYTES
 
 static size_t mapped; /* bytes held by mem_map's own mappings */
 static size_t peak;

@@ -30,6 +30,9 @@ const char *mem_allocator(void);
  * which huge pages are asked for: random access in a big table is bound by TLB misses. Ends the program when there is
  * no memory. */
 void *mem_map(size_t size);
+
+/* What is larger than this may also be given back piece by piece, each of this size. */
+#define MEM_PIECE_BYTES (2UL << 20)
 void mem_unmap(void *memory, size_t size);
 
 #endif

@@ -12,6 +12,8 @@
 
 #include <glib.h>
 
+#include "store/table.h"
+
 #define SHORT_STRING_MAX 127
 #define KIND_MASK        0xF0
 #define KIND_INT         0x80
@@ -440,4 +442,76 @@ bool pack_valid(const Pack *pack, size_t size)
     }
     /* A count that was too big once may stay unknown when there are fewer. */
     return pack->count == COUNT_UNKNOWN || pack->count == count;
+}
+
+/* The bytes of an element as it's held: one text has one form, so equal bytes are equal texts. */
+static Slice element_raw(const Pack *pack, PackPos pos)
+{
+    return (Slice){ (const char *)at(pack, pos), element_bytes(at(pack, pos)) };
+}
+
+/* The element behind this one and `skip` others. */
+static PackPos next_skipping(const Pack *pack, PackPos pos, unsigned skip)
+{
+    for (unsigned i = 0; i <= skip && pos != 0; i++)
+        pos = pack_next(pack, pos);
+    return pos;
+}
+
+/* Up to here, comparing each with each is quicker than a table. */
+#define COMPARE_MAX 8
+
+static bool few_unique(const Pack *pack, unsigned skip)
+{
+    for (PackPos pos = pack_first(pack); pos != 0; pos = next_skipping(pack, pos, skip)) {
+        Slice raw = element_raw(pack, pos);
+        for (PackPos other = next_skipping(pack, pos, skip); other != 0; other = next_skipping(pack, other, skip)) {
+            if (slice_equal(raw, element_raw(pack, other))) return false;
+        }
+    }
+    return true;
+}
+
+/* By a table of positions that is at most half full. */
+static bool many_unique(const Pack *pack, unsigned skip, size_t count)
+{
+    size_t mask = ((size_t)2 << (63 - __builtin_clzll(count * 2 - 1))) - 1;
+    g_autofree PackPos *seen = g_new0(PackPos, mask + 1);
+    for (PackPos pos = pack_first(pack); pos != 0; pos = next_skipping(pack, pos, skip)) {
+        Slice raw = element_raw(pack, pos);
+        size_t place = table_hash(raw) & mask;
+        for (; seen[place] != 0; place = (place + 1) & mask) {
+            if (slice_equal(raw, element_raw(pack, seen[place]))) return false;
+        }
+        seen[place] = pos;
+    }
+    return true;
+}
+
+bool pack_is_unique(const Pack *pack, unsigned skip)
+{
+    size_t count = pack_count(pack) / (skip + 1);
+    return count <= COMPARE_MAX ? few_unique(pack, skip) : many_unique(pack, skip, count);
+}
+
+/* ---- as bytes ---- */
+
+void pack_encode(const Pack *pack, Image *image)
+{
+    image_put_bytes(image, (Slice){ (const char *)pack, pack->bytes });
+}
+
+Pack *pack_decode(Slice *in, uint8_t kind)
+{
+    Pack head;
+    Slice block;
+    if (in->len <= sizeof(head)) return NULL;
+    memcpy(&head, in->ptr, sizeof(head));
+    if (head.bytes <= sizeof(head) || head.kind != kind || head.spare != 0) return NULL;
+    if (!image_get_bytes(in, head.bytes, &block)) return NULL;
+    Pack *pack = g_malloc(room_for(block.len));
+    memcpy(pack, block.ptr, block.len);
+    if (pack_valid(pack, block.len)) return pack;
+    pack_free(pack);
+    return NULL;
 }

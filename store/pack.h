@@ -17,6 +17,7 @@
 
 #include "base/number.h"
 #include "base/slice.h"
+#include "store/image.h"
 
 typedef struct Pack {
     uint32_t bytes;
@@ -77,5 +78,12 @@ size_t pack_element_bytes(Slice text);
 
 /* Whether the block is well-formed, for data from outside: every element inside, the count right. */
 bool pack_valid(const Pack *pack, size_t size);
+/* Whether all elements differ; with `skip` 1, of field-value pairs the fields. */
+bool pack_is_unique(const Pack *pack, unsigned skip);
+
+/* The block as bytes, which know their own length, and back: NULL if there's no well-formed block of this kind with an
+ * element at least. */
+void pack_encode(const Pack *pack, Image *image);
+Pack *pack_decode(Slice *in, uint8_t kind);
 
 #endif

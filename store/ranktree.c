@@ -4,6 +4,7 @@
 #include "store/ranktree.h"
 
 #include <glib.h>
+#include <math.h>
 
 #define LEAF_SLOTS  99
 #define INNER_SLOTS 36
@@ -82,6 +83,27 @@ RankElement *rank_element_new(double score, Slice member)
     }
     if (member.len > 0) memcpy(data, member.ptr, member.len);
     return element;
+}
+
+void rank_element_encode(const RankElement *element, Image *image)
+{
+    image_put_bytes(image, (Slice){ (const char *)element, rank_element_bytes(rank_member(element)) });
+}
+
+RankElement *rank_element_decode(Slice *in)
+{
+    Slice head, member;
+    double score;
+    if (!image_get_bytes(in, offsetof(RankElement, data), &head)) return NULL;
+    memcpy(&score, head.ptr, sizeof(score));
+    if (isnan(score)) return NULL;
+    uint32_t length = (uint8_t)head.ptr[offsetof(RankElement, length)];
+    if (length == RANK_LONG) {
+        if (!image_get_bytes(in, sizeof(length), &member)) return NULL;
+        memcpy(&length, member.ptr, sizeof(length));
+        if (length < RANK_LONG) return NULL;
+    }
+    return image_get_bytes(in, length, &member) ? rank_element_new(score, member) : NULL;
 }
 
 /* An integer that is ordered as the scores are: IEEE 754's bits with the sign bit turned, and for negative numbers all
@@ -384,6 +406,30 @@ static void node_free(void *node, unsigned height)
 void ranktree_free(RankTree *tree)
 {
     node_free(tree->root, tree->height);
+}
+
+/* Frees the last leaf and the inner nodes in which it was the only one. */
+static void free_last_leaf(RankTree *tree)
+{
+    RankInner *path[HEIGHT_MAX];
+    void *node = tree->root;
+    for (unsigned level = tree->height; level-- > 0;) {
+        path[level] = node;
+        node = path[level]->child[path[level]->count - 1];
+    }
+    g_free(node);
+    tree->leaves--;
+    unsigned level = 0;
+    for (; level < tree->height && --path[level]->count == 0; level++)
+        inner_drop(tree, path[level]);
+    if (level == tree->height) tree->root = NULL;
+}
+
+bool ranktree_free_some(RankTree *tree, size_t leaves)
+{
+    for (; leaves > 0 && tree->root != NULL; leaves--)
+        free_last_leaf(tree);
+    return tree->root != NULL;
 }
 
 size_t ranktree_bytes(const RankTree *tree)

@@ -16,6 +16,7 @@
 #define CKV_STORE_RANKTREE_H
 
 #include "base/slice.h"
+#include "store/image.h"
 
 /* A member with its score: one allocation, owned by whoever made it. */
 typedef struct RankElement {
@@ -39,6 +40,10 @@ RankElement *rank_element_new(double score, Slice member);
 /* Bytes of the element of such a member. */
 size_t rank_element_bytes(Slice member);
 
+/* The element as bytes: its block's. And back: NULL if they're damaged or the score isn't a number. */
+void rank_element_encode(const RankElement *element, Image *image);
+RankElement *rank_element_decode(Slice *in);
+
 static inline Slice rank_member(const RankElement *element)
 {
     if (element->length != RANK_LONG) return (Slice){ element->data, element->length };
@@ -50,6 +55,9 @@ static inline Slice rank_member(const RankElement *element)
 void ranktree_init(RankTree *tree);
 /* Frees the tree's nodes, not the elements. */
 void ranktree_free(RankTree *tree);
+/* The same in slices: frees up to `leaves` leaves. True while something is left, of which only ranktree_bytes is good.
+ */
+bool ranktree_free_some(RankTree *tree, size_t leaves);
 /* Bytes held by the tree's nodes. */
 size_t ranktree_bytes(const RankTree *tree);
 

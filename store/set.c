@@ -7,6 +7,7 @@
 #include "base/random.h"
 #include "store/intset.h"
 
+/* They stand in images as well: none may change. */
 enum { SET_INTS, SET_PACK, SET_TABLE };
 
 /* A pack is searched from its beginning: up to here that takes no longer than a look-up in a table. */
@@ -46,6 +47,13 @@ void set_free(Set *set)
     case SET_PACK: pack_free(as_pack(set)); break;
     default: element_table_free(as_table(set)); break;
     }
+}
+
+bool set_free_some(Set *set, size_t work)
+{
+    if (kind_of(set) == SET_TABLE) return element_table_free_some(as_table(set), work);
+    set_free(set);
+    return false;
 }
 
 size_t set_length(const Set *set)
@@ -221,6 +229,13 @@ bool set_remove(Set **set, SetMember member)
     return pos != 0;
 }
 
+bool set_paged(const Set *set, PagedValue *paged)
+{
+    if (kind_of(set) != SET_TABLE) return false;
+    *paged = (PagedValue){ &as_table(set)->table, &as_table(set)->pages, PAGE_ELEMENTS };
+    return true;
+}
+
 /* ---- walking ---- */
 
 static SetMember element_member(const void *element)
@@ -291,4 +306,53 @@ uint64_t set_scan(const Set *set, uint64_t cursor, SetVisit visit, void *context
     for (SetMember member; set_next(&walk, &member);)
         visit(member, context);
     return 0;
+}
+
+/* ---- as bytes ---- */
+
+size_t set_encoded_bytes(const Set *set)
+{
+    switch (kind_of(set)) {
+    case SET_INTS: return 1 + intset_bytes(as_ints(set));
+    case SET_PACK: return 1 + as_pack(set)->bytes;
+    default: return 1 + element_table_encoded_bytes(as_table(set));
+    }
+}
+
+void set_encode(const Set *set, Image *image)
+{
+    image_put_varint(image, kind_of(set));
+    switch (kind_of(set)) {
+    case SET_INTS: intset_encode(as_ints(set), image); break;
+    case SET_PACK: pack_encode(as_pack(set), image); break;
+    default: element_table_encode(as_table(set), image); break;
+    }
+}
+
+static Pack *decode_pack(Slice bytes)
+{
+    Pack *pack = pack_decode(&bytes, SET_PACK);
+    if (pack == NULL) return NULL;
+    if (bytes.len == 0 && pack_is_unique(pack, 0)) return pack;
+    pack_free(pack);
+    return NULL;
+}
+
+Set *set_decode(Slice bytes)
+{
+    uint64_t kind;
+    if (!image_get_varint(&bytes, &kind) || kind > SET_TABLE) return NULL;
+    if (kind == SET_INTS) return (Set *)intset_decode(bytes, SET_INTS);
+    if (kind == SET_PACK) return (Set *)decode_pack(bytes);
+    return (Set *)element_table_decode(bytes, SET_TABLE, false);
+}
+
+ElementTable *set_elements(const Set *set)
+{
+    return kind_of(set) == SET_TABLE ? as_table(set) : NULL;
+}
+
+Set *set_new_big(void)
+{
+    return (Set *)element_table_new(SET_TABLE, false);
 }

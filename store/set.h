@@ -27,6 +27,9 @@ static inline SetMember set_member(Slice text)
 Set *set_new(void);
 /* O(members). */
 void set_free(Set *set);
+/* The same in slices: does up to `work` small steps. True while something is left, of which only set_bytes may be
+ * asked, for about the memory still held. */
+bool set_free_some(Set *set, size_t work);
 
 size_t set_length(const Set *set);
 /* Memory held. */
@@ -48,6 +51,9 @@ bool set_remove(Set **set, SetMember member);
 /* A member, each with the same probability, good until the set changes. The set mustn't be empty. */
 SetMember set_random(const Set *set);
 
+/* A big set's table, for checkpoints; false: it isn't big. */
+bool set_paged(const Set *set, PagedValue *paged);
+
 /* A walk over all members on the caller's stack (integers of an intset ascending); the set mustn't change until it
  * ends. */
 typedef struct SetWalk {
@@ -63,5 +69,15 @@ bool set_next(SetWalk *walk, SetMember *member);
 /* Visits some members and returns the next cursor, 0 at the end; see table_scan. A small set is visited whole. */
 typedef void (*SetVisit)(SetMember member, void *context);
 uint64_t set_scan(const Set *set, uint64_t cursor, SetVisit visit, void *context);
+
+/* The set as bytes (see image.h), and back, held as it was: NULL if they're damaged. */
+size_t set_encoded_bytes(const Set *set);
+void set_encode(const Set *set, Image *image);
+Set *set_decode(Slice bytes);
+
+/* The elements of a set that is a table, each of which element_encode makes bytes of; NULL: it's none. And an empty set
+ * that is one, for element_decode to fill. */
+ElementTable *set_elements(const Set *set);
+Set *set_new_big(void);
 
 #endif

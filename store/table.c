@@ -200,6 +200,17 @@ static void table_merge(Table *table)
     if (table->buckets == 3U << (table->level - 1)) segment_release(table, table->level - TABLE_BASE_BITS + 2);
 }
 
+void table_reserve(Table *table, size_t elements)
+{
+    g_assert(table->count == 0);
+    while ((size_t)table->buckets * SPLIT_LOAD < elements && table->buckets < 1U << 31) {
+        uint32_t segment = segment_starting_at(table->buckets);
+        if (segment != 0 && table->segment[segment] == NULL) table->segment[segment] = mem_map(segment_bytes(segment));
+        table->buckets++;
+        if (table->buckets == 2U << table->level) table->level++;
+    }
+}
+
 /* ---- elements ---- */
 
 void table_insert(Table *table, uint64_t hash, void *element)
@@ -311,6 +322,69 @@ void table_each(const Table *table, TableVisit visit, void *context)
     for (uint32_t i = 0; i < table->buckets; i++)
         chain_visit(table, table_bucket(table, i), 0, visit, context);
 }
+
+/* ---- taking apart ---- */
+
+/* The level of a table that is being taken apart; no other has it. */
+#define LEVEL_ENDING UINT32_MAX
+
+/* How far ahead of the bucket whose turn it is buckets, and the elements of one half as far, are asked for. */
+#define FREE_AHEAD 8
+
+/* Gives back what lies behind the last bucket in use: as it was hardly ever touched, that is quick. Its own piece goes
+ * with the piece's first bucket. */
+static void table_trim(Table *table)
+{
+    uint32_t segment = 0; /* the last bucket's: the next one begins with bucket 1 << (TABLE_BASE_BITS + segment) */
+    while (segment + 1 < TABLE_SEGMENTS && 1ULL << (TABLE_BASE_BITS + segment) < table->buckets)
+        segment++;
+    for (uint32_t s = segment + 1; s < TABLE_SEGMENTS; s++)
+        segment_release(table, s);
+    size_t offset = (size_t)((char *)table_bucket(table, table->buckets - 1) - (char *)table->segment[segment]);
+    size_t used = (offset / MEM_PIECE_BYTES + 1) * MEM_PIECE_BYTES, whole = segment_bytes(segment);
+    if (used < whole) mem_unmap((char *)table->segment[segment] + used, whole - used);
+}
+
+/* Gives back the segment, or the piece of it, whose first bucket this is. */
+static void piece_release(Table *table, uint32_t index)
+{
+    uint32_t segment = segment_starting_at(index);
+    if (index == 0 || segment != 0) {
+        mem_unmap(table->segment[segment], MIN(segment_bytes(segment), MEM_PIECE_BYTES));
+        table->segment[segment] = NULL;
+    } else if (index % (MEM_PIECE_BYTES / sizeof(Bucket)) == 0) {
+        mem_unmap(table_bucket(table, index), MEM_PIECE_BYTES);
+    }
+}
+
+static void free_prefetch(const Table *table, uint32_t index)
+{
+    if (index < FREE_AHEAD) return;
+    __builtin_prefetch(table_bucket(table, index - FREE_AHEAD));
+    const Bucket *near = table_bucket(table, index - FREE_AHEAD / 2);
+    for (unsigned i = 0; i < TABLE_SLOTS; i++)
+        __builtin_prefetch(near->slot[i]);
+}
+
+bool table_free_some(Table *table, size_t buckets, TableVisit visit, void *context)
+{
+    if (table->buckets == 0) return false;
+    if (table->level != LEVEL_ENDING) table_trim(table);
+    table->level = LEVEL_ENDING;
+    for (; buckets > 0 && table->buckets > 0; buckets--) {
+        uint32_t index = table->buckets - 1;
+        free_prefetch(table, index);
+        Bucket *bucket = table_bucket(table, index);
+        table->count -= chain_count(bucket);
+        chain_visit(table, bucket, 0, visit, context);
+        chain_free(bucket);
+        table->buckets = index;
+        piece_release(table, index);
+    }
+    return table->buckets > 0;
+}
+
+/* ---- drawing ---- */
 
 /* The n-th element of a chain. */
 static void *chain_nth(const Bucket *bucket, unsigned n)

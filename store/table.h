@@ -54,8 +54,16 @@ typedef struct Table {
 void table_init(Table *table, TableHash hash_of);
 void table_free(Table *table);
 
+/* Does both in slices, for a table in which nothing is looked up any more: takes up to `buckets` buckets, from the last
+ * one on, whose elements the visitor frees. True while something is left; in between only table_bytes and `count` are
+ * good. */
+bool table_free_some(Table *table, size_t buckets, TableVisit visit, void *context);
+
 /* Bytes held by the table's own buckets. */
 size_t table_bytes(const Table *table);
+
+/* Gives an empty table the buckets that so many elements will need, so that they're added without a split. */
+void table_reserve(Table *table, size_t elements);
 
 /* Adds an element whose key isn't in the table yet. Constant time: at most one bucket is split. */
 void table_insert(Table *table, uint64_t hash, void *element);

@@ -7,15 +7,18 @@
 #include <math.h>
 
 #include "base/options.h"
+#include "store/pages.h"
 #include "store/table.h"
 
+/* They stand in images as well: none may change. */
 enum { KIND_PACK, KIND_BIG };
 
 /* What a big set's pointer points to. The kind byte is where a Pack has its own. */
 typedef struct ZsetBuilder {
     uint8_t unused[offsetof(Pack, kind)];
     uint8_t kind;
-    size_t bytes; /* of all elements, as asked from the allocator */
+    size_t bytes;   /* of all elements, as asked from the allocator */
+    PageMap *pages; /* checkpoints keep it as pages; NULL: they don't */
     Table table;
     RankTree tree; /* empty while it's in the making */
 } Big;
@@ -132,6 +135,7 @@ static RankElement *big_find(const Big *big, Slice member)
 /* A new element, in the table only. */
 static RankElement *big_add(Big *big, uint64_t hash, double score, Slice member)
 {
+    pages_touch(big->pages, hash);
     RankElement *element = rank_element_new(score, member);
     big->bytes += rank_element_bytes(member);
     table_insert(&big->table, hash, element);
@@ -157,6 +161,7 @@ static Big *big_new(void)
     Big *big = g_new(Big, 1);
     big->kind = KIND_BIG;
     big->bytes = 0;
+    big->pages = NULL;
     table_init(&big->table, element_hash);
     ranktree_init(&big->tree);
     return big;
@@ -167,9 +172,28 @@ static void big_free(Big *big)
     RankWalk walk = ranktree_walk(&big->tree, 0, false);
     for (RankElement *element; (element = ranktree_next(&walk)) != NULL;)
         g_free(element);
+    if (big->pages != NULL) checkpoint_forget_map(big->pages);
     ranktree_free(&big->tree);
     table_free(&big->table);
     g_free(big);
+}
+
+static void visit_free(void *element, void *context)
+{
+    (void)context;
+    g_free(element);
+}
+
+/* First the tree, leaf by leaf, then the elements, by the table's buckets. */
+static bool big_free_some(Big *big, size_t work)
+{
+    if (ranktree_free_some(&big->tree, work)) return true;
+    size_t before = big->table.count;
+    bool left = table_free_some(&big->table, work, visit_free, NULL);
+    /* By their number, since looking at each would be most of the work. */
+    if (before > 0) big->bytes = (size_t)((double)big->bytes / (double)before * (double)big->table.count);
+    if (!left) g_free(big);
+    return left;
 }
 
 static ZsetPair big_pair(const RankElement *element)
@@ -205,6 +229,13 @@ void zset_free(Zset *zset)
     } else {
         big_free((Big *)zset);
     }
+}
+
+bool zset_free_some(Zset *zset, size_t work)
+{
+    if (!is_pack(zset)) return big_free_some((Big *)zset, work);
+    pack_free((Pack *)zset);
+    return false;
 }
 
 size_t zset_length(const Zset *zset)
@@ -296,7 +327,9 @@ ZsetChange zset_add(Zset **zset, Slice member, double *score, unsigned flags)
     }
     RankElement *element = *slot;
     ZsetChange change = decide_update(element->score, score, flags);
-    if (change == ZSET_UPDATED) ranktree_move(&big->tree, element, *score);
+    if (change != ZSET_UPDATED) return change;
+    pages_touch(big->pages, hash);
+    ranktree_move(&big->tree, element, *score);
     return change;
 }
 
@@ -310,6 +343,7 @@ bool zset_remove(Zset **zset, Slice member)
     Big *big = (Big *)*zset;
     RankElement *element = big_find(big, member);
     if (element == NULL) return false;
+    if (big->pages != NULL) pages_touch(big->pages, element_hash(element));
     ranktree_remove(&big->tree, element);
     big_forget(big, element);
     return true;
@@ -331,7 +365,9 @@ void zset_remove_ranks(Zset **zset, size_t rank, size_t count)
         RankWalk walk = ranktree_walk(&big->tree, rank, false);
         for (size_t i = 0; i < batch; i++) {
             removed[i] = ranktree_next(&walk);
-            table_prefetch(&big->table, element_hash(removed[i]));
+            uint64_t hash = element_hash(removed[i]);
+            pages_touch(big->pages, hash);
+            table_prefetch(&big->table, hash);
         }
         ranktree_cut(&big->tree, rank, batch);
         for (size_t i = 0; i < batch; i++)
@@ -425,6 +461,16 @@ uint64_t zset_scan(const Zset *zset, uint64_t cursor, ZsetVisit visit, void *con
     return 0;
 }
 
+/* ---- checkpoints ---- */
+
+bool zset_paged(const Zset *zset, PagedValue *paged)
+{
+    if (is_pack(zset)) return false;
+    Big *big = (Big *)(uintptr_t)zset;
+    *paged = (PagedValue){ &big->table, &big->pages, PAGE_RANKED };
+    return true;
+}
+
 /* ---- building ---- */
 
 ZsetBuilder *zset_builder_new(void)
@@ -472,4 +518,119 @@ Zset *zset_builder_finish(ZsetBuilder *builder)
     Zset *small = builder->table.count == 0 ? NULL : pack_from(builder);
     big_free(builder);
     return small;
+}
+
+/* ---- as bytes ---- */
+
+size_t zset_encoded_bytes(const Zset *zset)
+{
+    if (is_pack(zset)) return 1 + ((const Pack *)zset)->bytes;
+    const Big *big = (const Big *)zset;
+    return 1 + image_varint_bytes(big->table.count) + big->bytes;
+}
+
+void zset_encode(const Zset *zset, Image *image)
+{
+    if (is_pack(zset)) {
+        image_put_varint(image, KIND_PACK);
+        pack_encode((const Pack *)zset, image);
+        return;
+    }
+    const Big *big = (const Big *)zset;
+    image_put_varint(image, KIND_BIG);
+    image_put_varint(image, big->table.count);
+    RankWalk walk = ranktree_walk(&big->tree, 0, false);
+    for (const RankElement *element; (element = ranktree_next(&walk)) != NULL;)
+        rank_element_encode(element, image);
+}
+
+/* Whether the element at `pos` is a score as score_text writes it. */
+static bool score_valid(const Pack *pack, PackPos pos)
+{
+    PackValue value = pack_get(pack, pos);
+    if (value.text.ptr != NULL && value.text.len != sizeof(double) && value.text.len != sizeof(double) + 1)
+        return false;
+    double score = score_at(pack, pos);
+    ScoreText text;
+    return !isnan(score) && pack_equals(pack, pos, score_text(score, &text));
+}
+
+/* Whether a well-formed pack holds pairs in order. */
+static bool pairs_valid(const Pack *pack)
+{
+    if (pack_count(pack) % 2 != 0) return false;
+    PackPos before = 0;
+    for (PackPos pos = pack_first(pack), score; pos != 0; before = pos, pos = pack_next(pack, score)) {
+        score = pack_next(pack, pos);
+        if (!score_valid(pack, score)) return false;
+        char digits[NUMBER_INT_CHARS];
+        if (before != 0 && !pair_is_before(pack, before, score_at(pack, score), pack_text(pack, pos, digits)))
+            return false;
+    }
+    return pack_is_unique(pack, 1);
+}
+
+static Zset *decode_pack(Slice bytes)
+{
+    Pack *pack = pack_decode(&bytes, KIND_PACK);
+    if (pack == NULL) return NULL;
+    if (bytes.len == 0 && pairs_valid(pack)) return (Zset *)pack;
+    pack_free(pack);
+    return NULL;
+}
+
+/* Reads an element and adds it to the table and the tree. It must come behind `before`, if that isn't NULL. NULL: it
+ * can't be. */
+static const RankElement *big_decode_element(Big *big, const RankElement *before, Slice *in)
+{
+    RankElement *element = rank_element_decode(in);
+    if (element == NULL) return NULL;
+    Slice member = rank_member(element);
+    bool in_order = before == NULL || before->score < element->score ||
+                    (before->score == element->score && slice_compare(rank_member(before), member) < 0);
+    uint64_t hash = table_hash(member);
+    if (!in_order || table_find(&big->table, hash, member, element_matches) != NULL) {
+        g_free(element);
+        return NULL;
+    }
+    big->bytes += rank_element_bytes(member);
+    table_insert(&big->table, hash, element);
+    ranktree_insert(&big->tree, element);
+    return element;
+}
+
+static Zset *decode_big(Slice bytes)
+{
+    uint64_t count;
+    if (!image_get_varint(&bytes, &count) || count == 0) return NULL;
+    Big *big = big_new();
+    for (const RankElement *element = NULL; count > 0; count--) {
+        if ((element = big_decode_element(big, element, &bytes)) == NULL) break;
+    }
+    if (count == 0 && bytes.len == 0) return (Zset *)big;
+    big_free(big);
+    return NULL;
+}
+
+Zset *zset_decode(Slice bytes)
+{
+    uint64_t kind;
+    if (!image_get_varint(&bytes, &kind) || kind > KIND_BIG) return NULL;
+    return kind == KIND_PACK ? decode_pack(bytes) : decode_big(bytes);
+}
+
+const Table *zset_table(const Zset *zset)
+{
+    return is_pack(zset) ? NULL : &((const Big *)zset)->table;
+}
+
+Zset *zset_new_big(void)
+{
+    return (Zset *)big_new();
+}
+
+bool zset_decode_element(Zset *zset, Slice *in)
+{
+    g_assert(!is_pack(zset));
+    return big_decode_element((Big *)zset, NULL, in) != NULL;
 }

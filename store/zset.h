@@ -15,7 +15,9 @@
 
 #include "store/entry.h"
 #include "store/pack.h"
+#include "store/pages.h"
 #include "store/ranktree.h"
+#include "store/table.h"
 
 typedef struct ZsetPair {
     PackValue member;
@@ -25,6 +27,9 @@ typedef struct ZsetPair {
 Zset *zset_new(void);
 /* O(members). */
 void zset_free(Zset *zset);
+/* The same in slices: does up to `work` small steps. True while something is left, of which only zset_bytes may be
+ * asked, for about the memory still held. */
+bool zset_free_some(Zset *zset, size_t work);
 
 size_t zset_length(const Zset *zset);
 /* Memory held. */
@@ -74,6 +79,20 @@ bool zset_next(ZsetWalk *walk, ZsetPair *pair);
 /* Visits some members and returns the next cursor, 0 at the end; see table_scan. A small set is visited whole. */
 typedef void (*ZsetVisit)(ZsetPair pair, void *context);
 uint64_t zset_scan(const Zset *zset, uint64_t cursor, ZsetVisit visit, void *context);
+
+/* A big sorted set's table, for checkpoints; false: it isn't big. */
+bool zset_paged(const Zset *zset, PagedValue *paged);
+/* The set as bytes (see image.h), and back, held as it was: NULL if they're damaged. */
+size_t zset_encoded_bytes(const Zset *zset);
+void zset_encode(const Zset *zset, Image *image);
+Zset *zset_decode(Slice bytes);
+
+/* The table of a big set, of whose elements rank_element_encode makes bytes; NULL: it's small. And an empty big set,
+ * with what adds an element to a big one, in any order: false if the bytes are damaged or the member is there already.
+ */
+const Table *zset_table(const Zset *zset);
+Zset *zset_new_big(void);
+bool zset_decode_element(Zset *zset, Slice *in);
 
 /* A sorted set in the making: scores may still change, so nothing is in order yet. */
 typedef struct ZsetBuilder ZsetBuilder;

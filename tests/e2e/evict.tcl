@@ -26,10 +26,21 @@ proc survivors {prefix count {step 1}} {
     return [r exists {*}$keys]
 }
 
+# The memory in use, once what was deleted is freed: that takes some runs of the server's timer.
+proc settled_memory {} {
+    set used [info_field used_memory]
+    while 1 {
+        after 60
+        set now [info_field used_memory]
+        if {$now >= $used} { return $now }
+        set used $now
+    }
+}
+
 # The limit: so much more than what is in use now.
 proc limit {bytes policy} {
     r config set maxmemory-policy $policy
-    r config set maxmemory [expr {[info_field used_memory] + $bytes}]
+    r config set maxmemory [expr {[settled_memory] + $bytes}]
 }
 
 proc no_limit {} {

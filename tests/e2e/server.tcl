@@ -143,6 +143,30 @@ with_server {--databases 4} {
         assert_match jemalloc-* [info_field mem_allocator]
     }
 
+    test "what was deleted, replaced or flushed is freed while clients go on" {
+        set count [expr {$::sanitized ? 20000 : 100000}]
+        set before [info_field used_memory]
+        foreach {key command} {h hset z zadd s sadd l rpush} {
+            set c [connect]
+            for {set i 0} {$i < $count} {incr i} {
+                send $c $command $key {*}[dict get [list hset "f:$i v" zadd "$i m:$i" sadd m:$i rpush e:$i] $command]
+                if {$i % 1000 == 999} { for {set j 0} {$j < 1000} {incr j} { recv $c } }
+            }
+            disconnect $c
+        }
+        set full [info_field used_memory]
+        assert {$full - $before > $count * 50}
+        assert_equal 2 [r del h z]
+        assert_equal 0 [r exists h z]
+        r set s v
+        assert_equal 2 [r dbsize]
+        wait_until {[info_field used_memory] < $before + ($full - $before) * 2 / 3}
+        r flushall
+        assert_equal 0 [r dbsize]
+        assert_equal 1 [r rpush l again]
+        wait_until {[info_field used_memory] < $before + 100000}
+    }
+
     test "INFO's rates rise with the load and fall without it" {
         set c [connect]
         for {set i 0} {$i < 5000} {incr i} { $c ping }

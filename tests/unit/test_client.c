@@ -31,6 +31,8 @@ static Loop *loop;
 static int port;
 static int opened, closed;
 static gint peer_done;
+static uint64_t offset_written, offset_safe; /* the gate's: what WRITEs made, what may leave */
+static gint sends;                           /* times that output was about to leave */
 
 /* ---- the server's commands ---- */
 
@@ -120,13 +122,47 @@ static void run_stat(const Incoming *in, Out *out)
     reply_int(out, (int64_t)client_stats.biggest_input);
 }
 
+/* WRITE text: echoes it when that is safe */
+static void run_write(const Incoming *in, Out *out)
+{
+    size_t position = out->bytes;
+    reply_bulk(out, in->argv[1]);
+    client_gate_close(in->client, position, ++offset_written);
+}
+
+/* SAFE offset: what was written up to there is */
+static void run_safe(const Incoming *in, Out *out)
+{
+    offset_safe = (uint64_t)number_of(in->argv[1]);
+    reply_ok(out);
+}
+
+/* What was written when this was called last is safe now. */
+static int64_t sync_tick(void *context)
+{
+    (void)context;
+    static uint64_t syncing;
+    offset_safe = MAX(offset_safe, syncing);
+    syncing = offset_written;
+    return 1;
+}
+
+/* SYNC: from now on, what was written is soon safe */
+static void run_sync(const Incoming *in, Out *out)
+{
+    (void)in;
+    loop_timer(loop, 1, sync_tick, NULL);
+    reply_ok(out);
+}
+
 static const struct {
     const char *name;
     TestCommand run;
 } commands[] = {
-    { "ECHO", run_echo }, { "LEN", run_len },     { "BIG", run_big },
-    { "QUIT", run_quit }, { "KILL", run_kill },   { "SUBSCRIBE", run_subscribe },
-    { "TELL", run_tell }, { "PAUSE", run_pause }, { "STAT", run_stat },
+    { "ECHO", run_echo },   { "LEN", run_len },     { "BIG", run_big },
+    { "QUIT", run_quit },   { "KILL", run_kill },   { "SUBSCRIBE", run_subscribe },
+    { "TELL", run_tell },   { "PAUSE", run_pause }, { "STAT", run_stat },
+    { "WRITE", run_write }, { "SAFE", run_safe },   { "SYNC", run_sync },
 };
 
 static void run_one(const Incoming *in)
@@ -162,6 +198,12 @@ static void on_closed(Client *client)
     closed++;
 }
 
+static void before_send(void)
+{
+    g_atomic_int_inc(&sends);
+    client_gate_open(offset_safe);
+}
+
 /* ---- running it ---- */
 
 static int64_t stop_when_done(void *context)
@@ -183,15 +225,18 @@ static gpointer peer_main(gpointer data)
 static void serve(void (*peers)(void), bool plain_poll)
 {
     opened = closed = port = 0;
+    offset_written = offset_safe = 0;
     g_atomic_int_set(&peer_done, 0);
     loop = loop_new(plain_poll);
-    client_init(loop, (ClientHandlers){ .opened = on_opened, .closed = on_closed, .run = run });
+    client_init(loop, (ClientHandlers){ on_opened, on_closed, run, before_send });
     assert_null(client_listen_tcp("127.0.0.1", &port, 511));
     assert_true(port > 0);
     loop_timer(loop, 0, stop_when_done, NULL);
     GThread *thread = g_thread_new("peers", peer_main, (gpointer)(void *)peers);
     loop_run(loop);
     g_thread_join(thread);
+    client_gate_open(UINT64_MAX);
+    assert_int_equal(client_gate_waiting(), 0);
     client_shutdown();
     assert_int_equal(opened, closed);
     loop_free(loop);
@@ -534,6 +579,128 @@ static void peers_hard_limit(void)
     close(teller);
 }
 
+/* ---- the gate ---- */
+
+/* Nothing comes for a while, and the connection stays open. */
+static void expect_silence(int fd)
+{
+    struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+    g_assert(poll(&poll_fd, 1, 30) == 0);
+}
+
+static void make_safe(int offset)
+{
+    int fd = dial();
+    g_autofree char *text = g_strdup_printf("SAFE %d\r\n", offset);
+    send_text(fd, text);
+    expect_text(fd, "+OK\r\n");
+    close(fd);
+}
+
+/* What is before the write leaves, the rest with the offset that it waits for; others aren't held. */
+static void peers_gate(void)
+{
+    int fd = dial();
+    send_text(fd, "ECHO a\r\nWRITE b\r\nECHO c\r\nWRITE d\r\nECHO e\r\n");
+    expect_text(fd, "$1\r\na\r\n");
+    expect_silence(fd);
+    expect_alive();
+    make_safe(1);
+    expect_text(fd, "$1\r\nb\r\n$1\r\nc\r\n");
+    expect_silence(fd);
+    send_text(fd, "ECHO f\r\nWRITE g\r\n");
+    expect_silence(fd);
+    make_safe(2);
+    expect_text(fd, "$1\r\nd\r\n$1\r\ne\r\n$1\r\nf\r\n");
+    expect_silence(fd);
+    make_safe(10);
+    expect_text(fd, "$1\r\ng\r\n");
+    send_text(fd, "WRITE h\r\nECHO i\r\n");
+    expect_text(fd, "$1\r\nh\r\n$1\r\ni\r\n");
+    close(fd);
+}
+
+/* Closing clients wait for what the gate holds, killed ones don't, and one that went away is forgotten. */
+static void peers_gate_ends(void)
+{
+    int quits = dial(), half = dial(), gone = dial(), killed = dial();
+    send_text(quits, "WRITE a\r\nQUIT\r\n");
+    expect_silence(quits);
+    send_text(half, "WRITE b\r\nECHO c\r\n");
+    shutdown(half, SHUT_WR);
+    expect_silence(half);
+    send_text(gone, "WRITE d\r\n");
+    expect_silence(gone);
+    close(gone);
+    send_text(killed, "ECHO e\r\nWRITE f\r\nKILL\r\n");
+    expect_closed(killed);
+    make_safe(1);
+    expect_text(quits, "$1\r\na\r\n+OK\r\n");
+    expect_closed(quits);
+    expect_silence(half);
+    make_safe(2);
+    expect_text(half, "$1\r\nb\r\n$1\r\nc\r\n");
+    expect_closed(half);
+    make_safe(100);
+    expect_alive();
+}
+
+/* A client that waits at the gate costs no turns of the loop, and its output is limited as any other. */
+static void peers_gate_waits(void)
+{
+    int fd = dial();
+    send_text(fd, "WRITE a\r\nBIG 3000000\r\n");
+    expect_silence(fd);
+    g_assert(ask_stat(STAT_OUTPUT) > 3000000);
+    int before = g_atomic_int_get(&sends);
+    g_usleep(200000);
+    g_assert(g_atomic_int_get(&sends) - before < 250); /* stop_when_done's turns */
+    send_text(fd, "BIG 3000000\r\n");
+    expect_closed(fd);
+}
+
+/* Pipelines of reads and writes, some with much output, while offsets become safe by and by: all in order. */
+static void peers_gate_random(void)
+{
+    enum { CONNECTIONS = 8 };
+    g_autoptr(GRand) rand = g_rand_new_with_seed(SEED);
+    int fds[CONNECTIONS];
+    GString *expected[CONNECTIONS];
+    int sync = dial();
+    send_text(sync, "SYNC\r\n");
+    expect_text(sync, "+OK\r\n");
+    for (int c = 0; c < CONNECTIONS; c++) {
+        fds[c] = dial();
+        expected[c] = g_string_new(NULL);
+    }
+    for (int round = 0; round < 100; round++) {
+        int c = g_rand_int_range(rand, 0, CONNECTIONS);
+        g_autoptr(GString) sent = g_string_new(NULL);
+        for (int i = g_rand_int_range(rand, 1, 200); i > 0; i--) {
+            int number = g_rand_int_range(rand, 100000, 999999);
+            if (g_rand_int_range(rand, 0, 100) == 0) {
+                int len = g_rand_int_range(rand, 1, 30000);
+                g_autofree char *text = g_strnfill((gsize)len, 'x');
+                g_string_append_printf(sent, "BIG %d\r\n", len);
+                g_string_append_printf(expected[c], "$%d\r\n%s\r\n", len, text);
+            } else {
+                g_string_append_printf(sent, "%s %d\r\n", g_rand_boolean(rand) ? "WRITE" : "ECHO", number);
+                g_string_append_printf(expected[c], "$6\r\n%d\r\n", number);
+            }
+        }
+        send_text(fds[c], sent->str);
+        if (g_rand_int_range(rand, 0, 4) == 0) g_usleep(1000);
+    }
+    for (int c = 0; c < CONNECTIONS; c++) {
+        send_text(fds[c], "QUIT\r\n");
+        expect_bytes(fds[c], expected[c]->str, expected[c]->len);
+        expect_text(fds[c], "+OK\r\n");
+        expect_closed(fds[c]);
+        g_string_free(expected[c], TRUE);
+    }
+    close(sync);
+}
+
 /* ---- limits of other kinds ---- */
 
 static void peers_max_clients(void)
@@ -643,6 +810,9 @@ SERVED(reset)
 SERVED(reads_late)
 SERVED(held_end)
 SERVED(pause)
+SERVED(gate)
+SERVED(gate_ends)
+SERVED(gate_random)
 
 static void test_big_bulk(void **state)
 {
@@ -656,6 +826,13 @@ static void test_hard_limit(void **state)
     options.output_limit[CLIENT_NORMAL].hard_bytes = 5000000;
     options.output_limit[CLIENT_PUBSUB].hard_bytes = 5000000;
     serve_both(peers_hard_limit);
+}
+
+static void test_gate_waits(void **state)
+{
+    (void)state;
+    options.output_limit[CLIENT_NORMAL].hard_bytes = 5000000;
+    serve_both(peers_gate_waits);
 }
 
 static void test_max_clients(void **state)
@@ -703,6 +880,10 @@ int main(void)
         cmocka_unit_test_setup(test_max_clients, reset_options),
         cmocka_unit_test_setup(test_overdue, reset_options),
         cmocka_unit_test_setup(test_pause, reset_options),
+        cmocka_unit_test_setup(test_gate, reset_options),
+        cmocka_unit_test_setup(test_gate_ends, reset_options),
+        cmocka_unit_test_setup(test_gate_waits, reset_options),
+        cmocka_unit_test_setup(test_gate_random, reset_options),
         cmocka_unit_test_setup(test_idle_crowd, reset_options),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,270 @@
+/* effect.c: see effect.h.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "cmds/effect.h"
+
+#include "base/number.h"
+#include "base/options.h"
+#include "store/journal.h"
+
+_Static_assert((int)FSYNC_EVERYSEC == (int)JOURNAL_SYNC_EVERYSEC && (int)FSYNC_ALWAYS == (int)JOURNAL_SYNC_ALWAYS &&
+                   (int)FSYNC_NO == (int)JOURNAL_SYNC_NO,
+               "the option's names are the journal's");
+
+/* Between two commands, more than this is written at once: a turn may have very many. */
+#define PENDING_MAX (1024 * 1024)
+
+/* What is set aside for a command besides its arguments: the heads, a SELECT, a PEXPIREAT. */
+#define RESERVE_MORE 1024
+
+/* A piece of a command on many elements. */
+#define PIECE_ELEMENTS 1024
+#define PIECE_BYTES    (256 * 1024)
+
+bool effects_on, effect_replaced, effect_unanswered;
+
+/* ---- EXEC ---- */
+
+/* A copy of a command, in one allocation. */
+typedef struct Kept {
+    int db, argc;
+    Slice argv[];
+} Kept;
+
+static struct {
+    bool running;
+    Kept *first; /* the first effect waits for a second one, which makes MULTI necessary */
+    bool multi;  /* MULTI is in the journal */
+} exec;
+
+static Kept *keep(int db, const Slice *argv, int argc)
+{
+    size_t slices = sizeof(Slice) * (size_t)argc, bytes = 0;
+    for (int i = 0; i < argc; i++)
+        bytes += argv[i].len;
+    Kept *kept = g_malloc(sizeof(Kept) + slices + bytes);
+    kept->db = db;
+    kept->argc = argc;
+    char *at = (char *)kept + sizeof(Kept) + slices;
+    for (int i = 0; i < argc; i++) {
+        if (argv[i].len > 0) memcpy(at, argv[i].ptr, argv[i].len);
+        kept->argv[i] = (Slice){ at, argv[i].len };
+        at += argv[i].len;
+    }
+    return kept;
+}
+
+static void append_first(void)
+{
+    journal_append(exec.first->db, exec.first->argv, exec.first->argc);
+    g_clear_pointer(&exec.first, g_free);
+}
+
+static void append(int db, const Slice *argv, int argc)
+{
+    if (exec.running && exec.first == NULL && !exec.multi) {
+        exec.first = keep(db, argv, argc);
+        return;
+    }
+    if (exec.running && !exec.multi) {
+        journal_append(-1, &SLICE("MULTI"), 1);
+        append_first();
+        exec.multi = true;
+    }
+    journal_append(db, argv, argc);
+}
+
+void effect_exec_begin(void)
+{
+    exec.running = effects_on;
+}
+
+void effect_exec_end(void)
+{
+    if (!exec.running) return;
+    exec.running = false;
+    if (exec.multi) journal_append(-1, &SLICE("EXEC"), 1);
+    if (exec.first != NULL) append_first();
+    exec.multi = false;
+    effect_replaced = true; /* EXEC itself isn't journaled */
+}
+
+/* ---- what handlers put ---- */
+
+void effect_put(const Db *db, const Slice *argv, int argc)
+{
+    if (!effects_on) return;
+    append(db->index, argv, argc);
+    effect_replaced = true;
+}
+
+void effect_del(const Db *db, Slice key)
+{
+    effect_put(db, (Slice[]){ SLICE("DEL"), key }, 2);
+}
+
+void effect_deadline(const Db *db, Slice key, int64_t deadline_ms)
+{
+    char digits[NUMBER_INT_CHARS];
+    Slice text = { digits, number_format_int(digits, deadline_ms) };
+    effect_put(db, (Slice[]){ SLICE("PEXPIREAT"), key, text }, 3);
+}
+
+void effect_set(const Db *db, Slice key, Slice value, int64_t deadline_ms)
+{
+    effect_put(db, (Slice[]){ SLICE("SET"), key, value }, 3);
+    if (deadline_ms >= 0) effect_deadline(db, key, deadline_ms);
+}
+
+void effect_gone(const Db *db, Slice key)
+{
+    if (effects_on) append(db->index, (Slice[]){ SLICE("DEL"), key }, 2);
+}
+
+/* ---- pieces ---- */
+
+struct EffectPieces {
+    const Db *db;
+    GArray *argv;      /* Slice: command, key, elements; ptr of these is an offset into bytes until they are put */
+    GByteArray *bytes; /* of the elements */
+};
+
+#define PIECE_HEAD 2
+
+EffectPieces *effect_pieces_begin(const Db *db, Slice command, Slice key)
+{
+    if (!effects_on) return NULL;
+    EffectPieces *pieces = g_new(EffectPieces, 1);
+    *pieces = (EffectPieces){ db, g_array_new(FALSE, FALSE, sizeof(Slice)), g_byte_array_new() };
+    g_array_append_vals(pieces->argv, (Slice[]){ command, key }, PIECE_HEAD);
+    return pieces;
+}
+
+static void put_piece(EffectPieces *pieces)
+{
+    Slice *argv = (Slice *)(void *)pieces->argv->data;
+    for (guint i = PIECE_HEAD; i < pieces->argv->len; i++)
+        argv[i].ptr = (const char *)pieces->bytes->data + GPOINTER_TO_SIZE(argv[i].ptr);
+    if (pieces->argv->len > PIECE_HEAD) effect_put(pieces->db, argv, (int)pieces->argv->len);
+    g_array_set_size(pieces->argv, PIECE_HEAD);
+    g_byte_array_set_size(pieces->bytes, 0);
+}
+
+void effect_pieces_add(EffectPieces *pieces, const Slice *elements, int count)
+{
+    if (pieces == NULL) return;
+    if (pieces->argv->len >= PIECE_ELEMENTS || pieces->bytes->len >= PIECE_BYTES) put_piece(pieces);
+    for (int i = 0; i < count; i++) {
+        Slice element = { GSIZE_TO_POINTER((gsize)pieces->bytes->len), elements[i].len };
+        g_array_append_val(pieces->argv, element);
+        g_byte_array_append(pieces->bytes, (const guint8 *)elements[i].ptr, (guint)elements[i].len);
+    }
+}
+
+void effect_pieces_add_value(EffectPieces *pieces, PackValue value)
+{
+    char digits[NUMBER_INT_CHARS];
+    if (pieces == NULL) return;
+    Slice text = pack_value_text(value, digits);
+    effect_pieces_add(pieces, &text, 1);
+}
+
+void effect_pieces_end(EffectPieces *pieces)
+{
+    if (pieces == NULL) return;
+    put_piece(pieces);
+    g_array_free(pieces->argv, TRUE);
+    g_byte_array_free(pieces->bytes, TRUE);
+    g_free(pieces);
+}
+
+/* ---- the command that ran ---- */
+
+void effect_of(const Request *r)
+{
+    if (!effect_replaced) append(r->command->flags & CMD_ALL_DBS ? -1 : r->db->index, r->argv, r->argc);
+    /* What PFCOUNT caches is nothing that its client is told. */
+    if (!(r->command->flags & CMD_READONLY)) effect_unanswered = true;
+}
+
+/* ---- replies, and the gate ---- */
+
+/* Who is answered, since the last commit, for having changed something; each client once. */
+typedef struct Answer {
+    Client *client;
+    size_t position;
+} Answer;
+
+static GArray *answers;
+static uint64_t commits = 1; /* Session.answer_noted of those who are in it */
+
+void effect_answered(Client *client, size_t position)
+{
+    Session *session = client->session;
+    effect_unanswered = false;
+    if (session->answer_noted != commits) {
+        session->answer_noted = commits;
+        Answer answer = { client, position };
+        g_array_append_val(answers, answer);
+    }
+    if (journal_pending_bytes() > PENDING_MAX) effect_commit();
+}
+
+uint64_t effect_gate_offset(void)
+{
+    return options.fsync == FSYNC_ALWAYS ? journal_durable() : journal_written();
+}
+
+void effect_commit(void)
+{
+    if (!effects_on) return;
+    journal_commit(); /* what can't be written now waits in it */
+    uint64_t offset = journal_offset(), safe = effect_gate_offset();
+    for (guint i = 0; i < answers->len && safe < offset; i++) {
+        const Answer *answer = &g_array_index(answers, Answer, i);
+        client_gate_close(answer->client, answer->position, offset);
+    }
+    if (answers->len > 0) commits++;
+    g_array_set_size(answers, 0);
+    if (client_gate_waiting() > 0) client_gate_open(safe);
+}
+
+void effects_start(void)
+{
+    if (answers == NULL) answers = g_array_new(FALSE, FALSE, sizeof(Answer));
+    effects_on = true;
+}
+
+void effects_stop(void)
+{
+    if (!effects_on) return;
+    effect_commit();
+    journal_wait_durable();
+    client_gate_open(effect_gate_offset());
+    effects_on = false;
+}
+
+/* ---- refusing ---- */
+
+size_t effect_bytes(const Slice *argv, int argc)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < argc; i++)
+        bytes += argv[i].len + NUMBER_INT_CHARS;
+    return bytes;
+}
+
+bool effect_admit(Out *out, size_t bytes)
+{
+    const char *trouble = journal_trouble();
+    if (trouble == NULL && journal_reserve(bytes + RESERVE_MORE)) return true;
+    if (trouble == NULL) trouble = journal_trouble();
+    reply_errorf(out, "MISCONF CKV can't write its journal: %s. Writes are refused until it can; reads go on.",
+                 trouble != NULL ? trouble : "there is no room");
+    return false;
+}
+
+bool effect_in_trouble(void)
+{
+    return effects_on && journal_trouble() != NULL;
+}

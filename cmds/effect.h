@@ -1,0 +1,81 @@
+/* effect.h: what commands change, on its way into the journal, and replies that wait until it is there. The command
+ * layer calls it around each command; a handler only if its command, run again, might do something else.
+ *
+ * Design. A command that changed something is journaled as it came, unless its handler put other commands in its place:
+ * SREM for SPOP, PEXPIREAT for EXPIRE, SET for INCRBYFLOAT. What expires or is evicted is journaled as DEL at that
+ * moment. What one EXEC changes stands between MULTI and EXEC, if it's more than one command. So the journal run again,
+ * without a clock and without chance, gives the same data.
+ *
+ * The journal is committed between two commands only, and before any reply leaves. Replies to commands that changed
+ * something wait at the gate (net/client.h) until their journal offset is safe as `fsync` says. As long as the journal
+ * can be written that is at once, but for `fsync always`, so only then clients get a mark.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef CKV_CMDS_EFFECT_H
+#define CKV_CMDS_EFFECT_H
+
+#include "cmds/command.h"
+
+/* Changes are journaled. Nothing below does anything while it's false. */
+extern bool effects_on;
+
+/* The journal was opened; it's about to be closed (then what waits at the gate is sent if the journal has it). */
+void effects_start(void);
+void effects_stop(void);
+
+/* ---- for handlers: what is journaled instead of the command, in the order of the calls ----
+ *
+ * Once the keys have been looked up for writing, or stored: a look-up may find that a key has expired, and its DEL
+ * comes before. */
+
+void effect_put(const Db *db, const Slice *argv, int argc);
+void effect_del(const Db *db, Slice key);
+/* SET key value, and PEXPIREAT key deadline_ms unless it's negative. */
+void effect_set(const Db *db, Slice key, Slice value, int64_t deadline_ms);
+void effect_deadline(const Db *db, Slice key, int64_t deadline_ms);
+
+/* A command on any number of elements, put as several if they are many: begin, add them (copied; those of one call stay
+ * together), end. Begin returns NULL while effects are off, which the others take. */
+typedef struct EffectPieces EffectPieces;
+EffectPieces *effect_pieces_begin(const Db *db, Slice command, Slice key);
+void effect_pieces_add(EffectPieces *pieces, const Slice *elements, int count);
+void effect_pieces_add_value(EffectPieces *pieces, PackValue value);
+void effect_pieces_end(EffectPieces *pieces);
+
+/* ---- for the command layer ---- */
+
+/* A key expired or was evicted: it's about to be deleted. */
+void effect_gone(const Db *db, Slice key);
+
+/* Before, and, if the keyspace counted changes, after the run of a command. */
+extern bool effect_replaced; /* the handler put something else */
+static inline void effect_begin(void)
+{
+    effect_replaced = false;
+}
+void effect_of(const Request *r);
+
+/* Around the commands of an EXEC. */
+void effect_exec_begin(void);
+void effect_exec_end(void);
+
+/* A client's command (or EXEC) is over: if it changed something that the client is told, effect_unanswered is true, and
+ * effect_answered notes that the reply begins at this byte of what waits in the client's output. */
+extern bool effect_unanswered;
+void effect_answered(Client *client, size_t position);
+
+/* Commits the journal, closes the gate for replies that can't go yet, opens it as far as it may be. Between two
+ * commands only; before output is sent. */
+void effect_commit(void);
+
+/* The offset up to which replies may leave. */
+uint64_t effect_gate_offset(void);
+
+/* Whether there's room in the journal for what such a command may change; if not, answers MISCONF. */
+bool effect_admit(Out *out, size_t bytes);
+/* The bytes of arguments in the journal. */
+size_t effect_bytes(const Slice *argv, int argc);
+/* The journal can't be written now. */
+bool effect_in_trouble(void);
+
+#endif

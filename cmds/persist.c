@@ -1,0 +1,578 @@
+/* persist.c: see persist.h.
+ *
+ * Design. Loading is a state machine run by a timer in slices, so that clients are answered (with LOADING) meanwhile:
+ * the newest whole checkpoint, or the older one if that fails, or nothing if the journal reaches back to the beginning;
+ * then the journal from there. Checkpoints are driven by another timer, which gives the walk a share of the loop's time
+ * while clients have commands and all of it while they haven't.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "cmds/persist.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/options.h"
+#include "cmds/command.h"
+#include "cmds/effect.h"
+#include "cmds/replay.h"
+#include "cmds/server.h"
+#include "store/backup.h"
+#include "store/checkpoint.h"
+#include "store/journal.h"
+
+/* A slice of loading; between two of them clients are answered. */
+#define LOAD_SLICE_US 10000
+
+/* Progress is logged this often. */
+#define LOAD_LOG_MS 2000
+
+/* While clients have commands, the walk gets this share of the time that has passed since its last slice. No slice is
+ * longer than SLICE_US_MAX. */
+#define WALK_SHARE_PERCENT 10
+#define SLICE_US_MAX       900
+
+#define IDLE_TICK_MS       100
+#define WAIT_TICK_MS       1
+#define RETRY_MS           10000 /* after a checkpoint failed */
+
+Manifest persist_manifest;
+
+static struct {
+    Loop *loop;
+    void (*ready)(void);
+    /* loading */
+    CheckpointLoad *load;
+    int slot; /* of the checkpoint that is being loaded; -1: none */
+    bool tried[2];
+    JournalReader *reader;
+    uint64_t offset; /* where the journal goes on behind the checkpoint */
+    int64_t load_started_us, load_started_ms, last_log_us;
+    uint64_t journal_bytes; /* to be replayed */
+    /* checkpoints */
+    int64_t slice_ended_us, retry_ms, last_due_ms;
+    uint64_t commands_seen;
+    bool held;
+    uint64_t changes_saved;  /* keyspace->changes when the last whole checkpoint began, and */
+    uint64_t changes_saving; /* when the running one did */
+    GArray *waiting;         /* Waiter */
+} state;
+
+typedef struct Waiter {
+    void (*done)(const char *error, void *context);
+    void *context;
+} Waiter;
+
+static void refuse_start(const char *message) __attribute__((noreturn));
+
+/* The data can't be loaded: nothing was changed on disk. */
+static void refuse_start(const char *message)
+{
+    log_line(LOG_WARNING, "Can't load the data: %s", message);
+    fprintf(stderr, "ckv: dir %s: %s\n", options.dir, message);
+    _exit(1);
+}
+
+/* ---- opening ---- */
+
+/* Files that a MANIFEST should tell of. */
+static bool has_data(void)
+{
+    return access(checkpoint_file_name[0], F_OK) == 0 || access(checkpoint_file_name[1], F_OK) == 0 ||
+           access(JOURNAL_DIRECTORY, F_OK) == 0;
+}
+
+static void make_new_manifest(void)
+{
+    if (has_data()) {
+        refuse_start("there's data here, but MANIFEST is missing. Nothing was changed; "
+                     "run: ckv check DIR --repair (it makes a new one from the files), or choose another --dir");
+    }
+    manifest_init(&persist_manifest);
+    char *message = manifest_write(".", &persist_manifest);
+    if (message != NULL) refuse_start(message);
+}
+
+void persist_open(void)
+{
+    if (!options.persistence) return;
+    char *error = NULL;
+    if (!backup_finish_swap(".", &error)) refuse_start(error);
+    switch (manifest_read(".", &persist_manifest, &error)) {
+    case MANIFEST_READ: break;
+    case MANIFEST_MISSING: make_new_manifest(); break;
+    case MANIFEST_BAD: refuse_start(error);
+    }
+    table_set_secret(persist_manifest.secret, sizeof(persist_manifest.secret));
+}
+
+/* ---- loading ---- */
+
+static void wake_loop(void)
+{
+    loop_wake(state.loop);
+}
+
+static void on_journal_progress(void *context)
+{
+    (void)context;
+    loop_wake(state.loop);
+}
+
+static void empty_keyspace(void)
+{
+    for (int i = 0; i < keyspace->db_count; i++)
+        keyspace_flush(&keyspace->dbs[i]);
+}
+
+static void begin_replay(void)
+{
+    char *error = NULL;
+    state.reader = journal_reader_new(".", state.offset, NULL, &error);
+    if (state.reader == NULL) refuse_start(error);
+    state.journal_bytes = journal_reader_left(state.reader);
+}
+
+/* Tries the newest checkpoint that wasn't tried yet, or the journal's beginning. */
+static void begin_load(void)
+{
+    const CheckpointInfo *all = persist_manifest.checkpoint;
+    int slot = -1;
+    for (int f = 0; f < 2; f++) {
+        if (!all[f].whole || state.tried[f]) continue;
+        if (slot < 0 || all[f].offset > all[slot].offset) slot = f;
+    }
+    state.slot = slot;
+    if (slot < 0) {
+        state.offset = persist_manifest.start;
+        replay_begin(-1);
+        begin_replay();
+        return;
+    }
+    state.tried[slot] = true;
+    state.offset = all[slot].offset;
+    replay_begin(all[slot].db);
+    char *error = NULL;
+    state.load = checkpoint_load_begin(keyspace, checkpoint_file_name[slot], &all[slot], slot, &error);
+    if (state.load != NULL) return;
+    log_line(LOG_WARNING, "%s: it isn't used.", error);
+    g_free(error);
+    persist_manifest.checkpoint[slot].whole = false;
+    begin_load();
+}
+
+/* The checkpoint is damaged: another one, if there is one, must do. */
+static void load_failed(char *error)
+{
+    log_line(LOG_WARNING, "%s: it isn't used.", error);
+    g_clear_pointer(&state.load, checkpoint_load_free);
+    checkpoint_forget_all();
+    empty_keyspace();
+    persist_manifest.checkpoint[state.slot].whole = false;
+    bool others = persist_manifest.checkpoint[1 - state.slot].whole && !state.tried[1 - state.slot];
+    g_autoptr(GArray) segments = journal_segments(".", NULL);
+    bool from_start = segments != NULL && segments->len > 0 &&
+                      g_array_index(segments, JournalSegment, 0).offset <= persist_manifest.start;
+    if (!others && !from_start) {
+        g_autofree char *message =
+            g_strdup_printf("%s, and there's no other checkpoint. Nothing was changed. To see what is left, run: "
+                            "ckv check DIR; to go back to a backup: ckv backup list, ckv rollback ID",
+                            error);
+        refuse_start(message);
+    }
+    g_free(error);
+    checkpoint_init(keyspace, &persist_manifest, wake_loop);
+    begin_load();
+}
+
+static void load_pages_slice(void)
+{
+    char *error = NULL;
+    switch (checkpoint_load_step(state.load, LOAD_SLICE_US, &error)) {
+    case 1: return;
+    case 0: break;
+    default: load_failed(error); return;
+    }
+    g_clear_pointer(&state.load, checkpoint_load_free);
+    begin_replay();
+}
+
+static void log_progress(void)
+{
+    if (clock_now_us() - state.last_log_us < LOAD_LOG_MS * 1000) return;
+    state.last_log_us = clock_now_us();
+    PersistLoading loading = persist_loading();
+    log_line(LOG_NOTICE, "Loading: %.0f%% done, about %ld s left.", loading.progress * 100, loading.eta_sec);
+}
+
+static void open_journal(void)
+{
+    JournalStart start = {
+        .offset = state.offset,
+        .db = replay_db(),
+        .history = persist_manifest.history,
+        .sync = (JournalSync)options.fsync,
+        .segment_bytes = (uint64_t)options.journal_segment_bytes,
+        .progressed = on_journal_progress,
+    };
+    char *message = journal_open(&start);
+    if (message != NULL) refuse_start(message);
+}
+
+static void loading_done(void)
+{
+    open_journal();
+    replay_end();
+    effects_start();
+    if (server_loading) {
+        log_line(LOG_NOTICE, "DB loaded from disk: %.3f seconds",
+                 (double)(clock_now_us() - state.load_started_us) / 1e6);
+    }
+    server_loading = false;
+    state.changes_saved = keyspace->changes;
+    state.ready();
+}
+
+static void end_of_journal(bool torn)
+{
+    state.offset = journal_reader_offset(state.reader);
+    if (torn) {
+        log_line(LOG_WARNING,
+                 "The journal's last write was cut off: %" G_GUINT64_FORMAT " bytes behind offset %" G_GUINT64_FORMAT
+                 " that no client was told of are removed (%s).",
+                 journal_reader_torn_bytes(state.reader), state.offset, journal_reader_error(state.reader));
+    }
+    g_clear_pointer(&state.reader, journal_reader_free);
+    if (torn) {
+        char *message = journal_cut(".", state.offset);
+        if (message != NULL) refuse_start(message);
+    }
+    loading_done();
+}
+
+static void replay_slice(void)
+{
+    for (int64_t until_us = clock_now_us() + LOAD_SLICE_US; clock_now_us() < until_us;) {
+        JournalBatch batch;
+        char *error = NULL;
+        switch (journal_read(state.reader, &batch)) {
+        case JOURNAL_BATCH: break;
+        case JOURNAL_END: end_of_journal(false); return;
+        case JOURNAL_TORN: end_of_journal(true); return;
+        case JOURNAL_BAD: refuse_start(journal_reader_error(state.reader));
+        }
+        /* The first batch may begin before the checkpoint's offset only if that isn't between batches: never. */
+        if (replay_run(batch.payload, &error)) continue;
+        g_autofree char *message = g_strdup_printf("%s, batch at byte %" G_GUINT64_FORMAT ": %s; run: ckv check DIR",
+                                                   batch.file, batch.file_offset, error);
+        refuse_start(message);
+    }
+}
+
+static int64_t load_tick(void *context)
+{
+    (void)context;
+    if (state.load != NULL) {
+        load_pages_slice();
+    } else if (state.reader != NULL) {
+        replay_slice();
+    }
+    if (!server_loading) return -1;
+    log_progress();
+    return 0;
+}
+
+PersistLoading persist_loading(void)
+{
+    PersistLoading loading = { .started_ms = state.load_started_ms, .eta_sec = -1 };
+    /* The checkpoint and the journal count the same: which takes longer depends on what is in them. */
+    double pages = state.load != NULL ? checkpoint_load_progress(state.load) : 1, journal = 0;
+    if (state.reader != NULL && state.journal_bytes > 0) {
+        journal = 1 - (double)journal_reader_left(state.reader) / (double)state.journal_bytes;
+    }
+    loading.progress = state.reader != NULL ? 0.5 + journal / 2 : pages / 2;
+    loading.total_bytes =
+        state.journal_bytes + (state.slot >= 0 ? persist_manifest.checkpoint[state.slot].file_bytes : 0);
+    loading.loaded_bytes = (uint64_t)(loading.progress * (double)loading.total_bytes);
+    double elapsed_sec = (double)(clock_now_us() - state.load_started_us) / 1e6;
+    if (loading.progress > 0.01) loading.eta_sec = (int64_t)(elapsed_sec / loading.progress - elapsed_sec) + 1;
+    return loading;
+}
+
+static void begin_loading(void)
+{
+    state.load_started_us = state.last_log_us = clock_now_us();
+    state.load_started_ms = clock_unix_ms;
+    state.tried[0] = state.tried[1] = false;
+    checkpoint_init(keyspace, &persist_manifest, wake_loop);
+    begin_load();
+    bool nothing = state.load == NULL && state.journal_bytes == 0;
+    server_loading = !nothing;
+    if (nothing) replay_slice();
+}
+
+/* ---- checkpoints ---- */
+
+static void finished(const char *error)
+{
+    GArray *waiting = g_steal_pointer(&state.waiting);
+    if (waiting == NULL) return;
+    for (guint i = 0; i < waiting->len; i++) {
+        Waiter waiter = g_array_index(waiting, Waiter, i);
+        waiter.done(error, waiter.context);
+    }
+    g_array_unref(waiting);
+}
+
+void persist_when_done(void (*done)(const char *error, void *context), void *context)
+{
+    if (state.waiting == NULL) state.waiting = g_array_new(FALSE, FALSE, sizeof(Waiter));
+    Waiter waiter = { done, context };
+    g_array_append_val(state.waiting, waiter);
+}
+
+/* The offset up to which no journal is kept for going back in time. */
+static uint64_t window_begins(void)
+{
+    g_autoptr(GArray) segments = journal_segments(".", NULL);
+    if (segments == NULL) return 0;
+    uint64_t bytes = 0;
+    for (guint i = segments->len; i-- > 0;) {
+        const JournalSegment *segment = &g_array_index(segments, JournalSegment, i);
+        struct stat about;
+        bytes += segment->file_bytes;
+        bool recent =
+            stat(segment->path, &about) == 0 && about.st_mtime >= clock_unix_ms / 1000 - options.journal_keep_sec;
+        if (i + 1 < segments->len && (!recent || bytes > (uint64_t)options.journal_keep_bytes)) {
+            return g_array_index(segments, JournalSegment, i + 1).offset;
+        }
+    }
+    return 0;
+}
+
+static void release_journal(void)
+{
+    const CheckpointInfo *all = persist_manifest.checkpoint;
+    if (!all[0].whole || !all[1].whole) return;
+    journal_release(MIN(window_begins(), MIN(all[0].offset, all[1].offset)));
+}
+
+static void checkpoint_succeeded(void)
+{
+    CheckpointStatus status = checkpoint_status();
+    log_line(
+        LOG_NOTICE, "Checkpoint done: %" G_GUINT64_FORMAT " pages, %" G_GUINT64_FORMAT " bytes in %.3f seconds (%s)",
+        status.last_pages, status.last_bytes, (double)status.last_took_ms / 1000, checkpoint_file_name[status.last]);
+    server.last_save_sec = clock_unix_ms / 1000;
+    state.retry_ms = 0;
+    state.changes_saved = state.changes_saving;
+    release_journal();
+    finished(NULL);
+}
+
+static void checkpoint_failed(void)
+{
+    CheckpointStatus status = checkpoint_status();
+    log_line(LOG_WARNING,
+             "The checkpoint failed: %s. The one before and the journal have all data; trying again in %d s.",
+             status.error, RETRY_MS / 1000);
+    state.retry_ms = clock_unix_ms + RETRY_MS;
+    finished(status.error);
+}
+
+/* True while there's something left to do. */
+static bool drive_checkpoint(int64_t budget_us, CheckpointStep *step)
+{
+    if (checkpoint_status().state == CHECKPOINT_IDLE) return false;
+    *step = checkpoint_step(budget_us, journal_durable());
+    if (*step == CHECKPOINT_DONE) checkpoint_succeeded();
+    if (*step == CHECKPOINT_FAILED) checkpoint_failed();
+    return *step == CHECKPOINT_MORE || *step == CHECKPOINT_WAIT;
+}
+
+bool persist_begin_checkpoint(char **error)
+{
+    if (!journal_is_open() || server_loading) {
+        *error = g_strdup(server_loading ? "the data is being loaded" : "persistence is off");
+        return false;
+    }
+    if (state.held) {
+        *error = g_strdup("a backup is being copied");
+        return false;
+    }
+    if (!journal_commit() || !journal_rotate()) {
+        *error = g_strdup(journal_trouble() != NULL ? journal_trouble() : "the journal can't be written");
+        return false;
+    }
+    if (!checkpoint_start(journal_offset(), journal_db(), clock_unix_ms, error)) return false;
+    state.changes_saving = keyspace->changes;
+    state.slice_ended_us = clock_now_us();
+    state.last_due_ms = clock_unix_ms;
+    loop_wake(state.loop);
+    return true;
+}
+
+static bool changed_since_checkpoint(void)
+{
+    int newest = manifest_newest(&persist_manifest);
+    uint64_t saved = newest < 0 ? persist_manifest.start : persist_manifest.checkpoint[newest].offset;
+    return journal_offset() != saved;
+}
+
+static bool checkpoint_is_due(void)
+{
+    if (!journal_is_open() || server_loading || state.held || clock_unix_ms < state.retry_ms) return false;
+    int newest = manifest_newest(&persist_manifest);
+    uint64_t saved = newest < 0 ? persist_manifest.start : persist_manifest.checkpoint[newest].offset;
+    uint64_t grown = journal_offset() - saved;
+    if (grown == 0) return false;
+    if (options.checkpoint_journal_bytes > 0 && grown > (uint64_t)options.checkpoint_journal_bytes) return true;
+    return options.checkpoint_every_sec > 0 && clock_unix_ms - state.last_due_ms >= options.checkpoint_every_sec * 1000;
+}
+
+/* How long the next slice may be: all of it when nobody else has work. */
+static int64_t slice_budget(void)
+{
+    bool idle = commands_processed == state.commands_seen;
+    state.commands_seen = commands_processed;
+    if (idle) return SLICE_US_MAX;
+    return MIN((clock_now_us() - state.slice_ended_us) * WALK_SHARE_PERCENT / 100, SLICE_US_MAX);
+}
+
+static int64_t checkpoint_tick(void *context)
+{
+    (void)context;
+    if (checkpoint_status().state == CHECKPOINT_IDLE) {
+        if (!checkpoint_is_due()) return IDLE_TICK_MS;
+        char *error = NULL;
+        if (!persist_begin_checkpoint(&error)) {
+            log_line(LOG_WARNING, "No checkpoint can be made: %s", error);
+            g_free(error);
+            state.retry_ms = clock_unix_ms + RETRY_MS;
+            return IDLE_TICK_MS;
+        }
+    }
+    CheckpointStep step;
+    bool more = drive_checkpoint(slice_budget(), &step);
+    state.slice_ended_us = clock_now_us();
+    if (!more) return IDLE_TICK_MS;
+    return step == CHECKPOINT_MORE ? 0 : WAIT_TICK_MS;
+}
+
+/* Drives a running checkpoint to its end. NULL or what went wrong. */
+static const char *complete_checkpoint(void)
+{
+    CheckpointStep step = CHECKPOINT_MORE;
+    while (drive_checkpoint(INT32_MAX, &step)) {
+        if (step != CHECKPOINT_WAIT) continue;
+        journal_wait_durable();
+        checkpoint_wait();
+    }
+    return step == CHECKPOINT_FAILED ? checkpoint_status().error : NULL;
+}
+
+bool persist_save(char **error)
+{
+    complete_checkpoint();
+    if (!persist_begin_checkpoint(error)) return false;
+    const char *why = complete_checkpoint();
+    if (why != NULL) *error = g_strdup(why);
+    return why == NULL;
+}
+
+void persist_hold(bool held)
+{
+    state.held = held;
+}
+
+int64_t persist_oldest_ms(void)
+{
+    if (!journal_is_open()) return -1;
+    uint64_t first = journal_stats().first_offset;
+    int64_t oldest_ms = backup_oldest_ms(".", first);
+    for (int f = 0; f < 2; f++) {
+        const CheckpointInfo *info = &persist_manifest.checkpoint[f];
+        if (info->whole && info->offset >= first && (oldest_ms < 0 || info->unix_ms < oldest_ms))
+            oldest_ms = info->unix_ms;
+    }
+    return oldest_ms;
+}
+
+/* ---- the life ---- */
+
+void persist_start(Loop *loop, void (*ready)(void))
+{
+    state.loop = loop;
+    state.ready = ready;
+    state.last_due_ms = clock_unix_ms;
+    if (!options.persistence) {
+        ready();
+        return;
+    }
+    begin_loading();
+    if (server_loading) loop_timer(loop, 0, load_tick, NULL);
+    loop_timer(loop, IDLE_TICK_MS, checkpoint_tick, NULL);
+}
+
+static void drop_dataset(void)
+{
+    checkpoint_abort("the dataset is loaded anew");
+    checkpoint_forget_all();
+    effects_stop();
+    journal_close();
+    empty_keyspace();
+}
+
+void persist_reload(void)
+{
+    drop_dataset();
+    begin_loading();
+    if (server_loading) loop_timer(state.loop, 0, load_tick, NULL);
+}
+
+bool persist_reload_now(char **error)
+{
+    if (!journal_is_open()) {
+        *error = g_strdup("persistence is off");
+        return false;
+    }
+    if (!journal_commit()) {
+        *error = g_strdup(journal_trouble());
+        return false;
+    }
+    uint64_t changes = keyspace->changes;
+    drop_dataset();
+    begin_loading();
+    while (server_loading)
+        load_tick(NULL);
+    state.changes_saved = keyspace->changes = changes;
+    return true;
+}
+
+uint64_t persist_changes(void)
+{
+    return keyspace->changes - state.changes_saved;
+}
+
+bool persist_stop(bool save)
+{
+    if (!journal_is_open()) return true;
+    bool good = true;
+    if (save && changed_since_checkpoint()) {
+        char *error = NULL;
+        log_line(LOG_NOTICE, "Saving a checkpoint before the stop.");
+        if (!persist_save(&error)) log_line(LOG_WARNING, "No checkpoint: %s. The journal has all data.", error);
+        g_free(error);
+    } else if (!save) {
+        checkpoint_abort("the server stops");
+    } else {
+        complete_checkpoint();
+    }
+    effects_stop();
+    good = journal_close();
+    if (!good) log_line(LOG_WARNING, "Not everything could be written: %s", journal_trouble());
+    return good;
+}

@@ -1,0 +1,55 @@
+/* persist.h: the data on disk over the server's life: loading it at start, checkpoints as they fall due, and a clean
+ * stop. The main program starts and stops it; the operator's commands and INFO ask it.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef CKV_CMDS_PERSIST_H
+#define CKV_CMDS_PERSIST_H
+
+#include "net/loop.h"
+#include "store/manifest.h"
+
+/* Reads MANIFEST in the working directory, or makes a new one for an empty directory, and sets the hash's secret:
+ * before the keyspace is made. Ends the program with a message if that can't be. Nothing if options.persistence is off.
+ */
+void persist_open(void);
+
+/* Begins to load what there is, in slices of the loop; server_loading is set until that is done, and then `ready` is
+ * called (at once if there's nothing to load). After server_init. */
+void persist_start(Loop *loop, void (*ready)(void));
+
+/* What a clean stop does: a last checkpoint unless `save` is false or nothing changed, and everything on disk. False:
+ * something isn't (it was logged). */
+bool persist_stop(bool save);
+
+/* Empties all databases in memory and loads them from disk again, in slices as at the start: after a rollback. */
+void persist_reload(void);
+/* The same at once, serving nobody meanwhile: DEBUG RELOAD. False: *error (g_free it), and nothing happened. */
+bool persist_reload_now(char **error);
+
+/* Changes since the last checkpoint began: INFO's rdb_changes_since_last_save. */
+uint64_t persist_changes(void);
+
+/* Begins a checkpoint now. False: *error (g_free it) says why not. */
+bool persist_begin_checkpoint(char **error);
+/* Makes one and waits for it: SAVE. False: *error. */
+bool persist_save(char **error);
+/* `done` is called once when the running checkpoint has ended, with NULL or what went wrong. */
+void persist_when_done(void (*done)(const char *error, void *context), void *context);
+
+/* While a file is being copied no further checkpoint starts. */
+void persist_hold(bool held);
+
+extern Manifest persist_manifest;
+
+typedef struct PersistLoading {
+    int64_t started_ms; /* unix */
+    double progress;    /* 0 to 1 */
+    int64_t eta_sec;    /* seconds left, as far as one can tell; -1: can't tell */
+    uint64_t total_bytes, loaded_bytes;
+} PersistLoading;
+PersistLoading persist_loading(void);
+
+/* The unix ms of the earliest moment that `rollback --to` can reach; -1: none. */
+int64_t persist_oldest_ms(void);
+
+#endif

@@ -1,0 +1,162 @@
+/* replay.c: see replay.h.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "cmds/replay.h"
+
+#include "base/options.h"
+#include "cmds/command.h"
+#include "cmds/effect.h"
+#include "cmds/handlers.h"
+#include "net/resp.h"
+
+static struct {
+    Client client; /* net doesn't know it */
+    Session session;
+    bool selected, in_multi;
+    GArray *args;   /* RespArg */
+    GArray *slices; /* Slice */
+    uint64_t commands;
+    struct { /* what it's as before */
+        bool effects_on;
+        unsigned notify_events;
+        uint64_t hits, misses;
+    } before;
+} replay;
+
+void replay_begin(int db)
+{
+    g_assert(replay.args == NULL);
+    replay.client = (Client){ .out = { .muted = true, .catching = true }, .session = &replay.session };
+    replay.session =
+        (Session){ .client = &replay.client, .db = &keyspace->dbs[MAX(db, 0)], .authenticated = true, .admin = true };
+    replay.selected = db >= 0;
+    replay.in_multi = false;
+    replay.args = g_array_new(FALSE, FALSE, sizeof(RespArg));
+    replay.slices = g_array_new(FALSE, FALSE, sizeof(Slice));
+    replay.commands = 0;
+    keyspace_keep_expired(keyspace, true);
+}
+
+void replay_end(void)
+{
+    g_clear_pointer(&replay.args, g_array_unref);
+    g_clear_pointer(&replay.slices, g_array_unref);
+    keyspace_keep_expired(keyspace, false);
+}
+
+int replay_db(void)
+{
+    return replay.selected ? replay.session.db->index : -1;
+}
+
+uint64_t replay_commands(void)
+{
+    return replay.commands;
+}
+
+/* ---- one command ---- */
+
+/* What the journal may hold: what changes data (PFCOUNT does, sometimes). */
+static bool is_journaled(const Command *command)
+{
+    return command->handler != NULL &&
+           ((command->flags & (CMD_WRITE | CMD_READONLY)) || command->handler == cmd_select);
+}
+
+static bool arity_fits(const Command *command, int argc)
+{
+    return command->arity >= 0 ? argc == command->arity : argc >= -command->arity;
+}
+
+static char *run_handler(const Command *command, const Slice *argv, int argc)
+{
+    if (command == NULL || !is_journaled(command)) return g_strdup("it has no place in a journal");
+    if (!arity_fits(command, argc)) return g_strdup("it has a wrong number of arguments");
+    Request r = {
+        .client = &replay.client,
+        .session = &replay.session,
+        .out = &replay.client.out,
+        .db = replay.session.db,
+        .command = command,
+        .argc = argc,
+        .argv = argv,
+    };
+    command->handler(&r);
+    replay.selected |= command->handler == cmd_select || (command->flags & CMD_WRITE);
+    return g_steal_pointer(&replay.client.out.error);
+}
+
+/* NULL, or what is wrong. */
+static char *run_command(const Slice *argv, int argc)
+{
+    const Command *command = command_find(argv[0]);
+    if (command != NULL && (command->handler == cmd_multi || command->handler == cmd_exec)) {
+        bool begins = command->handler == cmd_multi;
+        if (replay.in_multi == begins) return g_strdup(begins ? "MULTI is nested" : "there's no MULTI before it");
+        replay.in_multi = begins;
+        return NULL;
+    }
+    replay.commands++;
+    return run_handler(command, argv, argc);
+}
+
+/* ---- a batch ---- */
+
+/* The next command's arguments into replay.slices; returns the bytes it takes, or 0 if there's none. */
+static size_t parse(RespParser *parser, Slice rest)
+{
+    /* Only inline commands would be written to, and journals have none. */
+    char *bytes = (char *)(uintptr_t)rest.ptr;
+    if (bytes[0] != '*' || resp_parse(parser, replay.args, bytes, rest.len) != RESP_COMMAND) return 0;
+    g_array_set_size(replay.slices, replay.args->len);
+    for (guint i = 0; i < replay.args->len; i++) {
+        const RespArg *arg = &g_array_index(replay.args, RespArg, i);
+        g_array_index(replay.slices, Slice, i) = (Slice){ bytes + arg->offset, arg->len };
+    }
+    return replay.args->len > 0 ? parser->offset : 0;
+}
+
+static char *run_payload(Slice payload)
+{
+    RespParser parser = { .offset = 0 };
+    for (size_t at = 0; at < payload.len;) {
+        size_t taken = parse(&parser, (Slice){ payload.ptr + at, payload.len - at });
+        if (taken == 0) return g_strdup_printf("byte %zu of the batch doesn't begin a command", at);
+        const Slice *argv = (const Slice *)(const void *)replay.slices->data;
+        g_autofree char *wrong = run_command(argv, (int)replay.slices->len);
+        if (wrong != NULL) {
+            return g_strdup_printf("'%.*s' at byte %zu of the batch can't be run: %s", (int)MIN(argv[0].len, 64),
+                                   argv[0].ptr, at, wrong);
+        }
+        at += taken;
+        resp_next(&parser);
+    }
+    return replay.in_multi ? g_strdup("the batch ends between MULTI and EXEC") : NULL;
+}
+
+static void silence(void)
+{
+    replay.before.effects_on = effects_on;
+    replay.before.notify_events = options.notify_events;
+    replay.before.hits = keyspace->hits;
+    replay.before.misses = keyspace->misses;
+    effects_on = false;
+    options.notify_events = 0;
+}
+
+static void end_silence(void)
+{
+    effects_on = replay.before.effects_on;
+    options.notify_events = replay.before.notify_events;
+    keyspace->hits = replay.before.hits;
+    keyspace->misses = replay.before.misses;
+}
+
+bool replay_run(Slice payload, char **error)
+{
+    g_assert(replay.args != NULL);
+    silence();
+    *error = run_payload(payload);
+    end_silence();
+    return *error == NULL;
+}

@@ -1,0 +1,652 @@
+/* checkpoint.c: see checkpoint.h. (Loading is in checkpointload.c, the thread in checkpointwriter.c.)
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "store/checkpoint.h"
+
+#include "base/clock.h"
+#include "store/checkpointfile.h"
+#include "store/checkpointwriter.h"
+#include "store/grave.h"
+#include "store/hash.h"
+#include "store/image.h"
+#include "store/large.h"
+#include "store/list.h"
+#include "store/record.h"
+#include "store/set.h"
+#include "store/zset.h"
+
+/* Values of more bytes have a record of their own; collections of more are kept as pages, until they have fewer than
+ * half of that. */
+#define LARGE_BYTES 2048
+#define PAGED_BYTES (64UL << 10)
+
+/* The fewest elements of an average page, which has up to twice as many. Keys: 2 kB of usual ones, so that 1 % of all
+ * keys, changed at random, are a fifth of the pages. */
+#define PAGE_KEYS         14
+#define PAGE_ELEMENTS_MIN 64
+
+/* What may wait for the writer before the walk pauses, and what a batch holds. */
+#define QUEUE_BYTES (8UL << 20)
+#define BATCH_BYTES (64UL << 10)
+
+/* A file is written from scratch if more pages of it are garbage than this, and than it keeps. */
+#define GARBAGE_MAX 1024
+
+/* Pages saved between two looks at the clock. */
+#define PAGES_A_LOOK 4
+
+/* Records that the next checkpoint of a file removes. */
+typedef struct Garbage {
+    RecordKey key; /* of a value, or of the first page */
+    uint32_t sum;  /* of a value */
+    uint8_t kind;  /* of pages: PageKind */
+    uint8_t bits;
+    uint64_t id;
+    uint32_t *sums; /* of pages; NULL: a value */
+} Garbage;
+
+typedef struct Walk {
+    int slot;
+    uint64_t number; /* the first one is 1 */
+    CheckpointInfo info;
+    CheckpointWriter *writer;
+    GQueue maps;     /* PageMap * with pending pages; databases first */
+    Image batch;     /* of pages */
+    Image values;    /* of large values, which come up while a page is being encoded */
+    GArray *garbage; /* Garbage that is being removed: the first ones were */
+    guint garbage_at;
+    uint64_t garbage_page;
+    int64_t started_us;
+    uint64_t pages, total, bytes;
+    bool saving; /* a page is being encoded */
+    bool finishing;
+} Walk;
+
+CheckpointFile checkpoint_files[PAGE_FILES] = { { .epoch = 1 }, { .epoch = 1 } };
+uint64_t checkpoint_next_id = 1;
+
+static struct {
+    Keyspace *keyspace;
+    Manifest *manifest;
+    void (*progressed)(void);
+    GArray *garbage[PAGE_FILES]; /* Garbage */
+    uint64_t garbage_pages[PAGE_FILES];
+    GPtrArray *elements; /* of the page that is being encoded */
+    TableVisit free_entry;
+    Walk *walk;     /* NULL: no checkpoint is running */
+    uint64_t walks; /* that there were */
+    CheckpointStatus last;
+    char *error;
+} state;
+
+static void garbage_clear(gpointer data)
+{
+    g_free(((Garbage *)data)->sums);
+}
+
+static GArray *garbage_new(void)
+{
+    GArray *garbage = g_array_new(FALSE, FALSE, sizeof(Garbage));
+    g_array_set_clear_func(garbage, garbage_clear);
+    return garbage;
+}
+
+void checkpoint_init(Keyspace *keyspace, Manifest *manifest, void (*progressed)(void))
+{
+    state.keyspace = keyspace;
+    state.manifest = manifest;
+    state.progressed = progressed;
+    if (state.elements == NULL) state.elements = g_ptr_array_new();
+    for (int f = 0; f < PAGE_FILES; f++) {
+        if (state.garbage[f] == NULL) state.garbage[f] = garbage_new();
+    }
+    state.last.last_ms = state.last.last_took_ms = -1;
+    keyspace->tracked = true;
+}
+
+/* ---- records ---- */
+
+/* Appends a record's head and key; the payload follows. Returns where the record starts. */
+static size_t record_begin(Image *batch, RecordOp op, const RecordKey *key)
+{
+    size_t start = batch->len;
+    RecordHead head = { .op = (uint8_t)op, .key_len = key->len };
+    image_put_bytes(batch, (Slice){ (const char *)&head, sizeof(head) });
+    image_put_bytes(batch, record_slice(key));
+    return start;
+}
+
+/* Behind the payload: the checksum, and the length into the head. Returns the record's sum. */
+static uint32_t record_end(Image *batch, size_t start)
+{
+    RecordHead head;
+    memcpy(&head, batch->bytes + start, sizeof(head));
+    size_t payload_at = start + sizeof(head) + head.key_len, payload_len = batch->len - payload_at;
+    Slice key = { batch->bytes + start + sizeof(head), head.key_len };
+    uint64_t checksum = pagefile_checksum(key, (Slice){ batch->bytes + payload_at, payload_len });
+    image_put_u64(batch, checksum);
+    head.payload_len = (uint32_t)(payload_len + PAGEFILE_CHECKSUM_BYTES);
+    memcpy(batch->bytes + start, &head, sizeof(head));
+    state.walk->bytes += payload_len + PAGEFILE_CHECKSUM_BYTES;
+    return pagefile_sum(checksum);
+}
+
+/* A record of the file has this sum from now on (0: it's gone). */
+static void account(CheckpointFile *file, uint32_t *sum, uint32_t now)
+{
+    file->records += (now != 0) - (uint64_t)(*sum != 0);
+    file->sum += now - (uint64_t)*sum;
+    *sum = now;
+}
+
+static void delete_record(Walk *walk, const RecordKey *key, uint32_t *sum)
+{
+    if (*sum == 0) return;
+    record_begin(&walk->batch, RECORD_DELETE, key);
+    account(&checkpoint_files[walk->slot], sum, 0);
+}
+
+static void save_page(Walk *walk, PageMap *map, uint64_t page);
+
+/* ---- garbage ---- */
+
+/* Where records of file f go that nothing refers to any more. While a page is being saved that means: not in the very
+ * file that it's saved to. Otherwise the running checkpoint still refers to them. */
+static GArray *garbage_of(int f)
+{
+    bool saving = state.walk != NULL && state.walk->saving && state.walk->slot == f;
+    return saving ? state.walk->garbage : state.garbage[f];
+}
+
+void checkpoint_forget_value(const LargeValue *large)
+{
+    for (int f = 0; f < PAGE_FILES; f++) {
+        if (large->epoch[f] != checkpoint_files[f].epoch || large->sum[f] == 0) continue;
+        Garbage garbage = { .key = record_value(large->id), .sum = large->sum[f] };
+        g_array_append_val(garbage_of(f), garbage);
+        state.garbage_pages[f]++;
+    }
+}
+
+/* The set's pages in file f are added to the garbage; the set is empty. */
+static void discard_set(const PageMap *map, PageSet *set, int f, GArray *to)
+{
+    if (set->dirty != NULL && set->epoch == checkpoint_files[f].epoch) {
+        Garbage garbage = { .kind = map->kind, .bits = set->bits, .id = map->id };
+        garbage.sums = g_steal_pointer(&set->sums);
+        g_array_append_val(to, garbage);
+        state.garbage_pages[f] += 1ULL << set->bits;
+    }
+    pages_set_clear(set);
+}
+
+void checkpoint_forget_map(PageMap *map)
+{
+    if (map->pending != NULL) {
+        /* Few, if any: a collection is handed over rather than saved at once (checkpoint_adopt). */
+        for (int64_t page; (page = pages_next(map)) >= 0;)
+            save_page(state.walk, map, (uint64_t)page);
+        g_queue_remove(&state.walk->maps, map);
+    }
+    for (int f = 0; f < PAGE_FILES; f++)
+        discard_set(map, &map->set[f], f, garbage_of(f));
+    pages_free(map);
+}
+
+/* Removes one record of the garbage, or goes on to the next; false: there's none left. */
+static bool remove_garbage(Walk *walk)
+{
+    if (walk->garbage_at == walk->garbage->len) return false;
+    Garbage *garbage = &g_array_index(walk->garbage, Garbage, walk->garbage_at);
+    if (garbage->sums == NULL) {
+        delete_record(walk, &garbage->key, &garbage->sum);
+        walk->garbage_at++;
+        return true;
+    }
+    uint64_t pages = 1ULL << garbage->bits;
+    while (walk->garbage_page < pages && garbage->sums[walk->garbage_page] == 0)
+        walk->garbage_page++;
+    if (walk->garbage_page < pages) {
+        RecordKey key = record_page(garbage->kind, garbage->id, garbage->bits, walk->garbage_page);
+        delete_record(walk, &key, &garbage->sums[walk->garbage_page++]);
+        return true;
+    }
+    walk->garbage_at++;
+    walk->garbage_page = 0;
+    return true;
+}
+
+/* ---- encoding ---- */
+
+static uint64_t count_pending(const PageMap *map)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < pages_words(map->pending_bits); i++)
+        count += (uint64_t)__builtin_popcountll(map->pending[i]);
+    return count;
+}
+
+/* The map's dirty pages are the walk's from now on. A set that belongs to an earlier file, or whose bits don't suit any
+ * more, begins anew. */
+static void walk_add_map(Walk *walk, PageMap *map, size_t per_page)
+{
+    PageSet *set = &map->set[walk->slot];
+    unsigned bits = pages_bits(map->table->count, per_page);
+    bool usable = set->dirty != NULL && set->epoch == checkpoint_files[walk->slot].epoch;
+    if (!usable || bits > set->bits + 2U || bits + 2 < set->bits) {
+        discard_set(map, set, walk->slot, walk->garbage);
+        pages_set_reset(set, checkpoint_files[walk->slot].epoch, bits);
+    }
+    pages_begin(map, set);
+    uint64_t pending = count_pending(map);
+    walk->total += pending;
+    if (pending == 0) {
+        pages_end(map);
+    } else {
+        g_queue_push_tail(&walk->maps, map);
+    }
+}
+
+bool checkpoint_paged(ValueType type, void *object, PagedValue *paged)
+{
+    switch (type) {
+    case TYPE_SET: return set_paged(object, paged);
+    case TYPE_HASH: return hash_paged(object, paged);
+    case TYPE_ZSET: return zset_paged(object, paged);
+    case TYPE_LIST: return list_paged(object, paged);
+    default: return false;
+    }
+}
+
+/* Whether the entry's value is kept as pages, which are the walk's then, too. */
+static bool entry_paged(Walk *walk, const Entry *entry, size_t bytes, PagedValue *paged)
+{
+    if (entry->type == TYPE_STRING || !checkpoint_paged(entry->type, entry->object, paged)) return false;
+    PageMap *map = *paged->pages;
+    if (bytes < (map == NULL ? PAGED_BYTES : PAGED_BYTES / 2)) {
+        if (map != NULL) checkpoint_forget_map(map);
+        *paged->pages = NULL;
+        return false;
+    }
+    if (entry->type == TYPE_LIST) {
+        list_number_chunks(entry->list);
+        list_paged(entry->list, paged);
+    }
+    if (map == NULL) map = *paged->pages = pages_new(paged->table, paged->kind, checkpoint_next_id++);
+    if (map->walked != walk->number) walk_add_map(walk, map, map->kind == PAGE_CHUNKS ? 1 : PAGE_ELEMENTS_MIN);
+    map->walked = walk->number;
+    return true;
+}
+
+static void save_value(Walk *walk, LargeValue *large, const Entry *entry)
+{
+    RecordKey key = record_value(large->id);
+    size_t start = record_begin(&walk->values, RECORD_PUT, &key);
+    image_put_value(&walk->values, entry);
+    uint32_t sum = record_end(&walk->values, start);
+    if (large->epoch[walk->slot] != checkpoint_files[walk->slot].epoch) large->sum[walk->slot] = 0;
+    account(&checkpoint_files[walk->slot], &large->sum[walk->slot], sum);
+    large->epoch[walk->slot] = checkpoint_files[walk->slot].epoch;
+    large->dirty[walk->slot] = false;
+}
+
+static void encode_large(Walk *walk, Db *db, Entry *entry, size_t bytes)
+{
+    LargeValue *large = entry->large ? large_find(db, entry_key(entry)) : large_add(db, entry, checkpoint_next_id++);
+    bool saved = large->epoch[walk->slot] == checkpoint_files[walk->slot].epoch && !large->dirty[walk->slot];
+    image_put_head(&walk->batch, entry, IMAGE_ELSEWHERE, record_reference(large->id, RECORD_VALUE_BITS), bytes);
+    if (!saved) save_value(walk, large, entry);
+}
+
+static void encode_entry(Walk *walk, Db *db, Entry *entry)
+{
+    size_t bytes = image_value_bytes(entry);
+    PagedValue paged;
+    bool is_paged = entry_paged(walk, entry, bytes, &paged);
+    if (entry->large && (is_paged || bytes <= LARGE_BYTES)) large_forget(db, entry);
+    if (is_paged) {
+        unsigned bits = (*paged.pages)->set[walk->slot].bits;
+        uint64_t id = record_reference((*paged.pages)->id, bits);
+        image_put_head(&walk->batch, entry, IMAGE_ELSEWHERE, id, paged.table->count);
+    } else if (bytes > LARGE_BYTES) {
+        encode_large(walk, db, entry, bytes);
+    } else {
+        image_put_head(&walk->batch, entry, IMAGE_INLINE, 0, 0);
+        image_put_value(&walk->batch, entry);
+    }
+}
+
+static void encode_elements(Walk *walk, const PageMap *map)
+{
+    Db *db = map->kind != PAGE_ENTRIES ? NULL : map->orphan != NULL ? map->orphan : &state.keyspace->dbs[map->id];
+    bool values =
+        map->kind == PAGE_ELEMENTS &&
+        ((const ElementTable *)(const void *)((const char *)map->table - offsetof(ElementTable, table)))->has_values;
+    for (guint i = 0; i < state.elements->len; i++) {
+        void *element = state.elements->pdata[i];
+        switch (map->kind) {
+        case PAGE_ENTRIES: encode_entry(walk, db, element); break;
+        case PAGE_ELEMENTS: element_encode(element, values, &walk->batch); break;
+        case PAGE_RANKED: rank_element_encode(element, &walk->batch); break;
+        default: list_chunk_encode(element, &walk->batch); break;
+        }
+    }
+}
+
+static void send_batches(Walk *walk)
+{
+    writer_send(walk->writer, &walk->values);
+    writer_send(walk->writer, &walk->batch);
+}
+
+static void save_page(Walk *walk, PageMap *map, uint64_t page)
+{
+    map->pending[page / 64] &= ~(1ULL << (page % 64));
+    RecordKey key = record_page(map->kind, map->id, map->pending_bits, page);
+    uint32_t *sum = &map->set[walk->slot].sums[page];
+    g_ptr_array_set_size(state.elements, 0);
+    pages_collect(map->table, map->pending_bits, page, state.elements);
+    if (state.elements->len == 0) {
+        delete_record(walk, &key, sum);
+    } else {
+        size_t start = record_begin(&walk->batch, RECORD_PUT, &key);
+        walk->saving = true;
+        encode_elements(walk, map);
+        walk->saving = false;
+        account(&checkpoint_files[walk->slot], sum, record_end(&walk->batch, start));
+    }
+    walk->pages++;
+    if (walk->batch.len + walk->values.len >= BATCH_BYTES) send_batches(walk);
+}
+
+void pages_save(PageMap *map, uint64_t hash)
+{
+    uint64_t page = hash & ((1ULL << map->pending_bits) - 1);
+    if (pages_is_pending(map, page)) save_page(state.walk, map, page);
+}
+
+/* ---- the walk ---- */
+
+/* What a map with this `orphan_type` is of: a whole database, as a Db of its own. */
+#define ORPHAN_DB 255
+
+/* The pages of a database that was emptied are saved: those that the database has now take the place of all of them. */
+static void bury_db(PageMap *map)
+{
+    Db *ghost = map->orphan, *db = &state.keyspace->dbs[ghost->index];
+    large_forget_all(ghost);
+    if (db->pages == NULL) db->pages = pages_new(&db->table, PAGE_ENTRIES, (uint64_t)db->index);
+    for (int f = 0; f < PAGE_FILES; f++) {
+        PageSet *set = &db->pages->set[f];
+        g_assert(set->dirty == NULL);
+        *set = map->set[f];
+        map->set[f] = (PageSet){ 0 };
+        if (set->dirty != NULL) pages_set_dirty(set);
+    }
+    pages_free(map);
+    grave_take_db(&ghost->table, &ghost->wheel, state.free_entry);
+    g_free(ghost);
+}
+
+/* Nothing of the map is pending any more. */
+static void walk_drop_map(Walk *walk, PageMap *map)
+{
+    g_queue_remove(&walk->maps, map);
+    pages_end(map);
+    void *orphan = map->orphan;
+    if (orphan == NULL) return;
+    if (map->orphan_type == ORPHAN_DB) {
+        bury_db(map);
+        return;
+    }
+    ValueType type = map->orphan_type;
+    checkpoint_adopt(type, orphan);
+    grave_take(type, orphan);
+}
+
+bool checkpoint_adopt(ValueType type, void *object)
+{
+    PagedValue paged;
+    if (!checkpoint_paged(type, object, &paged) || *paged.pages == NULL) return false;
+    PageMap *map = *paged.pages;
+    if (map->pending == NULL) {
+        checkpoint_forget_map(map);
+        *paged.pages = NULL;
+        return false;
+    }
+    map->orphan = object;
+    map->orphan_type = (uint8_t)type;
+    return true;
+}
+
+bool checkpoint_adopt_db(Db *db, TableVisit free_entry)
+{
+    PageMap *map = db->pages;
+    if (map == NULL) return false;
+    state.free_entry = free_entry;
+    if (map->pending == NULL) {
+        large_forget_all(db);
+        for (int f = 0; f < PAGE_FILES; f++) {
+            if (map->set[f].dirty != NULL) pages_set_dirty(&map->set[f]);
+        }
+        return false;
+    }
+    Db *ghost = g_new(Db, 1);
+    *ghost = *db;
+    map->table = &ghost->table;
+    map->orphan = ghost;
+    map->orphan_type = ORPHAN_DB;
+    db->pages = NULL;
+    db->large = NULL;
+    return true;
+}
+
+/* The walk ends, in whatever way; the maps' pages that are left aren't saved. */
+static void walk_free(Walk *walk)
+{
+    while (walk->maps.head != NULL)
+        walk_drop_map(walk, walk->maps.head->data);
+    writer_free(walk->writer);
+    g_array_free(walk->garbage, TRUE);
+    g_free(walk->batch.bytes);
+    g_free(walk->values.bytes);
+    g_free(walk);
+    state.walk = NULL;
+}
+
+/* Nothing that is in the file counts any more: it'll be written from scratch. */
+static void file_reset(int f)
+{
+    CheckpointFile *file = &checkpoint_files[f];
+    *file = (CheckpointFile){ .epoch = file->epoch + 1 };
+    g_array_set_size(state.garbage[f], 0);
+    state.garbage_pages[f] = 0;
+}
+
+static CheckpointStep walk_fail(const char *why)
+{
+    g_free(state.error);
+    state.error = g_strdup(why);
+    state.last.error = state.error;
+    int slot = state.walk->slot;
+    writer_is_done(state.walk->writer, state.manifest);
+    state.manifest->checkpoint[slot].whole = false;
+    walk_free(state.walk);
+    file_reset(slot);
+    return CHECKPOINT_FAILED;
+}
+
+void checkpoint_abort(const char *why)
+{
+    if (state.walk != NULL) walk_fail(why);
+}
+
+static bool bits_are_off(const PageMap *map, int slot)
+{
+    const PageSet *set = &map->set[slot];
+    unsigned bits = pages_bits(map->table->count, PAGE_KEYS);
+    return set->epoch == checkpoint_files[slot].epoch && (bits > set->bits + 2U || bits + 2 < set->bits);
+}
+
+/* Whether the file has to, or had better, be written from scratch. */
+static bool wants_new_file(int slot)
+{
+    if (!checkpoint_files[slot].usable) return true;
+    uint64_t garbage = state.garbage_pages[slot];
+    if (garbage > GARBAGE_MAX && garbage > checkpoint_files[slot].records / 2) return true;
+    for (int i = 0; i < state.keyspace->db_count; i++) {
+        const Db *db = &state.keyspace->dbs[i];
+        if (db->pages != NULL && db->table.count > GARBAGE_MAX && bits_are_off(db->pages, slot)) return true;
+    }
+    return false;
+}
+
+static uint64_t expected_records(void)
+{
+    uint64_t records = 0;
+    for (int i = 0; i < state.keyspace->db_count; i++)
+        records += state.keyspace->dbs[i].table.count / PAGE_KEYS;
+    return records;
+}
+
+/* The record of the databases and their keys, which a load wants to know first. */
+static void save_databases(Walk *walk)
+{
+    RecordKey key = { .len = (uint8_t)RECORD_DATABASES.len };
+    memcpy(key.bytes, RECORD_DATABASES.ptr, key.len);
+    size_t start = record_begin(&walk->batch, RECORD_PUT, &key);
+    for (int i = 0; i < state.keyspace->db_count; i++) {
+        const Db *db = &state.keyspace->dbs[i];
+        if (db->table.count == 0 || db->pages == NULL) continue;
+        image_put_varint(&walk->batch, (uint64_t)i);
+        image_put_varint(&walk->batch, db->table.count);
+        image_put_varint(&walk->batch, db->pages->set[walk->slot].bits);
+        walk->info.keys += db->table.count;
+    }
+    CheckpointFile *file = &checkpoint_files[walk->slot];
+    account(file, &file->databases_sum, record_end(&walk->batch, start));
+}
+
+bool checkpoint_start(uint64_t offset, int db, int64_t unix_ms, char **error)
+{
+    if (state.walk != NULL) {
+        *error = g_strdup("a checkpoint is running already");
+        return false;
+    }
+    int newest = manifest_newest(state.manifest), slot = newest == 0 ? 1 : 0;
+    bool new_file = wants_new_file(slot);
+    if (new_file) file_reset(slot);
+    Walk *walk = state.walk = g_new0(Walk, 1);
+    walk->slot = slot;
+    walk->number = ++state.walks;
+    walk->info = (CheckpointInfo){ .offset = offset, .db = db, .unix_ms = unix_ms };
+    g_strlcpy(walk->info.history, state.manifest->history, sizeof(walk->info.history));
+    walk->started_us = clock_now_us();
+    walk->garbage = g_steal_pointer(&state.garbage[slot]);
+    state.garbage[slot] = garbage_new();
+    state.garbage_pages[slot] = 0;
+    g_queue_init(&walk->maps);
+    for (int i = 0; i < state.keyspace->db_count; i++) {
+        if (state.keyspace->dbs[i].pages != NULL) walk_add_map(walk, state.keyspace->dbs[i].pages, PAGE_KEYS);
+    }
+    walk->writer = writer_start(state.manifest, slot, new_file ? PAGEFILE_NEW : PAGEFILE_CHANGE, expected_records(),
+                                state.progressed);
+    save_databases(walk);
+    state.last.started_ms = unix_ms;
+    return true;
+}
+
+/* Saves what is next; false: all is saved. */
+static bool walk_on(Walk *walk)
+{
+    PageMap *map = g_queue_peek_head(&walk->maps);
+    if (map == NULL) return remove_garbage(walk);
+    int64_t page = pages_next(map);
+    if (page < 0) {
+        walk_drop_map(walk, map);
+        return true;
+    }
+    pages_prefetch(map->table, map->pending_bits, (uint64_t)page + 1);
+    save_page(walk, map, (uint64_t)page);
+    return true;
+}
+
+static void walk_finish(Walk *walk)
+{
+    const CheckpointFile *file = &checkpoint_files[walk->slot];
+    send_batches(walk);
+    walk->info.records = file->records;
+    walk->info.sum = file->sum;
+    walk->info.next_id = checkpoint_next_id;
+    walk->info.took_ms = (clock_now_us() - walk->started_us) / 1000;
+    walk->finishing = true;
+    writer_finish(walk->writer, &walk->info);
+}
+
+static CheckpointStep walk_done(Walk *walk)
+{
+    writer_is_done(walk->writer, state.manifest);
+    checkpoint_files[walk->slot].usable = true;
+    state.last.last_ms = walk->info.unix_ms;
+    state.last.last_took_ms = (clock_now_us() - walk->started_us) / 1000;
+    state.last.last_pages = walk->pages;
+    state.last.last_bytes = walk->bytes;
+    state.last.error = NULL;
+    walk_free(walk);
+    return CHECKPOINT_DONE;
+}
+
+CheckpointStep checkpoint_step(int64_t budget_us, uint64_t durable)
+{
+    Walk *walk = state.walk;
+    g_assert(walk != NULL);
+    if (writer_error(walk->writer) != NULL) {
+        g_autofree char *why = g_strdup(writer_error(walk->writer));
+        return walk_fail(why);
+    }
+    if (walk->finishing) return writer_is_done(walk->writer, NULL) ? walk_done(walk) : CHECKPOINT_WAIT;
+    for (int64_t until_us = clock_now_us() + budget_us; clock_now_us() < until_us;) {
+        if (writer_waiting(walk->writer) > QUEUE_BYTES) return CHECKPOINT_WAIT;
+        for (int i = 0; i < PAGES_A_LOOK; i++) {
+            if (walk_on(walk)) continue;
+            send_batches(walk);
+            if (durable >= walk->info.offset) walk_finish(walk);
+            return CHECKPOINT_WAIT;
+        }
+    }
+    return CHECKPOINT_MORE;
+}
+
+void checkpoint_wait(void)
+{
+    if (state.walk != NULL) writer_wait(state.walk->writer);
+}
+
+CheckpointStatus checkpoint_status(void)
+{
+    CheckpointStatus status = state.last;
+    status.state = state.walk == NULL      ? CHECKPOINT_IDLE
+                   : state.walk->finishing ? CHECKPOINT_WRITING
+                                           : CHECKPOINT_WALKING;
+    status.last = state.manifest == NULL ? -1 : manifest_newest(state.manifest);
+    if (state.walk == NULL) return status;
+    status.offset = state.walk->info.offset;
+    status.pages_done = state.walk->pages;
+    status.pages_total = state.walk->total;
+    status.bytes = state.walk->bytes;
+    status.waiting_bytes = writer_waiting(state.walk->writer);
+    return status;
+}
+
+void checkpoint_forget_all(void)
+{
+    checkpoint_abort("the dataset is replaced");
+    for (int i = 0; i < state.keyspace->db_count; i++) {
+        Db *db = &state.keyspace->dbs[i];
+        g_clear_pointer(&db->large, g_hash_table_destroy);
+        g_clear_pointer(&db->pages, pages_free);
+    }
+    state.keyspace->tracked = false;
+    for (int f = 0; f < PAGE_FILES; f++)
+        file_reset(f);
+}

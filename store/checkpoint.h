@@ -1,0 +1,98 @@
+/* checkpoint.h: saves the dataset, page by page, into the two gdbm files in turn, while commands go on; and loads it.
+ * The command layer (persist.c) drives it, keyspace.c tells it what goes.
+ *
+ * Design. A checkpoint holds the state of one moment: its journal offset. It begins in the loop between two batches,
+ * takes the dirty pages of its file as pending, and then saves them in slices (checkpoint_step). A change to a page
+ * that is still pending has it saved first (pages.h); a big collection that is deleted while it's pending is handed
+ * over as it is. Records go in batches to a thread that owns the gdbm file; when more than CHECKPOINT_QUEUE_BYTES wait
+ * for it, it moves them to a spill file first, which is several times as fast, and the walk pauses. When all is saved
+ * the thread puts the record "ckv" behind the others, syncs, and replaces MANIFEST. If anything fails, the file is
+ * written from scratch the next time, and the other one stays what a start would load.
+ *
+ * What is kept how: an entry whose value is at most LARGE_BYTES stands in its page; a larger one has a record of its
+ * own (large.h); a set, hash or sorted set of more than PAGED_BYTES is kept as pages of its own.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef CKV_STORE_CHECKPOINT_H
+#define CKV_STORE_CHECKPOINT_H
+
+#include <glib.h>
+
+#include "store/keyspace.h"
+#include "store/manifest.h"
+
+/* ---- saving ---- */
+
+/* The dataset that checkpoints are made of, in the working directory; the manifest is borrowed and kept up to date.
+ * `loaded` is the file that it was loaded from (its page sets are known), or -1. From now on changes are noted.
+ * `progressed` is called in the writer thread when checkpoint_step may have something to do. */
+void checkpoint_init(Keyspace *keyspace, Manifest *manifest, void (*progressed)(void));
+
+typedef enum CheckpointState { CHECKPOINT_IDLE, CHECKPOINT_WALKING, CHECKPOINT_WRITING } CheckpointState;
+
+/* Begins one, of this moment. False: one is running, or *error says what is wrong (g_free it). */
+bool checkpoint_start(uint64_t offset, int db, int64_t unix_ms, char **error);
+
+/* Does up to `budget_us` of work; call it once a turn while a checkpoint runs. What it has to do next: */
+typedef enum CheckpointStep {
+    CHECKPOINT_MORE, /* go on at once */
+    CHECKPOINT_WAIT, /* for the writer: `progressed` will be called */
+    CHECKPOINT_DONE, /* it's whole: the manifest lists it */
+    CHECKPOINT_FAILED,
+} CheckpointStep;
+/* `durable`: up to where the journal is; a checkpoint is only listed when its own offset is. */
+CheckpointStep checkpoint_step(int64_t budget_us, uint64_t durable);
+
+/* Ends a running one without a result. */
+void checkpoint_abort(const char *why);
+
+typedef struct CheckpointStatus {
+    CheckpointState state;
+    uint64_t offset; /* of the running one */
+    int64_t started_ms;
+    uint64_t pages_done, pages_total; /* of the running one, or the last one */
+    uint64_t bytes;                   /* of their records */
+    size_t waiting_bytes;             /* for the writer, in memory */
+    int last;                         /* the index of the last whole one in the manifest; -1: none */
+    int64_t last_ms, last_took_ms;    /* unix; -1: none */
+    uint64_t last_pages, last_bytes;
+    const char *error; /* of the last one that failed, if none was made since; else NULL */
+} CheckpointStatus;
+CheckpointStatus checkpoint_status(void);
+
+/* Waits until the writer has something to say. */
+void checkpoint_wait(void);
+
+/* Told by the keyspace: */
+/* A collection is about to be freed. True: the running checkpoint still needs it and takes it; otherwise its pages are
+ * garbage from now on. */
+bool checkpoint_adopt(ValueType type, void *object);
+/* A database is about to be emptied, of entries that `free_entry` frees. True: the running checkpoint still needs it
+ * and took its table and wheel, as grave_take_db would have. */
+bool checkpoint_adopt_db(Db *db, TableVisit free_entry);
+/* Ends the noting of changes: the keyspace is about to be freed, or loaded anew. */
+void checkpoint_forget_all(void);
+
+/* ---- loading ---- */
+
+typedef struct CheckpointLoad CheckpointLoad;
+
+/* Loads a file into an empty keyspace, in slices. NULL: *error says why not (g_free). `info` from the manifest: what
+ * the file must agree with. `slot` (0 or 1): the file will be the one of that index for further checkpoints, -1: just
+ * load. */
+CheckpointLoad *checkpoint_load_begin(Keyspace *keyspace, const char *path, const CheckpointInfo *info, int slot,
+                                      char **error);
+/* 1: more to do; 0: all there, and it's what `info` promised; -1: *error. */
+int checkpoint_load_step(CheckpointLoad *load, int64_t budget_us, char **error);
+/* From 0 to 1. */
+double checkpoint_load_progress(const CheckpointLoad *load);
+void checkpoint_load_free(CheckpointLoad *load);
+
+/* Reads the "ckv" record. The secret must have room for MANIFEST_SECRET_BYTES. False: *error. */
+bool checkpoint_read_info(const char *path, CheckpointInfo *info, uint8_t *secret, char **error);
+
+/* Checks every record of a file; `problem` hears of each that is damaged. NULL, or the first problem (g_free). */
+char *checkpoint_verify(const char *path, const CheckpointInfo *expected,
+                        void (*problem)(const char *text, void *context), void *context);
+
+#endif

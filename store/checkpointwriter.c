@@ -1,0 +1,325 @@
+/* checkpointwriter.c: see checkpointwriter.h.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "store/checkpointwriter.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "store/io.h"
+
+/* Batches that wait in memory beyond this go to the spill file. */
+#define SPILL_BYTES (24UL << 20)
+
+/* Buffers kept for reuse, and how big one may be for that. */
+#define SPARE_MAX       8
+#define SPARE_BYTES_MAX (256UL << 10)
+
+#define SPILL_FILE      "checkpoint.spill"
+
+struct CheckpointWriter {
+    GThread *thread;
+    GAsyncQueue *sent, *used; /* Image *; an empty one among the sent: the end */
+    gsize waiting;            /* atomic: bytes sent that the thread still holds in memory */
+    GPtrArray *spare;         /* the loop's */
+    int slot;
+    PageFileMode mode;
+    size_t expected;
+    void (*progressed)(void);
+    /* the thread's */
+    PageFile *file;
+    int spill_fd;
+    uint64_t spill_end;
+    GArray *spilled; /* uint64_t: where each batch ends in the spill file */
+    guint spill_next;
+    Image spill_batch;
+    int stopping; /* atomic, set by writer_free */
+    /* shared */
+    GMutex lock;
+    GCond changed;
+    unsigned events; /* grows whenever something was done */
+    char *error;     /* set once */
+    bool done;
+    CheckpointInfo info; /* from writer_finish on */
+    bool finishing;
+    Manifest manifest;
+};
+
+/* ---- the thread ---- */
+
+static void note_event(CheckpointWriter *writer)
+{
+    g_mutex_lock(&writer->lock);
+    writer->events++;
+    g_cond_signal(&writer->changed);
+    g_mutex_unlock(&writer->lock);
+    if (writer->progressed != NULL) writer->progressed();
+}
+
+/* Takes the message. */
+static void fail(CheckpointWriter *writer, char *message)
+{
+    g_mutex_lock(&writer->lock);
+    if (writer->error == NULL) {
+        writer->error = message;
+    } else {
+        g_free(message);
+    }
+    g_mutex_unlock(&writer->lock);
+    note_event(writer);
+}
+
+static bool has_failed(CheckpointWriter *writer)
+{
+    return writer_error(writer) != NULL || g_atomic_int_get(&writer->stopping);
+}
+
+/* The file isn't whole from now on. */
+static bool unlist(CheckpointWriter *writer)
+{
+    if (!writer->manifest.checkpoint[writer->slot].whole) return true;
+    writer->manifest.checkpoint[writer->slot].whole = false;
+    char *message = manifest_write(".", &writer->manifest);
+    if (message != NULL) fail(writer, message);
+    return message == NULL;
+}
+
+static void store_batch(CheckpointWriter *writer, const char *bytes, size_t len)
+{
+    for (const char *at = bytes; at < bytes + len && !has_failed(writer);) {
+        RecordHead head;
+        memcpy(&head, at, sizeof(head));
+        Slice key = { at + sizeof(head), head.key_len }, sealed = { key.ptr + key.len, head.payload_len };
+        char *error = NULL;
+        bool good = head.op == RECORD_PUT ? pagefile_put(writer->file, key, sealed, &error)
+                                          : pagefile_delete(writer->file, key, &error);
+        if (!good) fail(writer, error);
+        at = sealed.ptr + sealed.len;
+    }
+}
+
+static bool spill(CheckpointWriter *writer, const Image *batch)
+{
+    if (writer->spill_fd < 0) {
+        writer->spill_fd = io->open(SPILL_FILE, O_RDWR | O_CREAT | O_TRUNC, 0600);
+        if (writer->spill_fd >= 0) io->unlink(SPILL_FILE);
+    }
+    bool good =
+        writer->spill_fd >= 0 && io_write_all(writer->spill_fd, batch->bytes, batch->len, (off_t)writer->spill_end);
+    if (!good) {
+        fail(writer, g_strdup_printf("%s: %s", SPILL_FILE, g_strerror(errno)));
+        return false;
+    }
+    writer->spill_end += batch->len;
+    g_array_append_val(writer->spilled, writer->spill_end);
+    return true;
+}
+
+/* Stores the next spilled batch. */
+static void unspill(CheckpointWriter *writer)
+{
+    guint next = writer->spill_next++;
+    uint64_t start = next == 0 ? 0 : g_array_index(writer->spilled, uint64_t, next - 1);
+    size_t len = (size_t)(g_array_index(writer->spilled, uint64_t, next) - start);
+    writer->spill_batch.len = 0;
+    char *bytes = image_room(&writer->spill_batch, len);
+    if (!io_read_all(writer->spill_fd, bytes, len, (off_t)start)) {
+        fail(writer, g_strdup_printf("%s: %s", SPILL_FILE, g_strerror(errno == 0 ? EIO : errno)));
+        return;
+    }
+    store_batch(writer, bytes, len);
+}
+
+static void take_batch(CheckpointWriter *writer, Image *batch)
+{
+    size_t waiting = g_atomic_pointer_get(&writer->waiting);
+    if (!has_failed(writer) && (waiting <= SPILL_BYTES || !spill(writer, batch))) {
+        store_batch(writer, batch->bytes, batch->len);
+    }
+    g_atomic_pointer_add(&writer->waiting, -(gssize)batch->len);
+    g_async_queue_push(writer->used, batch);
+    note_event(writer);
+}
+
+static char *seal_file(CheckpointWriter *writer)
+{
+    CheckpointInfo *info = &writer->info;
+    g_autoptr(GBytes) payload = checkpoint_info_encode(info, writer->manifest.secret);
+    gsize len;
+    const char *bytes = g_bytes_get_data(payload, &len);
+    uint64_t checksum = pagefile_checksum(SLICE("ckv"), (Slice){ bytes, len });
+    g_autoptr(GByteArray) sealed = g_byte_array_append(g_byte_array_new(), (const guint8 *)bytes, (guint)len);
+    g_byte_array_append(sealed, (const guint8 *)&checksum, sizeof(checksum));
+    char *error = NULL;
+    if (!pagefile_put(writer->file, SLICE("ckv"), (Slice){ (char *)sealed->data, sealed->len }, &error)) return error;
+    PageFile *file = g_steal_pointer(&writer->file);
+    if (!pagefile_close(file, &error)) return error;
+    struct stat stat_buffer;
+    const char *path = checkpoint_file_name[writer->slot];
+    if (stat(path, &stat_buffer) == 0) info->file_bytes = (uint64_t)stat_buffer.st_size;
+    if (!io_sync_directory(".")) return g_strdup_printf("%s: %s", path, g_strerror(errno));
+    info->whole = true;
+    writer->manifest.checkpoint[writer->slot] = *info;
+    return manifest_write(".", &writer->manifest);
+}
+
+static void finish(CheckpointWriter *writer)
+{
+    while (writer->spill_next < writer->spilled->len && !has_failed(writer))
+        unspill(writer);
+    char *message = has_failed(writer) || !writer->finishing ? NULL : seal_file(writer);
+    if (message != NULL) fail(writer, message);
+    if (writer->file != NULL) pagefile_abandon(writer->file);
+    if (writer->spill_fd >= 0) io->close(writer->spill_fd);
+    g_free(writer->spill_batch.bytes);
+    g_mutex_lock(&writer->lock);
+    writer->done = true;
+    g_mutex_unlock(&writer->lock);
+    note_event(writer);
+}
+
+static gpointer run(gpointer data)
+{
+    CheckpointWriter *writer = data;
+    if (unlist(writer)) {
+        char *error = NULL;
+        writer->file = pagefile_open(checkpoint_file_name[writer->slot], writer->mode, writer->expected, &error);
+        if (writer->file == NULL) fail(writer, error);
+    }
+    for (;;) {
+        bool spilled = writer->spill_next < writer->spilled->len && !has_failed(writer);
+        Image *batch = spilled ? g_async_queue_try_pop(writer->sent) : g_async_queue_pop(writer->sent);
+        if (batch == NULL) {
+            unspill(writer);
+        } else if (batch->len == 0) {
+            g_async_queue_push(writer->used, batch);
+            break;
+        } else {
+            take_batch(writer, batch);
+        }
+    }
+    finish(writer);
+    return NULL;
+}
+
+/* ---- the loop's side ---- */
+
+CheckpointWriter *writer_start(const Manifest *manifest, int slot, PageFileMode mode, size_t expected,
+                               void (*progressed)(void))
+{
+    CheckpointWriter *writer = g_new0(CheckpointWriter, 1);
+    writer->sent = g_async_queue_new();
+    writer->used = g_async_queue_new();
+    writer->spare = g_ptr_array_new();
+    writer->spilled = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+    writer->manifest = *manifest;
+    writer->manifest.note = NULL;
+    writer->slot = slot;
+    writer->mode = mode;
+    writer->expected = expected;
+    writer->progressed = progressed;
+    writer->spill_fd = -1;
+    g_mutex_init(&writer->lock);
+    g_cond_init(&writer->changed);
+    writer->thread = g_thread_new("ckv-checkpoint", run, writer);
+    return writer;
+}
+
+static void collect_used(CheckpointWriter *writer)
+{
+    for (Image *image; (image = g_async_queue_try_pop(writer->used)) != NULL;) {
+        if (writer->spare->len < SPARE_MAX && image->cap <= SPARE_BYTES_MAX) {
+            image->len = 0;
+            g_ptr_array_add(writer->spare, image);
+        } else {
+            g_free(image->bytes);
+            g_free(image);
+        }
+    }
+}
+
+/* An Image in place of the one that goes, whose bytes are the batch's; the batch gets a used buffer. */
+static Image *exchange(CheckpointWriter *writer, Image *batch)
+{
+    Image *sent = writer->spare->len > 0 ? g_ptr_array_remove_index_fast(writer->spare, writer->spare->len - 1)
+                                         : g_new0(Image, 1);
+    Image bytes = *batch;
+    *batch = *sent;
+    *sent = bytes;
+    batch->len = 0;
+    return sent;
+}
+
+void writer_send(CheckpointWriter *writer, Image *batch)
+{
+    if (batch->len == 0) return;
+    collect_used(writer);
+    Image *sent = exchange(writer, batch);
+    g_atomic_pointer_add(&writer->waiting, (gssize)sent->len);
+    g_async_queue_push(writer->sent, sent);
+}
+
+size_t writer_waiting(CheckpointWriter *writer)
+{
+    collect_used(writer);
+    return g_atomic_pointer_get(&writer->waiting);
+}
+
+void writer_finish(CheckpointWriter *writer, const CheckpointInfo *info)
+{
+    writer->info = *info;
+    writer->finishing = true;
+    g_async_queue_push(writer->sent, g_new0(Image, 1)); /* the queue's lock orders these before the thread's look */
+}
+
+const char *writer_error(CheckpointWriter *writer)
+{
+    g_mutex_lock(&writer->lock);
+    const char *error = writer->error;
+    g_mutex_unlock(&writer->lock);
+    return error;
+}
+
+bool writer_is_done(CheckpointWriter *writer, Manifest *manifest)
+{
+    g_mutex_lock(&writer->lock);
+    bool done = writer->done;
+    g_mutex_unlock(&writer->lock);
+    if (done && manifest != NULL) {
+        for (int f = 0; f < 2; f++)
+            manifest->checkpoint[f] = writer->manifest.checkpoint[f];
+    }
+    return done;
+}
+
+void writer_wait(CheckpointWriter *writer)
+{
+    gint64 until = g_get_monotonic_time() + 10 * G_TIME_SPAN_MILLISECOND;
+    g_mutex_lock(&writer->lock);
+    unsigned seen = writer->events;
+    while (writer->events == seen && !writer->done && g_cond_wait_until(&writer->changed, &writer->lock, until)) {
+    }
+    g_mutex_unlock(&writer->lock);
+}
+
+void writer_free(CheckpointWriter *writer)
+{
+    g_atomic_int_set(&writer->stopping, 1);
+    if (!writer->finishing) g_async_queue_push(writer->sent, g_new0(Image, 1));
+    g_thread_join(writer->thread);
+    collect_used(writer);
+    for (guint i = 0; i < writer->spare->len; i++) {
+        Image *image = writer->spare->pdata[i];
+        g_free(image->bytes);
+        g_free(image);
+    }
+    g_ptr_array_free(writer->spare, TRUE);
+    g_async_queue_unref(writer->sent);
+    g_async_queue_unref(writer->used);
+    g_array_free(writer->spilled, TRUE);
+    g_free(writer->error);
+    g_mutex_clear(&writer->lock);
+    g_cond_clear(&writer->changed);
+    g_free(writer);
+}

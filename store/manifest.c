@@ -1,0 +1,235 @@
+/* manifest.c: see manifest.h.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "store/manifest.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/random.h"
+#include "store/io.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+const char *const checkpoint_file_name[2] = { "checkpoint-a.gdbm", "checkpoint-b.gdbm" };
+
+static const char *const groups[2] = { "checkpoint-a", "checkpoint-b" };
+
+#define CHECKSUM_KEY "checksum="
+
+void manifest_init(Manifest *manifest)
+{
+    *manifest = (Manifest){ .checkpoint = { { .db = -1 }, { .db = -1 } } };
+    random_hex(manifest->instance, MANIFEST_ID_CHARS);
+    random_hex(manifest->history, MANIFEST_ID_CHARS);
+    random_secret(manifest->secret, sizeof(manifest->secret));
+}
+
+void manifest_clear(Manifest *manifest)
+{
+    g_clear_pointer(&manifest->note, g_free);
+}
+
+int manifest_newest(const Manifest *manifest)
+{
+    int newest = -1;
+    for (int f = 0; f < 2; f++) {
+        const CheckpointInfo *info = &manifest->checkpoint[f];
+        if (!info->whole || strcmp(info->history, manifest->history) != 0) continue;
+        if (newest < 0 || info->offset > manifest->checkpoint[newest].offset) newest = f;
+    }
+    return newest;
+}
+
+/* ---- as a key file ---- */
+
+static char *to_hex(const uint8_t *bytes, size_t len)
+{
+    GString *hex = g_string_sized_new(2 * len);
+    for (size_t i = 0; i < len; i++)
+        g_string_append_printf(hex, "%02x", bytes[i]);
+    return g_string_free(hex, FALSE);
+}
+
+static bool from_hex(const char *hex, uint8_t *bytes, size_t len)
+{
+    if (hex == NULL || strlen(hex) != 2 * len) return false;
+    for (size_t i = 0; i < len; i++) {
+        int high = g_ascii_xdigit_value(hex[2 * i]), low = g_ascii_xdigit_value(hex[2 * i + 1]);
+        if (high < 0 || low < 0) return false;
+        bytes[i] = (uint8_t)(high << 4 | low);
+    }
+    return true;
+}
+
+static void put_checkpoint(GKeyFile *file, const char *group, const CheckpointInfo *info)
+{
+    g_key_file_set_string(file, group, "history", info->history);
+    g_key_file_set_uint64(file, group, "offset", info->offset);
+    g_key_file_set_integer(file, group, "db", info->db);
+    g_key_file_set_int64(file, group, "unix-ms", info->unix_ms);
+    g_key_file_set_int64(file, group, "took-ms", info->took_ms);
+    g_key_file_set_uint64(file, group, "records", info->records);
+    g_key_file_set_uint64(file, group, "sum", info->sum);
+    g_key_file_set_uint64(file, group, "keys", info->keys);
+    g_key_file_set_uint64(file, group, "file-bytes", info->file_bytes);
+    g_key_file_set_uint64(file, group, "next-id", info->next_id);
+}
+
+/* A 40-digit id; "" only if `may_be_empty`. */
+static bool get_id(GKeyFile *file, const char *group, const char *key, char *id, bool may_be_empty)
+{
+    g_autofree char *text = g_key_file_get_string(file, group, key, NULL);
+    size_t len = text == NULL ? 0 : strlen(text);
+    if (text == NULL || (len == 0 && !may_be_empty) || (len != 0 && len != MANIFEST_ID_CHARS)) return false;
+    if (strspn(text, "0123456789abcdef") != len) return false;
+    memcpy(id, text, len + 1);
+    return true;
+}
+
+static bool get_u64(GKeyFile *file, const char *group, const char *key, uint64_t *value)
+{
+    g_autoptr(GError) error = NULL;
+    *value = g_key_file_get_uint64(file, group, key, &error);
+    return error == NULL;
+}
+
+static bool get_i64(GKeyFile *file, const char *group, const char *key, int64_t *value)
+{
+    g_autoptr(GError) error = NULL;
+    *value = g_key_file_get_int64(file, group, key, &error);
+    return error == NULL;
+}
+
+static bool get_checkpoint(GKeyFile *file, const char *group, CheckpointInfo *info)
+{
+    int64_t db;
+    bool good = get_id(file, group, "history", info->history, false) && get_i64(file, group, "db", &db) &&
+                get_u64(file, group, "offset", &info->offset) && get_i64(file, group, "unix-ms", &info->unix_ms) &&
+                get_i64(file, group, "took-ms", &info->took_ms) && get_u64(file, group, "records", &info->records) &&
+                get_u64(file, group, "sum", &info->sum) && get_u64(file, group, "keys", &info->keys) &&
+                get_u64(file, group, "file-bytes", &info->file_bytes) &&
+                get_u64(file, group, "next-id", &info->next_id);
+    if (!good || db < -1 || db > INT32_MAX) return false;
+    info->db = (int)db;
+    info->whole = true;
+    return true;
+}
+
+static uint64_t checksum_of(const char *text, size_t len)
+{
+    return XXH3_64bits(text, len);
+}
+
+static char *manifest_text(const Manifest *manifest)
+{
+    g_autoptr(GKeyFile) file = g_key_file_new();
+    g_autofree char *secret = to_hex(manifest->secret, sizeof(manifest->secret));
+    g_key_file_set_integer(file, "ckv", "version", MANIFEST_VERSION);
+    g_key_file_set_string(file, "ckv", "instance", manifest->instance);
+    g_key_file_set_string(file, "ckv", "history", manifest->history);
+    g_key_file_set_string(file, "ckv", "history2", manifest->history2);
+    g_key_file_set_uint64(file, "ckv", "offset2", manifest->offset2);
+    g_key_file_set_uint64(file, "ckv", "start", manifest->start);
+    g_key_file_set_string(file, "ckv", "secret", secret);
+    if (manifest->note != NULL) g_key_file_set_string(file, "ckv", "note", manifest->note);
+    for (int f = 0; f < 2; f++) {
+        if (manifest->checkpoint[f].whole) put_checkpoint(file, groups[f], &manifest->checkpoint[f]);
+    }
+    g_autofree char *text = g_key_file_to_data(file, NULL, NULL);
+    uint64_t checksum = checksum_of(text, strlen(text));
+    return g_strdup_printf("%s" CHECKSUM_KEY "%016" G_GINT64_MODIFIER "x\n", text, checksum);
+}
+
+char *manifest_write(const char *directory, const Manifest *manifest)
+{
+    g_autofree char *path = g_build_filename(directory, MANIFEST_FILE, NULL), *text = manifest_text(manifest);
+    if (io_replace_file(path, slice_of(text))) return NULL;
+    return g_strdup_printf("%s: %s", path, g_strerror(errno));
+}
+
+/* ---- back ---- */
+
+/* Cuts the last line off, if it's the checksum of what stands before it. */
+static bool take_checksum(char *text, size_t len)
+{
+    size_t line = strlen(CHECKSUM_KEY) + 17;
+    if (len < line || strlen(text) != len) return false;
+    char *last = text + len - line;
+    g_autofree char *expected =
+        g_strdup_printf(CHECKSUM_KEY "%016" G_GINT64_MODIFIER "x\n", checksum_of(text, len - line));
+    if (strcmp(last, expected) != 0) return false;
+    *last = '\0';
+    return true;
+}
+
+static bool get_manifest(GKeyFile *file, Manifest *manifest)
+{
+    g_autofree char *secret = g_key_file_get_string(file, "ckv", "secret", NULL);
+    bool good = get_id(file, "ckv", "instance", manifest->instance, false) &&
+                get_id(file, "ckv", "history", manifest->history, false) &&
+                get_id(file, "ckv", "history2", manifest->history2, true) &&
+                get_u64(file, "ckv", "offset2", &manifest->offset2) &&
+                get_u64(file, "ckv", "start", &manifest->start) &&
+                from_hex(secret, manifest->secret, sizeof(manifest->secret));
+    for (int f = 0; f < 2 && good; f++) {
+        if (g_key_file_has_group(file, groups[f])) good = get_checkpoint(file, groups[f], &manifest->checkpoint[f]);
+    }
+    manifest->note = g_key_file_get_string(file, "ckv", "note", NULL);
+    return good;
+}
+
+/* NULL, or what is wrong. */
+static char *parse(const char *path, char *text, size_t len, Manifest *manifest)
+{
+    if (!take_checksum(text, len)) return g_strdup_printf("%s is damaged: its checksum is wrong", path);
+    g_autoptr(GKeyFile) file = g_key_file_new();
+    int64_t version = 0;
+    if (!g_key_file_load_from_data(file, text, strlen(text), G_KEY_FILE_NONE, NULL) ||
+        !get_i64(file, "ckv", "version", &version))
+        return g_strdup_printf("%s has no version", path);
+    if (version != MANIFEST_VERSION) {
+        return g_strdup_printf("%s has version %" G_GINT64_FORMAT ", and this ckv knows version %d only: another ckv "
+                               "wrote it, use that one",
+                               path, version, MANIFEST_VERSION);
+    }
+    return get_manifest(file, manifest) ? NULL : g_strdup_printf("%s lacks something, or has what it mustn't", path);
+}
+
+ManifestRead manifest_read(const char *directory, Manifest *manifest, char **error)
+{
+    *manifest = (Manifest){ .checkpoint = { { .db = -1 }, { .db = -1 } } };
+    g_autofree char *path = g_build_filename(directory, MANIFEST_FILE, NULL);
+    size_t len;
+    g_autofree char *text = io_read_file(path, &len);
+    if (text == NULL && errno == ENOENT) return MANIFEST_MISSING;
+    *error = text == NULL ? g_strdup_printf("%s: %s", path, g_strerror(errno)) : parse(path, text, len, manifest);
+    return *error == NULL ? MANIFEST_READ : MANIFEST_BAD;
+}
+
+/* ---- the facts in a checkpoint file ---- */
+
+GBytes *checkpoint_info_encode(const CheckpointInfo *info, const uint8_t *secret)
+{
+    g_autoptr(GKeyFile) file = g_key_file_new();
+    g_autofree char *hex = to_hex(secret, MANIFEST_SECRET_BYTES);
+    g_key_file_set_integer(file, "ckv", "version", MANIFEST_VERSION);
+    g_key_file_set_string(file, "ckv", "secret", hex);
+    put_checkpoint(file, "checkpoint", info);
+    gsize len;
+    char *text = g_key_file_to_data(file, &len, NULL);
+    return g_bytes_new_take(text, len);
+}
+
+bool checkpoint_info_decode(const void *bytes, size_t len, CheckpointInfo *info, uint8_t *secret)
+{
+    *info = (CheckpointInfo){ .db = -1 };
+    g_autoptr(GKeyFile) file = g_key_file_new();
+    int64_t version = 0;
+    if (!g_key_file_load_from_data(file, bytes, len, G_KEY_FILE_NONE, NULL) ||
+        !get_i64(file, "ckv", "version", &version) || version != MANIFEST_VERSION)
+        return false;
+    g_autofree char *hex = g_key_file_get_string(file, "ckv", "secret", NULL);
+    return from_hex(hex, secret, MANIFEST_SECRET_BYTES) && get_checkpoint(file, "checkpoint", info);
+}

@@ -1,0 +1,425 @@
+/* test_checkpoint.c: checkpoints against the simplest model there is: the dataset as text, taken when the checkpoint
+ * begins, while random changes go on until it ends. What is loaded must be that text, whatever was in the files before.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <glib/gstdio.h>
+
+#include "base/clock.h"
+#include "base/options.h"
+#include "store/checkpoint.h"
+#include "store/checkpointfile.h"
+#include "store/hash.h"
+#include "store/image.h"
+#include "store/list.h"
+#include "store/set.h"
+#include "store/zset.h"
+
+#define DATABASES 3
+
+static Keyspace *ks;
+static Manifest manifest;
+static char *directory;
+
+/* ---- the dataset as text ---- */
+
+static int order_lines(gconstpointer a, gconstpointer b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The lines in order: where things are in tables is nobody's business. */
+static char *sort_lines(GPtrArray *lines)
+{
+    g_ptr_array_sort(lines, order_lines);
+    GString *text = g_string_new(NULL);
+    for (guint i = 0; i < lines->len; i++)
+        g_string_append_printf(text, "%s\n", (char *)lines->pdata[i]);
+    g_ptr_array_free(lines, TRUE);
+    return g_string_free(text, FALSE);
+}
+
+static void show_text(GString *line, PackValue value)
+{
+    char digits[NUMBER_INT_CHARS];
+    Slice text = pack_value_text(value, digits);
+    char *escaped = g_strndup(text.ptr, text.len);
+    char *sum = g_compute_checksum_for_data(G_CHECKSUM_MD5, (const guchar *)text.ptr, text.len);
+    if (text.len < 40) {
+        g_string_append_printf(line, " %s", escaped);
+    } else {
+        g_string_append_printf(line, " %s", sum);
+    }
+    g_free(sum);
+    g_free(escaped);
+}
+
+static char *show_pairs(const Entry *entry)
+{
+    GPtrArray *lines = g_ptr_array_new_with_free_func(g_free);
+    PackValue none = { .text = SLICE("") };
+    HashWalk fields = { 0 };
+    SetWalk members = { 0 };
+    ZsetWalk ranks = { 0 };
+    if (entry->type == TYPE_HASH) fields = hash_walk(entry->hash);
+    if (entry->type == TYPE_SET) members = set_walk(entry->set);
+    if (entry->type == TYPE_ZSET) ranks = zset_walk(entry->zset, 0, false);
+    for (;;) {
+        HashPair pair = { none, none };
+        ZsetPair ranked = { .score = 0 };
+        bool more = entry->type == TYPE_HASH  ? hash_next(&fields, &pair)
+                    : entry->type == TYPE_SET ? set_next(&members, &pair.field)
+                                              : zset_next(&ranks, &ranked);
+        if (!more) return sort_lines(lines);
+        if (entry->type == TYPE_ZSET) pair.field = ranked.member;
+        GString *line = g_string_new(NULL);
+        show_text(line, pair.field);
+        show_text(line, pair.value);
+        g_string_append_printf(line, " %.17g", ranked.score);
+        g_ptr_array_add(lines, g_string_free(line, FALSE));
+    }
+}
+
+static void show_value(GString *line, const Entry *entry)
+{
+    if (entry->type == TYPE_STRING) {
+        char digits[NUMBER_INT_CHARS];
+        show_text(line, (PackValue){ .text = entry_string(entry, digits) });
+        return;
+    }
+    if (entry->type == TYPE_LIST) {
+        ListWalk walk = list_walk(entry->list, 0, LIST_TAIL);
+        for (PackValue value; list_next(&walk, &value);)
+            show_text(line, value);
+        return;
+    }
+    g_autofree char *pairs = show_pairs(entry);
+    g_string_append_printf(line, " %s", pairs);
+}
+
+static const char *encoding_of(const Entry *entry)
+{
+    switch ((ValueType)entry->type) {
+    case TYPE_LIST: return list_encoding(entry->list);
+    case TYPE_SET: return set_encoding(entry->set);
+    case TYPE_ZSET: return zset_encoding(entry->zset);
+    case TYPE_HASH: return hash_encoding(entry->hash);
+    default: return entry->encoding == STRING_INT ? "int" : entry->encoding == STRING_RAW ? "raw" : "embstr";
+    }
+}
+
+typedef struct Shown {
+    GPtrArray *lines;
+    int db;
+} Shown;
+
+static void show_entry(void *element, void *context)
+{
+    const Entry *entry = element;
+    Shown *shown = context;
+    Slice key = entry_key(entry);
+    GString *line = g_string_new(NULL);
+    g_string_append_printf(line, "%d %.*s %s %ld", shown->db, (int)key.len, key.ptr, encoding_of(entry),
+                           entry_deadline(entry));
+    show_value(line, entry);
+    g_ptr_array_add(shown->lines, g_string_free(line, FALSE));
+}
+
+static char *show(const Keyspace *keyspace)
+{
+    Shown shown = { .lines = g_ptr_array_new_with_free_func(g_free) };
+    for (int i = 0; i < keyspace->db_count; i++) {
+        shown.db = i;
+        table_each(&keyspace->dbs[i].table, show_entry, &shown);
+    }
+    return sort_lines(shown.lines);
+}
+
+/* ---- random changes ---- */
+
+static unsigned draw(unsigned bound)
+{
+    return (unsigned)g_random_int_range(0, (gint32)bound);
+}
+
+static Slice random_text(char *room, size_t most)
+{
+    size_t len = draw(8) == 0 ? draw((unsigned)most) : draw(30);
+    for (size_t i = 0; i < len; i++)
+        room[i] = (char)('a' + draw(26));
+    if (draw(3) == 0) return (Slice){ room, (size_t)sprintf(room, "%u", draw(100000)) };
+    return (Slice){ room, len };
+}
+
+static Entry *entry_for(Db *db, Slice key, ValueType type)
+{
+    Entry *entry = keyspace_write(db, key);
+    if (entry != NULL && entry->type == type) return entry;
+    switch (type) {
+    case TYPE_LIST: return keyspace_put_object(db, key, type, list_new());
+    case TYPE_SET: return keyspace_put_object(db, key, type, set_new());
+    case TYPE_HASH: return keyspace_put_object(db, key, type, hash_new());
+    default: return keyspace_put_object(db, key, type, zset_new());
+    }
+}
+
+static void grow(Db *db, Slice key, ValueType type, unsigned count, unsigned range)
+{
+    char text[8000], field_text[20];
+    Entry *entry = entry_for(db, key, type);
+    while (count-- > 0) {
+        Slice field = { field_text, (size_t)sprintf(field_text, "f%u", draw(range)) };
+        Slice value = random_text(text, 100);
+        double score = draw(1000) / 8.0;
+        switch (type) {
+        case TYPE_LIST: list_push(&entry->list, draw(2) == 0 ? LIST_HEAD : LIST_TAIL, value); break;
+        case TYPE_SET: set_add(&entry->set, set_member(field)); break;
+        case TYPE_HASH: hash_set(&entry->hash, field, value); break;
+        default: zset_add(&entry->zset, field, &score, 0); break;
+        }
+    }
+}
+
+static void shrink(Db *db, Slice key)
+{
+    Entry *entry = keyspace_write(db, key);
+    if (entry == NULL) return;
+    char field_text[20];
+    Slice field = { field_text, (size_t)sprintf(field_text, "f%u", draw(4000)) };
+    bool empty = false;
+    switch ((ValueType)entry->type) {
+    case TYPE_LIST:
+        list_remove_range(&entry->list, draw((unsigned)list_length(entry->list)), 1);
+        empty = list_length(entry->list) == 0;
+        break;
+    case TYPE_SET:
+        set_remove(&entry->set, set_member(field));
+        empty = set_length(entry->set) == 0;
+        break;
+    case TYPE_HASH:
+        hash_remove(&entry->hash, field);
+        empty = hash_length(entry->hash) == 0;
+        break;
+    case TYPE_ZSET:
+        zset_remove_ranks(&entry->zset, draw((unsigned)zset_length(entry->zset)), 1);
+        empty = zset_length(entry->zset) == 0;
+        break;
+    default: break;
+    }
+    if (empty) keyspace_delete(db, key);
+}
+
+static void change_string(Db *db, Slice key)
+{
+    static char text[20000];
+    Slice value = random_text(text, draw(4) == 0 ? sizeof(text) : 200);
+    Entry *entry = keyspace_write(db, key);
+    if (entry != NULL && entry->type == TYPE_STRING && draw(2) == 0) {
+        size_t len = entry_string_len(entry) + value.len;
+        if (len > 100000) return;
+        entry = keyspace_resize_string(db, entry, len);
+        memcpy(entry_string_bytes(entry) + len - value.len, value.ptr, value.len);
+    } else if (draw(4) == 0) {
+        keyspace_put_string_until(db, key, value, clock_unix_ms + 1000000 + draw(1000));
+    } else {
+        keyspace_put_string(db, key, value);
+    }
+}
+
+/* One change, of any kind. */
+static void change(unsigned keys)
+{
+    char name[20], other[20];
+    Db *db = &ks->dbs[draw(DATABASES)];
+    Slice key = { name, (size_t)sprintf(name, "k%u", draw(keys)) };
+    Slice to = { other, (size_t)sprintf(other, "k%u", draw(keys)) };
+    Entry *entry;
+    switch (draw(12)) {
+    case 0: keyspace_delete(db, key); break;
+    case 1: grow(db, key, (ValueType)(1 + draw(4)), 1 + draw(5), 50); break;
+    case 2:
+        if (draw(20) == 0) grow(db, key, (ValueType)(1 + draw(4)), 4000, 6000);
+        break;
+    case 3: shrink(db, key); break;
+    case 4:
+        entry = keyspace_write(db, key);
+        if (entry != NULL && !slice_equal(key, to)) keyspace_rename(db, entry, &ks->dbs[draw(DATABASES)], to);
+        break;
+    case 5:
+        entry = keyspace_write(db, key);
+        if (entry != NULL) keyspace_set_deadline(db, entry, draw(2) == 0 ? -1 : clock_unix_ms + 1000000 + draw(1000));
+        break;
+    case 6:
+        if (draw(2000) == 0) keyspace_flush(db);
+        break;
+    default: change_string(db, key); break;
+    }
+}
+
+/* ---- set-up ---- */
+
+static int setup(void **context)
+{
+    (void)context;
+    options_reset();
+    clock_refresh();
+    directory = g_dir_make_tmp("ckv-checkpoint-XXXXXX", NULL);
+    assert_int_equal(chdir(directory), 0);
+    manifest_init(&manifest);
+    table_set_secret(manifest.secret, sizeof(manifest.secret));
+    assert_null(manifest_write(".", &manifest));
+    ks = keyspace_new(DATABASES);
+    checkpoint_init(ks, &manifest, NULL);
+    return 0;
+}
+
+static int teardown(void **context)
+{
+    (void)context;
+    checkpoint_forget_all();
+    keyspace_free(ks);
+    manifest_clear(&manifest);
+    for (int f = 0; f < 2; f++)
+        unlink(checkpoint_file_name[f]);
+    unlink(MANIFEST_FILE);
+    assert_int_equal(chdir("/"), 0);
+    rmdir(directory);
+    g_free(directory);
+    return 0;
+}
+
+static uint64_t offset;
+
+/* A whole checkpoint, `changes` of them between any two of its steps. Returns the dataset at its start. */
+static char *checkpoint_with(unsigned changes, unsigned keys)
+{
+    char *error = NULL, *text = show(ks);
+    if (!checkpoint_start(++offset, 0, clock_unix_ms, &error)) fail_msg("%s", error);
+    for (;;) {
+        switch (checkpoint_step(30, offset)) {
+        case CHECKPOINT_DONE: return text;
+        case CHECKPOINT_FAILED: fail_msg("%s", checkpoint_status().error); break;
+        case CHECKPOINT_WAIT: checkpoint_wait(); break;
+        case CHECKPOINT_MORE: break;
+        }
+        for (unsigned i = 0; i < changes; i++)
+            change(keys);
+    }
+}
+
+/* The keyspace that the newest file holds. */
+static Keyspace *load_newest(Keyspace *into, int slot)
+{
+    Manifest read;
+    char *error = NULL;
+    assert_int_equal(manifest_read(".", &read, &error), MANIFEST_READ);
+    int newest = manifest_newest(&read);
+    assert_true(newest >= 0);
+    const CheckpointInfo *info = &read.checkpoint[newest];
+    CheckpointLoad *load =
+        checkpoint_load_begin(into, checkpoint_file_name[newest], info, slot < 0 ? -1 : newest, &error);
+    if (load == NULL) fail_msg("%s", error);
+    int more;
+    while ((more = checkpoint_load_step(load, 1000, &error)) == 1) {
+    }
+    if (more < 0) fail_msg("%s", error);
+    checkpoint_load_free(load);
+    error = checkpoint_verify(checkpoint_file_name[newest], info, NULL, NULL);
+    if (error != NULL) fail_msg("%s", error);
+    manifest_clear(&read);
+    return into;
+}
+
+static void check_newest(char *expected)
+{
+    Keyspace *loaded = load_newest(keyspace_new(DATABASES), -1);
+    char *text = show(loaded);
+    if (strcmp(text, expected) != 0) {
+        g_file_set_contents("/tmp/expected.txt", expected, -1, NULL);
+        g_file_set_contents("/tmp/loaded.txt", text, -1, NULL);
+        fail_msg("what was loaded isn't what was there");
+    }
+    keyspace_free(loaded);
+    g_free(text);
+    g_free(expected);
+}
+
+/* ---- tests ---- */
+
+static void test_empty(void **context)
+{
+    (void)context;
+    check_newest(checkpoint_with(0, 1));
+    check_newest(checkpoint_with(0, 1));
+}
+
+static void test_random(void **context)
+{
+    (void)context;
+    for (int round = 0; round < 30; round++) {
+        unsigned keys = (unsigned)(1 << (4 + round % 9));
+        for (unsigned i = 0; i < keys * 4; i++)
+            change(keys);
+        check_newest(checkpoint_with(round % 3 == 0 ? 0 : 20, keys));
+    }
+}
+
+/* After a load, checkpoints go on from what the file holds. */
+static void test_going_on_after_load(void **context)
+{
+    (void)context;
+    for (int round = 0; round < 6; round++) {
+        for (unsigned i = 0; i < 5000; i++)
+            change(700);
+        check_newest(checkpoint_with(5, 700));
+        checkpoint_forget_all();
+        keyspace_free(ks);
+        ks = keyspace_new(DATABASES);
+        checkpoint_init(ks, &manifest, NULL);
+        load_newest(ks, 0);
+        for (int more = 0; more < 3; more++) {
+            for (unsigned i = 0; i < 50; i++)
+                change(700);
+            check_newest(checkpoint_with(5, 700));
+        }
+    }
+}
+
+/* A big hash is written once; later, only the pages of the fields that changed. */
+static void test_big_collection_is_paged(void **context)
+{
+    (void)context;
+    Slice key = SLICE("big");
+    Entry *entry = keyspace_put_object(&ks->dbs[0], key, TYPE_HASH, hash_new());
+    char field[20];
+    for (int i = 0; i < 100000; i++)
+        hash_set(&entry->hash, (Slice){ field, (size_t)sprintf(field, "field:%d", i) }, SLICE("0123456789abcdef"));
+    check_newest(checkpoint_with(0, 1));
+    check_newest(checkpoint_with(0, 1));
+    uint64_t whole = checkpoint_status().last_bytes;
+    entry = keyspace_write(&ks->dbs[0], key);
+    for (int i = 0; i < 10; i++)
+        hash_set(&entry->hash, (Slice){ field, (size_t)sprintf(field, "field:%d", i * 7919) }, SLICE("new"));
+    check_newest(checkpoint_with(0, 1));
+    assert_true(checkpoint_status().last_bytes < whole / 50);
+    keyspace_delete(&ks->dbs[0], key);
+    check_newest(checkpoint_with(0, 1));
+    check_newest(checkpoint_with(0, 1));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_empty, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_random, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_going_on_after_load, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_big_collection_is_paged, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,438 @@
+/* test_replay.c: the journal run again gives the same data: random commands of every family go through the command
+ * layer as a client's do; then the data is thrown away and the journal replayed. And what a batch must not hold.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "cmds/replay.h"
+
+#include <glib.h>
+#include <glib/gstdio.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/options.h"
+#include "cmds/command.h"
+#include "cmds/effect.h"
+#include "net/loop.h"
+#include "store/evict.h"
+#include "store/journal.h"
+
+#define SEED     20261125
+#define ROUNDS   6
+#define COMMANDS 20000
+#define HISTORY  "0123456789012345678901234567890123456789"
+
+static Loop *loop;
+static Client *client;
+static char *directory;
+
+/* ---- commands ---- */
+
+/* A word of one letter stands for something random: K key, V value, M member, I small integer, F number, S seconds
+ * (some are past), P ms, T unix ms, D database; A, B, C key of a set, of an estimate, of places. */
+static const char *const templates[] = {
+    "SET K V",
+    "SET K V",
+    "SET K I",
+    "SET K V EX S",
+    "SET K V PX P",
+    "SET K V NX",
+    "SET K V XX",
+    "SET K V NX PX P",
+    "SET K V XX EX S",
+    "SETNX K V",
+    "SETEX K S V",
+    "PSETEX K P V",
+    "GET K",
+    "GETSET K V",
+    "MSET K V K V K I",
+    "MSETNX K V K V",
+    "APPEND K V",
+    "SETRANGE K I V",
+    "INCR K",
+    "DECR K",
+    "INCRBY K I",
+    "DECRBY K I",
+    "INCRBYFLOAT K F",
+    "INCRBYFLOAT K F",
+    "SETBIT K I 1",
+    "BITOP xor K K K",
+    "BITOP not K K",
+    "STRLEN K",
+    "EXPIRE K S",
+    "PEXPIRE K P",
+    "EXPIREAT K 1",
+    "PEXPIREAT K T",
+    "PEXPIREAT K T",
+    "PERSIST K",
+    "TTL K",
+    "DEL K",
+    "DEL K K",
+    "RENAME K K",
+    "RENAMENX K K",
+    "MOVE K D",
+    "EXISTS K",
+    "SORT K ALPHA STORE K",
+    "SORT K BY nosort GET # GET K STORE K",
+    "SORT K LIMIT 0 2 STORE K",
+    "LPUSH K V M",
+    "RPUSH K V M I",
+    "LPUSHX K V",
+    "RPUSHX K V",
+    "LPOP K",
+    "RPOP K",
+    "RPOPLPUSH K K",
+    "LSET K I V",
+    "LINSERT K before M V",
+    "LREM K I M",
+    "LTRIM K 0 I",
+    "SADD K M M I",
+    "SADD K I I I",
+    "SREM K M M",
+    "SMOVE K K M",
+    "SPOP K",
+    "SPOP K",
+    "SPOP K I",
+    "SPOP K 100",
+    "SUNIONSTORE K K K",
+    "SINTERSTORE K K K",
+    "SDIFFSTORE K K K",
+    "SRANDMEMBER K",
+    "HSET K M V",
+    "HMSET K M V M I",
+    "HSETNX K M V",
+    "HDEL K M M",
+    "HINCRBY K M I",
+    "HINCRBYFLOAT K M F",
+    "ZADD K F M F M",
+    "ZADD K NX F M",
+    "ZADD K XX CH F M",
+    "ZADD K INCR F M",
+    "ZINCRBY K F M",
+    "ZREM K M M",
+    "ZREMRANGEBYRANK K 0 I",
+    "ZREMRANGEBYSCORE K -5 I",
+    "ZREMRANGEBYLEX K [a (c",
+    "ZUNIONSTORE K 2 K K",
+    "ZUNIONSTORE K 2 K K WEIGHTS F F AGGREGATE MAX",
+    "ZINTERSTORE K 2 K K",
+    "GEOADD K I I M I I M",
+    "GEORADIUS K I I 3000 km STORE K",
+    "GEORADIUS K I I 5000 km COUNT 2 STOREDIST K",
+    "PFADD K M M M",
+    "PFADD K V",
+    "PFCOUNT K",
+    "PFCOUNT K K",
+    "PFMERGE K K K",
+    "PFDEBUG todense K",
+    "DEBUG POPULATE I K",
+    "SADD A M M M M M V V",
+    "SADD A I I I I I I I",
+    "SPOP A",
+    "SPOP A 2",
+    "SPOP A 5",
+    "SPOP A 12",
+    "SMOVE A A M",
+    "EXPIRE A S",
+    "DEL A",
+    "PFADD B V V V",
+    "PFADD B V M V",
+    "PFADD B M M M",
+    "PFCOUNT B",
+    "PFMERGE B B B",
+    "SETRANGE B 30 V",
+    "DEL B",
+    "GEOADD C I I M I I M I I M",
+    "GEORADIUS C I I 3000 km STORE K",
+    "GEORADIUS C I I 5000 km COUNT 2 STOREDIST C",
+    "ZREM C M",
+    "SELECT D",
+    "SELECT D",
+    "MULTI",
+    "EXEC",
+    "EXEC",
+    "EXEC",
+    "DISCARD",
+    "ECHO V",
+};
+
+static char *random_word(GRand *rand, char kind)
+{
+    switch (kind) {
+    case 'K': return g_strdup_printf("key%d", g_rand_int_range(rand, 0, 40));
+    case 'A':
+    case 'B':
+    case 'C': return g_strdup_printf("own%c%d", kind, g_rand_int_range(rand, 0, 2));
+    case 'M': return g_strdup_printf("m%d", g_rand_int_range(rand, 0, 12));
+    case 'I': return g_strdup_printf("%d", g_rand_int_range(rand, -3, 40));
+    case 'F': return g_strdup_printf("%.*g", g_rand_int_range(rand, 1, 17), g_rand_double_range(rand, -50, 50));
+    case 'S': return g_strdup_printf("%d", g_rand_int_range(rand, -1, 4));
+    case 'P': return g_strdup_printf("%d", g_rand_int_range(rand, -10, 3000));
+    case 'T': return g_strdup_printf("%ld", clock_unix_ms + g_rand_int_range(rand, -500, 3000));
+    case 'D': return g_strdup_printf("%d", g_rand_int_range(rand, 0, 4));
+    default: return g_strnfill((gsize)g_rand_int_range(rand, 0, 90), (char)('a' + g_rand_int_range(rand, 0, 26)));
+    }
+}
+
+/* Runs the words of one command and drops the reply; returns its beginning (g_free). */
+static char *run(char **words)
+{
+    Slice argv[16];
+    uint32_t argc = g_strv_length(words);
+    g_assert(argc <= G_N_ELEMENTS(argv));
+    for (uint32_t i = 0; i < argc; i++)
+        argv[i] = slice_of(words[i]);
+    Incoming in = { .client = client, .argc = argc, .argv = argv };
+    command_run_batch(&in, 1);
+    const OutBlock *first = client->out.head;
+    char *reply = first == NULL ? g_strdup("") : g_strndup(first->data, first->used);
+    out_clear(&client->out);
+    return reply;
+}
+
+static char *run_text(const char *text)
+{
+    g_auto(GStrv) words = g_strsplit(text, " ", -1);
+    return run(words);
+}
+
+static void run_random(GRand *rand)
+{
+    const char *template = templates[g_rand_int_range(rand, 0, G_N_ELEMENTS(templates))];
+    g_auto(GStrv) words = g_strsplit(template, " ", -1);
+    for (int i = 0; words[i] != NULL; i++) {
+        if (words[i][0] == '\0' || words[i][1] != '\0' || !g_ascii_isupper(words[i][0])) continue;
+        char *word = random_word(rand, words[i][0]);
+        g_free(words[i]);
+        words[i] = word;
+    }
+    g_free(run(words));
+}
+
+/* ---- what the data is ---- */
+
+static GHashTable *deadlines_seen; /* "db key": deadline */
+static int db_seen;
+
+static void note_deadline(void *element, void *context)
+{
+    (void)context;
+    const Entry *entry = element;
+    Slice key = entry_key(entry);
+    char *name = g_strdup_printf("%d %.*s", db_seen, (int)key.len, key.ptr);
+    g_hash_table_insert(deadlines_seen, name, GSIZE_TO_POINTER((gsize)entry_deadline(entry)));
+}
+
+static GHashTable *all_deadlines(void)
+{
+    deadlines_seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    for (db_seen = 0; db_seen < keyspace->db_count; db_seen++)
+        table_each(&keyspace->dbs[db_seen].table, note_deadline, NULL);
+    return deadlines_seen;
+}
+
+static void assert_same_deadlines(GHashTable *before, GHashTable *after)
+{
+    GHashTableIter iter;
+    gpointer name, deadline, found;
+    assert_int_equal(g_hash_table_size(before), g_hash_table_size(after));
+    g_hash_table_iter_init(&iter, before);
+    while (g_hash_table_iter_next(&iter, &name, &deadline)) {
+        if (!g_hash_table_lookup_extended(after, name, NULL, &found)) fail_msg("'%s' is missing", (char *)name);
+        if (found != deadline) fail_msg("'%s' goes at %p, not %p", (char *)name, found, deadline);
+    }
+}
+
+/* ---- the journal ---- */
+
+static void open_journal(void)
+{
+    JournalReader *reader = journal_reader_new(".", 0, NULL, NULL);
+    JournalBatch batch;
+    while (journal_read(reader, &batch) == JOURNAL_BATCH)
+        ;
+    JournalStart how = {
+        .offset = journal_reader_offset(reader), .db = -1, .history = HISTORY, .segment_bytes = 1 << 20
+    };
+    journal_reader_free(reader);
+    assert_null(journal_open(&how));
+    effects_start();
+}
+
+static void close_journal(void)
+{
+    effects_stop();
+    assert_true(journal_close());
+}
+
+static uint64_t replay_all(uint64_t from)
+{
+    JournalReader *reader = journal_reader_new(".", from, NULL, NULL);
+    JournalBatch batch;
+    assert_non_null(reader);
+    replay_begin(-1);
+    for (JournalRead read; (read = journal_read(reader, &batch)) != JOURNAL_END;) {
+        char *wrong = NULL;
+        assert_int_equal(read, JOURNAL_BATCH);
+        if (batch.offset < from) continue;
+        if (!replay_run(batch.payload, &wrong)) fail_msg("offset %lu: %s", batch.offset, wrong);
+    }
+    replay_end();
+    uint64_t end = journal_reader_offset(reader);
+    journal_reader_free(reader);
+    return end;
+}
+
+static void flush_all(void)
+{
+    for (int i = 0; i < keyspace->db_count; i++)
+        keyspace_flush(&keyspace->dbs[i]);
+}
+
+/* ---- the tests ---- */
+
+/* Also keys that expire while nobody touches them, and keys that are evicted. */
+static void disturb(GRand *rand)
+{
+    clock_unix_ms += g_rand_int_range(rand, 0, 40);
+    if (g_rand_int_range(rand, 0, 50) == 0) expire_run(keyspace, 1000);
+    if (g_rand_int_range(rand, 0, 500) != 0) return;
+    options.maxmemory = 1; /* all that one call may evict within its time */
+    evict_run(keyspace);
+    options.maxmemory = 0;
+}
+
+static void test_same_data(void **state)
+{
+    (void)state;
+    printf("seed %d\n", SEED);
+    GRand *rand = g_rand_new_with_seed(SEED);
+    options.maxmemory_policy = EVICT_ALLKEYS_RANDOM;
+    for (int round = 0; round < ROUNDS; round++) {
+        open_journal();
+        uint64_t from = journal_offset();
+        g_free(run_text("DISCARD"));
+        g_free(run_text("FLUSHALL"));
+        for (int i = 0; i < COMMANDS; i++) {
+            run_random(rand);
+            disturb(rand);
+        }
+        close_journal();
+        int64_t end_ms = clock_unix_ms;
+        g_autofree char *digest = run_text("DEBUG DIGEST");
+        GHashTable *before = all_deadlines();
+        flush_all();
+        assert_true(replay_all(from) > from);
+        clock_unix_ms = end_ms;
+        GHashTable *after = all_deadlines();
+        assert_same_deadlines(before, after);
+        g_autofree char *replayed = run_text("DEBUG DIGEST");
+        assert_string_equal(replayed, digest);
+        g_hash_table_unref(before);
+        g_hash_table_unref(after);
+    }
+    g_rand_free(rand);
+}
+
+static void assert_fails(const char *payload, const char *why)
+{
+    char *wrong = NULL;
+    replay_begin(-1);
+    assert_false(replay_run(slice_of(payload), &wrong));
+    replay_end();
+    if (strstr(wrong, why) == NULL) fail_msg("'%s' instead of '%s'", wrong, why);
+    g_free(wrong);
+}
+
+#define SET_A "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n"
+
+static void test_bad_batches(void **state)
+{
+    (void)state;
+    flush_all();
+    assert_fails("SET a 1\r\n", "byte 0 of the batch doesn't begin a command");
+    assert_fails(SET_A "*3\r\n$3\r\nSET\r\n", "byte 27 of the batch doesn't begin a command");
+    assert_fails(SET_A "*0\r\n", "byte 27");
+    assert_fails("*2\r\n$3\r\nSET\r\n$1\r\na\r\n", "'SET' at byte 0 of the batch can't be run: it has a wrong number");
+    assert_fails("*1\r\n$4\r\nWHAT\r\n", "'WHAT' at byte 0 of the batch can't be run: it has no place in a journal");
+    assert_fails("*1\r\n$7\r\nMONITOR\r\n", "it has no place in a journal");
+    assert_fails("*2\r\n$6\r\nSELECT\r\n$2\r\n99\r\n", "ERR invalid DB index");
+    assert_fails(SET_A "*3\r\n$5\r\nLPUSH\r\n$1\r\na\r\n$1\r\n1\r\n",
+                 "'LPUSH' at byte 27 of the batch can't be run: WRONGTYPE");
+    assert_fails("*1\r\n$5\r\nMULTI\r\n" SET_A, "the batch ends between MULTI and EXEC");
+    assert_fails("*1\r\n$5\r\nMULTI\r\n*1\r\n$5\r\nMULTI\r\n", "MULTI is nested");
+    assert_fails(SET_A "*1\r\n$4\r\nEXEC\r\n", "there's no MULTI before it");
+}
+
+static void test_deadlines(void **state)
+{
+    (void)state;
+    char *wrong = NULL;
+    flush_all();
+    replay_begin(-1);
+    assert_int_equal(replay_db(), -1);
+    assert_true(replay_run(SLICE("*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n" SET_A), &wrong));
+    assert_int_equal(replay_db(), 3);
+    /* Past, and still there, until the replay ends. */
+    assert_true(replay_run(SLICE("*3\r\n$9\r\nPEXPIREAT\r\n$1\r\na\r\n$4\r\n1000\r\n"), &wrong));
+    assert_false(expire_run(keyspace, 1000));
+    assert_int_equal(keyspace_size(&keyspace->dbs[3]), 1);
+    assert_true(replay_run(SLICE("*2\r\n$4\r\nINCR\r\n$1\r\na\r\n"), &wrong));
+    Entry *entry = keyspace_peek(&keyspace->dbs[3], SLICE("a"));
+    assert_non_null(entry);
+    assert_int_equal(entry->number, 2);
+    assert_int_equal(entry_deadline(entry), 1000);
+    assert_int_equal(replay_commands(), 4);
+    replay_end();
+    expire_run(keyspace, 1000);
+    assert_int_equal(keyspace_size(&keyspace->dbs[3]), 0);
+}
+
+/* ---- set-up ---- */
+
+static int set_up(void **state)
+{
+    (void)state;
+    options_reset();
+    options.admin_plane_all = true;
+    options.fsync = FSYNC_NO;
+    log_level = LOG_WARNING + 1;
+    directory = g_dir_make_tmp("ckv-test-XXXXXX", NULL);
+    if (directory == NULL || chdir(directory) != 0) return -1;
+    clock_refresh();
+    loop = loop_new(false);
+    client_init(loop, (ClientHandlers){ command_opened, command_closed, command_run_batch, command_before_send });
+    command_init(keyspace_new(16));
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) != 0) return -1;
+    client = client_adopt(ends[0], true, true);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    client_shutdown();
+    keyspace_free(keyspace);
+    g_autofree char *remove = g_strdup_printf("rm -rf '%s'", directory);
+    if (chdir("/") != 0 || system(remove) != 0) return -1;
+    g_free(directory);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_same_data),
+        cmocka_unit_test(test_bad_batches),
+        cmocka_unit_test(test_deadlines),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
