@@ -72,11 +72,12 @@ with_server {} {
     test "what changes nothing isn't journaled" {
         set_up {rpush l a} {sadd s a} {hset h f v} {zadd z 1 a} {set k v} {pfadd p a} {pfcount p}
         assert_equal {} [effects {
-            foreach command {{get k} {del nokey} {sadd s a} {srem s b} {zadd z 1 a} {hsetnx h f w} {hdel h g} {setnx k w}
-                    {set k w nx} {set nokey w xx} {expire nokey 10} {persist k} {lrem l 0 b} {lpushx nolist a}
+            foreach command {{get k} {del nokey} {sadd s a} {srem s b} {zadd z 1 a} {hsetnx h f w} {hdel h g}
+                    {setnx k w} {set k w nx} {set nokey w xx} {expire nokey 10} {persist k} {lrem l 0 b} {lpushx nolist a}
                     {rename k k} {renamenx k l} {move nokey 3} {pfadd p a} {pfcount p} {zremrangebyrank z 5 9}
                     {setrange nokey 5 ""} {msetnx k 1 j 2} {spop noset} {spop s 0} {smove s l2 nomember}
-                    {zunionstore nodst 1 nokey} {bitop not nodst nokey} {sort l alpha} {publish a b} {watch k} {unwatch}} {
+                    {zunionstore nodst 1 nokey} {bitop not nodst nokey} {sort l alpha} {publish a b}
+                    {watch k} {unwatch}} {
                 r {*}$command
             }
             foreach command {{incr k} {lpush k a} {hset k a b} {incrbyfloat k 1} {rename nokey a}} {
@@ -127,6 +128,8 @@ with_server {} {
         {sort l limit 1 1 store k} {{DEL k} {RPUSH k 2}}
         {sort nokey store k} {{DEL k}}
         {sort nokey store nokey2} {}
+        {sort l store l} {{DEL l} {RPUSH l 1 2 3}}
+        {georadius z 15 37 200 km store z} {{DEL z} {ZADD z 3479099956230698 a 3479447370796909 b}}
         {sort l by nosort get # get no* store m} {{DEL m} {RPUSH m 3 {} 1 {} 2 {}}}
         {georadius z 15 37 200 km store m} {{DEL m} {ZADD m 3479099956230698 a 3479447370796909 b}}
         {georadius z 0 0 1 km store k} {{DEL k}}
@@ -144,13 +147,13 @@ with_server {} {
         }
     }
 
-    foreach {command value} {
-        {set k v ex 100} v  {set k v px 100000} v  {set k v nx ex 100} v  {setex k 100 v} v  {psetex k 100000 v} v
+    foreach command {
+        {set k v ex 100} {set k v px 100000} {set k v nx ex 100} {setex k 100 v} {psetex k 100000 v}
     } {
         test "[lrange $command 0 end]: the value, and the deadline as a time" {
             set now [clock milliseconds]
             lassign [effects {r {*}$command}] set expire
-            assert_equal "SET k $value" $set
+            assert_equal {SET k v} $set
             assert_equal {PEXPIREAT k} [lrange $expire 0 1]
             assert {abs([lindex $expire 2] - $now - 100000) < 2000}
         }
@@ -262,8 +265,8 @@ with_server {} {
         set c [connect]
         send_raw $c [encode {set a 1}][encode multi][encode {set b 2}][encode {set c 3}][encode exec][encode {set d 4}]
         for {set i 0} {$i < 6} {incr i} { recv $c }
-        assert_equal [list {{SELECT 0} {set a 1} MULTI {set b 2} {set c 3} EXEC {set d 4}}] \
-            [lmap batch [batches $from] {expr {[lindex $batch 0] eq {SELECT 0} ? $batch : [linsert $batch 0 {SELECT 0}]}}]
+        assert_equal [list {{set a 1} MULTI {set b 2} {set c 3} EXEC {set d 4}}] \
+            [lmap batch [batches $from] {lsearch -all -inline -not -exact $batch {SELECT 0}}]
         disconnect $c
     }
 }
@@ -288,8 +291,8 @@ proc random_commands {count} {
         set j k[expr {int(rand() * 60)}]
         set m m[expr {int(rand() * 10)}]
         set n [expr {int(rand() * 20) - 4}]
-        append bytes [encode [pick [list "set $k $m" "set $k $n px [expr {1 + int(rand() * 400)}]" "incrbyfloat $k 0.1" \
-            "incr $k" "append $k $m" "pexpire $k [expr {$n * 30}]" "expire $k $n" "persist $k" "rename $k $j" \
+        append bytes [encode [pick [list "set $k $m" "set $k $n px [expr {1 + int(rand() * 400)}]" \
+            "incrbyfloat $k 0.1" "incr $k" "append $k $m" "pexpire $k [expr {$n * 30}]" "expire $k $n" "persist $k" "rename $k $j" \
             "move $k 3" "del $k" "lpush $k $m $n" "rpoplpush $k $j" "sadd $k $m $n 1 2 3" "spop $k" "spop $k 2" \
             "smove $k $j $m" "sunionstore $k $k $j" "hset $k $m $n" "hincrbyfloat $k $m 1.1" "zadd $k $n $m" \
             "zinterstore $k 2 $k $j" "sort $k alpha store $j" "pfadd $k $m $n" "pfcount $k" "setbit $k 77 1" \
