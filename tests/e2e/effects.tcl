@@ -73,7 +73,8 @@ with_server {} {
         set_up {rpush l a} {sadd s a} {hset h f v} {zadd z 1 a} {set k v} {pfadd p a} {pfcount p}
         assert_equal {} [effects {
             foreach command {{get k} {del nokey} {sadd s a} {srem s b} {zadd z 1 a} {hsetnx h f w} {hdel h g}
-                    {setnx k w} {set k w nx} {set nokey w xx} {expire nokey 10} {persist k} {lrem l 0 b} {lpushx nolist a}
+                    {setnx k w} {set k w nx} {set nokey w xx} {expire nokey 10} {persist k} {lrem l 0 b}
+                    {lpushx nolist a}
                     {rename k k} {renamenx k l} {move nokey 3} {pfadd p a} {pfcount p} {zremrangebyrank z 5 9}
                     {setrange nokey 5 ""} {msetnx k 1 j 2} {spop noset} {spop s 0} {smove s l2 nomember}
                     {zunionstore nodst 1 nokey} {bitop not nodst nokey} {sort l alpha} {publish a b}
@@ -292,9 +293,10 @@ proc random_commands {count} {
         set m m[expr {int(rand() * 10)}]
         set n [expr {int(rand() * 20) - 4}]
         append bytes [encode [pick [list "set $k $m" "set $k $n px [expr {1 + int(rand() * 400)}]" \
-            "incrbyfloat $k 0.1" "incr $k" "append $k $m" "pexpire $k [expr {$n * 30}]" "expire $k $n" "persist $k" "rename $k $j" \
-            "move $k 3" "del $k" "lpush $k $m $n" "rpoplpush $k $j" "sadd $k $m $n 1 2 3" "spop $k" "spop $k 2" \
-            "smove $k $j $m" "sunionstore $k $k $j" "hset $k $m $n" "hincrbyfloat $k $m 1.1" "zadd $k $n $m" \
+            "incrbyfloat $k 0.1" "incr $k" "append $k $m" "pexpire $k [expr {$n * 30}]" "expire $k $n" "persist $k" \
+            "rename $k $j" "move $k 3" "del $k" "lpush $k $m $n" "rpoplpush $k $j" "sadd $k $m $n 1 2 3" \
+            "spop $k" "spop $k 2" "smove $k $j $m" "sunionstore $k $k $j" "hset $k $m $n" \
+            "hincrbyfloat $k $m 1.1" "zadd $k $n $m" \
             "zinterstore $k 2 $k $j" "sort $k alpha store $j" "pfadd $k $m $n" "pfcount $k" "setbit $k 77 1" \
             "select [expr {int(rand() * 4)}]" multi exec exec exec]]]
     }
