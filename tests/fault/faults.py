@@ -13,6 +13,7 @@ from model import Comparison, Model, read_state  # noqa: E402
 from server import checkpoint, now_ms  # noqa: E402
 
 HEAL_S_MAX = 2.0
+REPLY_S_MAX = 5
 DBS = (0, 1, 3)
 
 
@@ -134,6 +135,7 @@ class Session:
         if self.connection:
             self.connection.close()
         self.connection = server.connect()
+        self.connection.socket.settimeout(REPLY_S_MAX)
         self.model.db = 0
 
     def send(self, step):

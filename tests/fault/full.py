@@ -45,12 +45,19 @@ class Tmpfs:
         self.mounted = []
         self.env = None
         for part in PLACES[place]["mounts"]:
-            path = os.path.join(directory, part).rstrip("/")
-            os.makedirs(path, exist_ok=True)
-            subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%dm,mode=0700" % DISK_MB, "ckv-full", path], check=True,
-                           stderr=subprocess.PIPE, text=True)
-            self.mounted.append(path)
+            self.mount(os.path.join(directory, part).rstrip("/"))
         self.filler = os.path.join(directory, PLACES[place]["full"], "filler")
+
+    def mount(self, path):
+        """Mounts one in a directory's place, and moves what it has there."""
+        os.makedirs(path, 0o700, exist_ok=True)
+        aside = path + ".aside"
+        shutil.copytree(path, aside, ignore=shutil.ignore_patterns("*.sock"))
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%dm,mode=0700" % DISK_MB, "ckv-full", path], check=True,
+                       stderr=subprocess.PIPE, text=True)
+        self.mounted.append(path)
+        shutil.copytree(aside, path, dirs_exist_ok=True)
+        shutil.rmtree(aside)
 
     def fill(self):
         """Down to the last byte."""
@@ -100,11 +107,10 @@ class Scenario:
         self.directory = os.path.join(self.parent, "data")
         os.makedirs(self.directory, 0o700)
         self.problems = []
-        self.disk = self.server = None
-        self.disk = disk(self.directory, place)
         options = () if is_redis(args.ckv) else OPTIONS
-        self.server = Server(args.ckv, self.directory, fsync, options, self.disk.env)
+        self.server = Server(args.ckv, self.directory, fsync, options)
         self.session = Session()
+        self.new_disk, self.disk = disk, None
 
     def problem(self, text):
         if text:
@@ -190,6 +196,10 @@ class Scenario:
 
     def run(self):
         self.server.start()
+        self.server.stop()
+        self.disk = self.new_disk(self.directory, self.place)
+        self.server.env = self.disk.env
+        self.server.start()
         self.session.connect(self.server)
         self.write("before")
         self.problem(checkpoint(self.session.connection))
@@ -235,8 +245,7 @@ class Scenario:
         self.restart("after a clean stop", self.server.kill)
 
     def close(self):
-        if self.server:
-            self.server.kill()
+        self.server.kill()
         if self.disk:
             self.disk.close()
         shutil.rmtree(self.parent, ignore_errors=True)

@@ -26,6 +26,7 @@ from server import Lost, NotStarted, Server, checkpoint, is_redis  # noqa: E402
 
 ROOM = "create,write,truncate,allocate,rename,mkdir"
 FAILURES_SHOWN = 6
+ENDING_S_MAX = 0.5
 MISSES_IN_A_ROW = 3  # the number of operations differs a little from run to run
 
 Kind = collections.namedtuple("Kind", "name settings")
@@ -76,7 +77,7 @@ class Run:
         try:
             self.work()
         except Lost as error:
-            self.server.process.wait(5)
+            self.server.ended_within(ENDING_S_MAX)
             if not self.died_as_planned():
                 self.problem("%s; exit status %s; it said:\n%s" % (error, self.server.process.poll(),
                                                                    self.server.said()[-2000:]))

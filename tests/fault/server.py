@@ -123,6 +123,14 @@ class Server:
             log.seek(self.log_at)
             return log.read()
 
+    def ended_within(self, seconds):
+        """Waits so long for it to end by itself: whether it did."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def kill(self):
         """Ends it at once; the exit status it had, if it had ended already."""
         if self.process is None:
