@@ -371,7 +371,7 @@ static uint64_t window_begins(void)
         struct stat about;
         bytes += segment->file_bytes;
         bool recent =
-            stat(segment->path, &about) == 0 && about.st_mtime >= clock_unix_ms / 1000 - options.journal_keep_sec;
+            stat(segment->path, &about) == 0 && about.st_mtime > clock_unix_ms / 1000 - options.journal_keep_sec;
         if (i + 1 < segments->len && (!recent || bytes > (uint64_t)options.journal_keep_bytes)) {
             return g_array_index(segments, JournalSegment, i + 1).offset;
         }

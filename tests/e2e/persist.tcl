@@ -203,7 +203,12 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 200kb --journal-seg
         }
         wait_until {[info_field ckv_last_checkpoint_time_ms] > 0}
         wait_saved
-        wait_until {[llength [glob [server_dir]/journal/*]] < 20}
+        after 1100
+        foreach a {1 2} {
+            r set a $a
+            checkpoint_now
+        }
+        wait_until {[llength [glob [server_dir]/journal/*]] < 5}
         set digest [r debug digest]
         restart
         assert_equal $digest [r debug digest]
