@@ -122,7 +122,7 @@ $(BUILD)/ckv: $(BUILD)/ckv.o $(OBJ)
 $(BUILD)/matrix: $(BUILD)/compat/matrix.o $(OBJ)
 	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/test_%: $(BUILD)/tests/unit/test_%.o $(OBJ)
+$(BUILD)/test_%: $(BUILD)/tests/unit/test_%.o $(BUILD)/tests/unit/simio.o $(OBJ)
 	$(CC) $(CFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 
 $(BUILD)/clients/hiredis: $(BUILD)/tests/clients/hiredis.o
