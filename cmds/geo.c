@@ -282,20 +282,18 @@ static void reply_hit(Out *out, const Hit *hit, const Search *search)
     if (search->with_point) reply_point(out, hit->point);
 }
 
-static double stored_score(const Hit *hit, const Search *search)
-{
-    return search->store_distance ? hit->distance_m / search->unit_m : hit->pair.score;
-}
-
 /* Which hits there are, and in what order, depends on the last bits of distances: so what was stored is journaled. */
-static void put_stored(const Request *r, const Hit *hits, size_t count, const Search *search)
+static void put_stored(const Request *r, Slice target)
 {
-    effect_del(r->db, search->target);
-    EffectPieces *pieces = effect_pieces_begin(r->db, SLICE("ZADD"), search->target);
-    for (size_t i = 0; pieces != NULL && i < count; i++) {
+    effect_del(r->db, target);
+    const Entry *entry = keyspace_peek(r->db, target);
+    EffectPieces *pieces = entry == NULL ? NULL : effect_pieces_begin(r->db, SLICE("ZADD"), target);
+    if (pieces == NULL) return;
+    ZsetWalk walk = zset_walk(entry->zset, 0, false);
+    for (ZsetPair pair; zset_next(&walk, &pair);) {
         char score[NUMBER_DOUBLE_CHARS], digits[NUMBER_INT_CHARS];
-        size_t len = number_format_double(score, stored_score(&hits[i], search));
-        effect_pieces_add(pieces, (Slice[]){ { score, len }, pack_value_text(hits[i].pair.member, digits) }, 2);
+        size_t len = number_format_double(score, pair.score);
+        effect_pieces_add(pieces, (Slice[]){ { score, len }, pack_value_text(pair.member, digits) }, 2);
     }
     effect_pieces_end(pieces);
 }
@@ -308,12 +306,12 @@ static void store_hits(Request *r, const Hit *hits, size_t count, const Search *
         char digits[NUMBER_INT_CHARS];
         bool added;
         *zset_builder_score(builder, pack_value_text(hits[i].pair.member, digits), &added) =
-            stored_score(&hits[i], search);
+            search->store_distance ? hits[i].distance_m / search->unit_m : hits[i].pair.score;
     }
     uint64_t changes = keyspace->changes;
     /* The event's class is that of lists, as in Redis 3.2. */
     zset_store(r, search->target, zset_builder_finish(builder), NOTIFY_LIST, "georadiusstore");
-    if (keyspace->changes != changes) put_stored(r, hits, count, search);
+    if (keyspace->changes != changes) put_stored(r, search->target);
     reply_int(r->out, (int64_t)count);
 }
 
