@@ -25,7 +25,7 @@ SAN_FLAGS_fuzz := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-reco
 CFLAGS += $(SAN_FLAGS_$(SAN))
 LDLIBS += $(if $(SAN),,-ljemalloc)
 
-SRC := $(wildcard base/*.c net/*.c store/*.c cmds/*.c repl/*.c)
+SRC := $(wildcard base/*.c net/*.c store/*.c cmds/*.c repl/*.c tools/*.c)
 OBJ := $(SRC:%.c=$(BUILD)/%.o)
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
