@@ -26,7 +26,7 @@ SAN_FLAGS_fuzz := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-reco
 CFLAGS += $(SAN_FLAGS_$(SAN))
 LDLIBS += $(if $(SAN),,-ljemalloc)
 
-SRC := $(wildcard base/*.c net/*.c store/*.c cmds/*.c repl/*.c)
+SRC := $(wildcard base/*.c net/*.c store/*.c cmds/*.c repl/*.c tools/*.c)
 OBJ := $(SRC:%.c=$(BUILD)/%.o)
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -134,7 +134,7 @@ $(BUILD)/ckv: $(BUILD)/ckv.o $(OBJ)
 $(BUILD)/matrix: $(BUILD)/compat/matrix.o $(OBJ)
 	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/test_%: $(BUILD)/tests/unit/test_%.o $(OBJ)
+$(BUILD)/test_%: $(BUILD)/tests/unit/test_%.o $(BUILD)/tests/unit/simio.o $(OBJ)
 	$(CC) $(CFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 
 $(BUILD)/clients/hiredis: $(BUILD)/tests/clients/hiredis.o

@@ -24,6 +24,7 @@
 #include "net/client.h"
 #include "net/loop.h"
 #include "store/keyspace.h"
+#include "tools/tools.h"
 
 #define LOCK_FILE       "ckv.lock"
 #define OPERATOR_SOCKET "ckv.sock"
@@ -242,6 +243,8 @@ static void announce(void)
 
 int main(int argc, char **argv)
 {
+    const Tool *tool = argc > 1 ? tool_find(argv[1]) : NULL;
+    if (tool != NULL) return (int)tool->run(argc - 1, argv + 1);
     if (argc == 2 && answered(argv[1])) return 0;
     start(argc, argv);
     write_pid_file();

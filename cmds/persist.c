@@ -78,11 +78,15 @@ static void refuse_start(const char *message)
 
 /* ---- opening ---- */
 
+static bool has_checkpoint_file(void)
+{
+    return access(checkpoint_file_name[0], F_OK) == 0 || access(checkpoint_file_name[1], F_OK) == 0;
+}
+
 /* Files that a MANIFEST should tell of. */
 static bool has_data(void)
 {
-    return access(checkpoint_file_name[0], F_OK) == 0 || access(checkpoint_file_name[1], F_OK) == 0 ||
-           access(JOURNAL_DIRECTORY, F_OK) == 0;
+    return has_checkpoint_file() || access(JOURNAL_DIRECTORY, F_OK) == 0;
 }
 
 static void make_new_manifest(void)
@@ -136,8 +140,17 @@ static void begin_replay(void)
     state.journal_bytes = journal_reader_left(state.reader);
 }
 
-/* Tries the newest checkpoint that wasn't tried yet, or the journal's beginning. */
-static void begin_load(void)
+/* Whether the journal has all there ever was. */
+static bool journal_reaches_start(void)
+{
+    g_autofree char *unreadable = NULL;
+    g_autoptr(GArray) segments = journal_segments(".", &unreadable);
+    if (segments == NULL || segments->len == 0) return segments != NULL && !has_checkpoint_file();
+    return g_array_index(segments, JournalSegment, 0).offset <= persist_manifest.start;
+}
+
+/* The newest whole checkpoint that wasn't tried yet, or -1. */
+static int next_slot(void)
 {
     const CheckpointInfo *all = persist_manifest.checkpoint;
     int slot = -1;
@@ -145,47 +158,59 @@ static void begin_load(void)
         if (!all[f].whole || state.tried[f]) continue;
         if (slot < 0 || all[f].offset > all[slot].offset) slot = f;
     }
-    state.slot = slot;
-    if (slot < 0) {
-        state.offset = persist_manifest.start;
-        replay_begin(-1);
-        begin_replay();
-        return;
-    }
-    state.tried[slot] = true;
-    state.offset = all[slot].offset;
-    replay_begin(all[slot].db);
-    char *error = NULL;
-    state.load = checkpoint_load_begin(keyspace, checkpoint_file_name[slot], &all[slot], slot, &error);
-    if (state.load != NULL) return;
-    log_line(LOG_WARNING, "%s: it isn't used.", error);
-    g_free(error);
-    persist_manifest.checkpoint[slot].whole = false;
-    begin_load();
+    return slot;
 }
 
-/* The checkpoint is damaged: another one, if there is one, must do. */
+static bool begin_load_slot(int slot, char **error)
+{
+    const CheckpointInfo *info = &persist_manifest.checkpoint[slot];
+    state.tried[slot] = true;
+    state.offset = info->offset;
+    replay_begin(info->db);
+    int databases = 0;
+    state.load = checkpoint_load_begin(keyspace, checkpoint_file_name[slot], info, slot, &databases, error);
+    if (databases == 0) return state.load != NULL;
+    g_autofree char *message = g_strdup_printf("%s has keys in database %d; start with --databases %d or more",
+                                               checkpoint_file_name[slot], databases - 1, databases);
+    refuse_start(message);
+}
+
+static void load_failed(char *error);
+
+/* Tries the newest checkpoint that wasn't tried yet, or the journal from its beginning. `why` is what was wrong with
+ * the one before; NULL: there was none. */
+static void begin_load(const char *why)
+{
+    char *error = NULL;
+    state.slot = next_slot();
+    if (state.slot >= 0) {
+        if (!begin_load_slot(state.slot, &error)) load_failed(error);
+        return;
+    }
+    if (why != NULL && !journal_reaches_start()) {
+        g_autofree char *message =
+            g_strdup_printf("%s, and there's no other checkpoint. Nothing was changed. To see what is left, run: "
+                            "ckv check DIR; to go back to a backup: ckv backup list, ckv rollback ID",
+                            why);
+        refuse_start(message);
+    }
+    state.offset = persist_manifest.start;
+    replay_begin(-1);
+    begin_replay();
+}
+
+/* The checkpoint is damaged: another one must do, if there is one. */
 static void load_failed(char *error)
 {
     log_line(LOG_WARNING, "%s: it isn't used.", error);
     g_clear_pointer(&state.load, checkpoint_load_free);
     checkpoint_forget_all();
     empty_keyspace();
+    replay_end();
     persist_manifest.checkpoint[state.slot].whole = false;
-    bool others = persist_manifest.checkpoint[1 - state.slot].whole && !state.tried[1 - state.slot];
-    g_autoptr(GArray) segments = journal_segments(".", NULL);
-    bool from_start = segments != NULL && segments->len > 0 &&
-                      g_array_index(segments, JournalSegment, 0).offset <= persist_manifest.start;
-    if (!others && !from_start) {
-        g_autofree char *message =
-            g_strdup_printf("%s, and there's no other checkpoint. Nothing was changed. To see what is left, run: "
-                            "ckv check DIR; to go back to a backup: ckv backup list, ckv rollback ID",
-                            error);
-        refuse_start(message);
-    }
-    g_free(error);
     checkpoint_init(keyspace, &persist_manifest, wake_loop);
-    begin_load();
+    begin_load(error);
+    g_free(error);
 }
 
 static void load_pages_slice(void)
@@ -308,7 +333,7 @@ static void begin_loading(void)
     state.load_started_ms = clock_unix_ms;
     state.tried[0] = state.tried[1] = false;
     checkpoint_init(keyspace, &persist_manifest, wake_loop);
-    begin_load();
+    begin_load(NULL);
     bool nothing = state.load == NULL && state.journal_bytes == 0;
     server_loading = !nothing;
     if (nothing) replay_slice();
@@ -337,7 +362,8 @@ void persist_when_done(void (*done)(const char *error, void *context), void *con
 /* The offset up to which no journal is kept for going back in time. */
 static uint64_t window_begins(void)
 {
-    g_autoptr(GArray) segments = journal_segments(".", NULL);
+    g_autofree char *error = NULL;
+    g_autoptr(GArray) segments = journal_segments(".", &error);
     if (segments == NULL) return 0;
     uint64_t bytes = 0;
     for (guint i = segments->len; i-- > 0;) {
@@ -345,7 +371,7 @@ static uint64_t window_begins(void)
         struct stat about;
         bytes += segment->file_bytes;
         bool recent =
-            stat(segment->path, &about) == 0 && about.st_mtime >= clock_unix_ms / 1000 - options.journal_keep_sec;
+            stat(segment->path, &about) == 0 && about.st_mtime > clock_unix_ms / 1000 - options.journal_keep_sec;
         if (i + 1 < segments->len && (!recent || bytes > (uint64_t)options.journal_keep_bytes)) {
             return g_array_index(segments, JournalSegment, i + 1).offset;
         }

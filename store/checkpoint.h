@@ -77,11 +77,11 @@ void checkpoint_forget_all(void);
 
 typedef struct CheckpointLoad CheckpointLoad;
 
-/* Loads a file into an empty keyspace, in slices. NULL: *error says why not (g_free). `info` from the manifest: what
- * the file must agree with. `slot` (0 or 1): the file will be the one of that index for further checkpoints, -1: just
- * load. */
+/* Loads a file into an empty keyspace, in slices. NULL: *error says why not (g_free), or the file is whole, but the
+ * keyspace has fewer than the *databases that it needs. `info` from the manifest: what the file must agree with. `slot`
+ * (0 or 1): the file will be the one of that index for further checkpoints, -1: just load. */
 CheckpointLoad *checkpoint_load_begin(Keyspace *keyspace, const char *path, const CheckpointInfo *info, int slot,
-                                      char **error);
+                                      int *databases, char **error);
 /* 1: more to do; 0: all there, and it's what `info` promised; -1: *error. */
 int checkpoint_load_step(CheckpointLoad *load, int64_t budget_us, char **error);
 /* From 0 to 1. */

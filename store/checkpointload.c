@@ -28,8 +28,8 @@ struct CheckpointLoad {
     Slice key; /* of the record that the walk is at */
     uint64_t records, sum, keys;
     uint32_t databases_sum;
-    Db *db;       /* of the page being read, and */
-    bool damaged; /* it's damaged in a way that its checksum doesn't show */
+    Db *db;        /* of the page being read */
+    int databases; /* that the file needs, if the keyspace has fewer */
 };
 
 /* Adds a record to what the file must have. */
@@ -228,15 +228,13 @@ bool checkpoint_read_info(const char *path, CheckpointInfo *info, uint8_t *secre
 }
 
 /* Makes room for the database's keys. False: there's no such database, or the numbers make no sense. */
-static bool reserve_database(CheckpointLoad *load, Slice *in, char **error)
+static bool reserve_database(CheckpointLoad *load, Slice *in)
 {
     uint64_t index, keys, bits;
     if (!image_get_varint(in, &index) || !image_get_varint(in, &keys) || !image_get_varint(in, &bits)) return false;
     if (bits > 31 || keys > load->info.keys) return false;
     if (index >= (uint64_t)load->keyspace->db_count) {
-        *error = g_strdup_printf("%s: it has keys in database %" G_GUINT64_FORMAT
-                                 "; start with --databases %" G_GUINT64_FORMAT " or more",
-                                 load->path, index, index + 1);
+        load->databases = (int)MIN(index + 1, (uint64_t)INT32_MAX);
         return false;
     }
     Db *db = &load->keyspace->dbs[index];
@@ -258,14 +256,14 @@ static bool load_databases(CheckpointLoad *load, char **error)
     count_record(load, load->databases_sum);
     bool good = true;
     for (Slice in = payload; good && in.len > 0;)
-        good = reserve_database(load, &in, error);
+        good = reserve_database(load, &in);
     free((void *)(uintptr_t)payload.ptr);
-    if (!good && *error == NULL) *error = say(load, "its record \"dbs\" is damaged");
+    if (!good && load->databases == 0) *error = say(load, "its record \"dbs\" is damaged");
     return good;
 }
 
 CheckpointLoad *checkpoint_load_begin(Keyspace *keyspace, const char *path, const CheckpointInfo *info, int slot,
-                                      char **error)
+                                      int *databases, char **error)
 {
     *error = NULL;
     PageFile *file = pagefile_open(path, PAGEFILE_READ, 0, error);
@@ -273,6 +271,7 @@ CheckpointLoad *checkpoint_load_begin(Keyspace *keyspace, const char *path, cons
     CheckpointLoad *load = g_new0(CheckpointLoad, 1);
     *load = (CheckpointLoad){ .keyspace = keyspace, .file = file, .path = g_strdup(path), .info = *info, .slot = slot };
     if (load_databases(load, error)) return load;
+    *databases = load->databases;
     checkpoint_load_free(load);
     return NULL;
 }

@@ -11,12 +11,13 @@ declare -A may=(
     [store]="store base"
     [repl]="repl net store base ckv.h"
     [cmds]="cmds repl/repl.h net store base ckv.h"
-    [ckv.c]="repl cmds net store base ckv.h"
+    [tools]="tools repl cmds net store base ckv.h"
+    [ckv.c]="tools repl cmds net store base ckv.h"
     [ckv.h]=""
 )
 
 passed=0 failed=0
-for file in $(find base net store cmds repl ckv.[ch] -name '*.[ch]' 2>/dev/null); do
+for file in $(find base net store cmds repl tools ckv.[ch] -name '*.[ch]' 2>/dev/null); do
     wrong=
     while read -r header; do
         allowed=

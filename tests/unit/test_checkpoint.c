@@ -318,12 +318,13 @@ static Keyspace *load_newest(Keyspace *into, int slot)
 {
     Manifest read;
     char *error = NULL;
+    int databases = 0;
     assert_int_equal(manifest_read(".", &read, &error), MANIFEST_READ);
     int newest = manifest_newest(&read);
     assert_true(newest >= 0);
     const CheckpointInfo *info = &read.checkpoint[newest];
     CheckpointLoad *load =
-        checkpoint_load_begin(into, checkpoint_file_name[newest], info, slot < 0 ? -1 : newest, &error);
+        checkpoint_load_begin(into, checkpoint_file_name[newest], info, slot < 0 ? -1 : newest, &databases, &error);
     if (load == NULL) fail_msg("%s", error);
     int more;
     while ((more = checkpoint_load_step(load, 1000, &error)) == 1) {

@@ -254,7 +254,9 @@ static void assert_same_deadlines(GHashTable *before, GHashTable *after)
 
 static void open_journal(void)
 {
-    JournalReader *reader = journal_reader_new(".", 0, NULL, NULL);
+    char *wrong = NULL;
+    JournalReader *reader = journal_reader_new(".", 0, NULL, &wrong);
+    if (reader == NULL) fail_msg("%s", wrong);
     JournalBatch batch;
     while (journal_read(reader, &batch) == JOURNAL_BATCH)
         ;
@@ -274,9 +276,10 @@ static void close_journal(void)
 
 static uint64_t replay_all(uint64_t from)
 {
-    JournalReader *reader = journal_reader_new(".", from, NULL, NULL);
+    char *bad = NULL;
+    JournalReader *reader = journal_reader_new(".", from, NULL, &bad);
+    if (reader == NULL) fail_msg("%s", bad);
     JournalBatch batch;
-    assert_non_null(reader);
     replay_begin(-1);
     for (JournalRead read; (read = journal_read(reader, &batch)) != JOURNAL_END;) {
         char *wrong = NULL;

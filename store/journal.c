@@ -1,0 +1,471 @@
+/* journal.c: the journal's writing half (see journal.h): the batch in the making, the segment being written.
+ *
+ * The thread that syncs is in journalsync.c. All of this runs in the loop's thread.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "store/journal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/number.h"
+#include "store/ckj.h"
+#include "store/io.h"
+#include "store/journalsync.h"
+
+#define FILE_MODE      0600
+#define DIRECTORY_MODE 0700
+#define RETRY_US       100000
+#define RESERVE_BYTES  (4UL << 20) /* of the file, at a time */
+#define BUFFER_MIN     (64UL << 10)
+#define BUFFER_KEPT    (4UL << 20) /* one that has grown beyond is given back after its batch */
+#define ARGUMENT_FRAME 32          /* "$<length>\r\n" and "\r\n", or "*<count>\r\n", at most */
+
+static struct {
+    bool open;
+    /* The batch in the making: room for its head, then its payload. */
+    uint8_t *bytes;
+    size_t len, cap;
+    int db;
+    uint64_t written; /* the offset where the payload begins */
+    uint64_t batch;
+    /* The segment being written. */
+    int fd;
+    char path[CKJ_NAME_CHARS];
+    uint64_t file_end;     /* of the last whole batch */
+    uint64_t reserved_end; /* up to where the file has room on the disk */
+    bool cannot_reserve;   /* the file system can't */
+    int64_t rotate_us;     /* a new segment couldn't be begun: not before */
+    /* Settings. */
+    uint64_t segment_bytes;
+    char history[JOURNAL_ID_CHARS + 1];
+    /* What is wrong. */
+    bool troubled;
+    size_t wanted;     /* what journal_reserve asked for in vain; 0: writing failed */
+    size_t failed_len; /* of the batch when it couldn't be written */
+    int64_t retry_us;  /* not before */
+    char trouble[JSYNC_TROUBLE_CHARS];
+    uint64_t batches, failures;
+} j = { .len = CKJ_BATCH_HEAD_BYTES };
+
+/* ---- trouble ---- */
+
+/* Puts down errno. Returns false. */
+static bool fail(size_t wanted)
+{
+    snprintf(j.trouble, sizeof(j.trouble), "%s: %s", j.path, g_strerror(errno));
+    j.troubled = true;
+    j.wanted = wanted;
+    j.failures++;
+    j.retry_us = clock_now_us() + RETRY_US;
+    return false;
+}
+
+static bool may_retry(void)
+{
+    return !j.troubled || clock_now_us() >= j.retry_us;
+}
+
+const char *journal_trouble(void)
+{
+    return j.troubled ? j.trouble : jsync_trouble();
+}
+
+/* ---- appending ---- */
+
+/* Room for `len` more bytes. Longer batches than a head can tell of are impossible: no one may split a turn, and no
+ * turn comes near it. */
+static uint8_t *room(size_t len)
+{
+    g_assert(len <= CKJ_PAYLOAD_MAX && j.len - CKJ_BATCH_HEAD_BYTES <= CKJ_PAYLOAD_MAX - len);
+    if (G_UNLIKELY(j.len + len > j.cap)) {
+        size_t cap = MAX(j.cap * 2, BUFFER_MIN);
+        j.cap = MAX(cap, j.len + len);
+        j.bytes = g_realloc(j.bytes, j.cap);
+    }
+    return j.bytes + j.len;
+}
+
+static uint8_t *put_number(uint8_t *to, char sign, size_t value)
+{
+    *to++ = (uint8_t)sign;
+    if (value < 10)
+        *to++ = (uint8_t)('0' + value);
+    else
+        to += number_format_uint((char *)to, value);
+    *to++ = '\r';
+    *to++ = '\n';
+    return to;
+}
+
+static void append(const Slice *argv, int argc)
+{
+    size_t need = ARGUMENT_FRAME;
+    for (int i = 0; i < argc; i++)
+        need += ARGUMENT_FRAME + argv[i].len;
+    uint8_t *to = put_number(room(need), '*', (size_t)argc);
+    for (int i = 0; i < argc; i++) {
+        to = put_number(to, '$', argv[i].len);
+        if (argv[i].len > 0) memcpy(to, argv[i].ptr, argv[i].len);
+        to += argv[i].len;
+        *to++ = '\r';
+        *to++ = '\n';
+    }
+    j.len = (size_t)(to - j.bytes);
+}
+
+void journal_append(int db, const Slice *argv, int argc)
+{
+    g_assert(j.open && argc > 0);
+    if (db >= 0 && db != j.db) {
+        char digits[NUMBER_INT_CHARS];
+        Slice select[] = { SLICE("SELECT"), { digits, number_format_int(digits, db) } };
+        append(select, G_N_ELEMENTS(select));
+        j.db = db;
+    }
+    append(argv, argc);
+}
+
+/* Room for the next batch: a buffer that has grown big is given back. */
+static void reset_buffer(void)
+{
+    j.len = CKJ_BATCH_HEAD_BYTES;
+    if (j.cap <= BUFFER_KEPT) return;
+    g_clear_pointer(&j.bytes, g_free);
+    j.cap = 0;
+}
+
+/* ---- segments ---- */
+
+/* Makes the file with its head beside its place, and moves it there: so none stands half made in the way of what the
+ * segment before may still take. -1: errno. */
+static int create_segment(const char *path)
+{
+    char temporary[CKJ_NAME_CHARS + 4];
+    snprintf(temporary, sizeof(temporary), "%s.tmp", path);
+    uint8_t head[CKJ_HEAD_BYTES];
+    ckj_put_head(head, j.written, j.history);
+    int fd = io->open(temporary, O_RDWR | O_CREAT | O_TRUNC, FILE_MODE);
+    if (fd < 0) return -1;
+    if (io_write_all(fd, head, sizeof(head), 0) && io->rename(temporary, path) == 0) return fd;
+    int saved = errno;
+    io->close(fd);
+    io->unlink(temporary);
+    errno = saved;
+    return -1;
+}
+
+static void write_to(int fd, const char *path, uint64_t file_end)
+{
+    j.fd = fd;
+    g_strlcpy(j.path, path, sizeof(j.path));
+    j.file_end = file_end;
+    j.reserved_end = j.cannot_reserve ? UINT64_MAX : file_end;
+}
+
+/* Begins the next segment. False: errno; the one before goes on. */
+static bool begin_segment(void)
+{
+    char path[CKJ_NAME_CHARS];
+    ckj_path(path, sizeof(path), NULL, j.written);
+    int fd = create_segment(path);
+    if (fd < 0) return false;
+    write_to(fd, path, CKJ_HEAD_BYTES);
+    jsync_add_segment((JsyncSegment){ .offset = j.written, .end = j.written, .bytes = CKJ_HEAD_BYTES, .fd = fd });
+    return true;
+}
+
+/* A segment that is long enough is finished. If no new one can be begun now, that's no trouble: it gets longer. */
+static void rotate_if_long(void)
+{
+    if (j.file_end <= j.segment_bytes) return;
+    int64_t now = clock_now_us();
+    if (now < j.rotate_us || begin_segment()) return;
+    j.rotate_us = now + RETRY_US;
+    j.failures++;
+}
+
+bool journal_rotate(void)
+{
+    g_assert(j.open);
+    if (!journal_commit()) return false;
+    return j.file_end == CKJ_HEAD_BYTES || begin_segment();
+}
+
+/* ---- committing ---- */
+
+static bool write_batch(void)
+{
+    size_t payload = j.len - CKJ_BATCH_HEAD_BYTES;
+    ckj_seal_batch(
+        j.bytes,
+        (CkjBatch){ .payload_bytes = (uint32_t)payload, .offset = j.written, .unix_ms = (uint64_t)clock_unix_ms });
+    if (!io_write_all(j.fd, j.bytes, j.len, (off_t)j.file_end)) {
+        fail(0);
+        j.failed_len = j.len;
+        /* No half of a batch stays. (If that fails too, the next try overwrites it: it's no shorter.) */
+        (void)io->truncate(j.fd, (off_t)j.file_end);
+        if (!j.cannot_reserve) j.reserved_end = j.file_end;
+        return false;
+    }
+    j.file_end += j.len;
+    j.written += payload;
+    j.batch++;
+    j.batches++;
+    if (j.wanted == 0) j.troubled = false;
+    jsync_written(j.written, j.file_end);
+    reset_buffer();
+    rotate_if_long();
+    return true;
+}
+
+bool journal_commit(void)
+{
+    bool empty = j.len == CKJ_BATCH_HEAD_BYTES;
+    if (G_LIKELY(!j.troubled)) return empty || write_batch();
+    if (j.wanted == 0) return empty || (may_retry() && write_batch());
+    bool written = empty || write_batch();
+    if (written) (void)journal_reserve(MIN(j.wanted, RESERVE_BYTES)); /* perhaps there's room by now */
+    return written;
+}
+
+/* ---- room on the disk ---- */
+
+static bool allocate(uint64_t at, uint64_t end)
+{
+    int result;
+    do {
+        result = io->allocate(j.fd, (off_t)at, (off_t)(end - at));
+    } while (result != 0 && errno == EINTR);
+    return result == 0;
+}
+
+/* Reserves up to `end` of the file at least; False: errno. */
+static bool reserve_until(uint64_t end)
+{
+    uint64_t at = MAX(j.reserved_end, j.file_end);
+    uint64_t ahead = at + MIN(RESERVE_BYTES, j.segment_bytes);
+    if (allocate(at, MAX(end, ahead))) {
+        j.reserved_end = MAX(end, ahead);
+        return true;
+    }
+    if (errno == EOPNOTSUPP || errno == ENOSYS) {
+        j.cannot_reserve = true;
+        j.reserved_end = UINT64_MAX;
+        return true;
+    }
+    if (ahead <= end || !allocate(at, end)) return false;
+    j.reserved_end = end;
+    return true;
+}
+
+static bool reserve_slowly(size_t bytes)
+{
+    if (!may_retry()) return false;
+    if (j.troubled && j.wanted == 0) {
+        /* What was added since it failed may be half of a transaction: the next commit tries. */
+        if (j.len != j.failed_len || !write_batch()) return false;
+    }
+    uint64_t end = j.file_end + j.len + bytes;
+    if (end > j.reserved_end && !reserve_until(end)) return fail(bytes);
+    j.troubled = false;
+    return !jsync_is_troubled();
+}
+
+bool journal_reserve(size_t bytes)
+{
+    bool fits = j.file_end + j.len + bytes <= j.reserved_end;
+    return G_LIKELY(fits && !j.troubled && !jsync_is_troubled()) ? true : reserve_slowly(bytes);
+}
+
+/* ---- opening and closing ---- */
+
+static char *explain(const char *path)
+{
+    return g_strdup_printf("%s: %s", path, g_strerror(errno));
+}
+
+/* A segment that a crash kept from its place. */
+static void remove_temporaries(void)
+{
+    GDir *dir = g_dir_open(JOURNAL_DIRECTORY, 0, NULL);
+    const char *name;
+    while (dir != NULL && (name = g_dir_read_name(dir)) != NULL) {
+        if (!g_str_has_suffix(name, CKJ_SUFFIX ".tmp")) continue;
+        g_autofree char *path = g_build_filename(JOURNAL_DIRECTORY, name, NULL);
+        io->unlink(path);
+    }
+    if (dir != NULL) g_dir_close(dir);
+}
+
+static char *prepare_directory(void)
+{
+    if (io->mkdir(JOURNAL_DIRECTORY, DIRECTORY_MODE) != 0 && errno != EEXIST) return explain(JOURNAL_DIRECTORY);
+    if (!io_sync_directory(".")) return explain(".");
+    remove_temporaries();
+    /* The process before may have been killed before it did. */
+    return io_sync_directory(JOURNAL_DIRECTORY) ? NULL : explain(JOURNAL_DIRECTORY);
+}
+
+/* The segments before the last are given to the thread: it'll sync them, since no one knows whether they were. */
+static void add_finished(GArray *segments, guint count)
+{
+    for (guint i = 0; i < count; i++) {
+        const JournalSegment *segment = &g_array_index(segments, JournalSegment, i);
+        bool last = i + 1 == segments->len;
+        jsync_add_segment((JsyncSegment){ .offset = segment->offset,
+                                          .end = last ? j.written : segment[1].offset,
+                                          .bytes = segment->file_bytes,
+                                          .fd = -1,
+                                          .named = true });
+    }
+}
+
+static char *begin_first(GArray *segments, guint keep)
+{
+    add_finished(segments, keep);
+    if (begin_segment()) return NULL;
+    char path[CKJ_NAME_CHARS];
+    ckj_path(path, sizeof(path), NULL, j.written);
+    return explain(path);
+}
+
+static char *continue_segment(GArray *segments, uint64_t file_end)
+{
+    const JournalSegment *last = &g_array_index(segments, JournalSegment, segments->len - 1);
+    char path[CKJ_NAME_CHARS];
+    ckj_path(path, sizeof(path), NULL, last->offset);
+    int fd = io->open(path, O_RDWR, 0);
+    if (fd < 0) return explain(path);
+    add_finished(segments, segments->len - 1);
+    jsync_add_segment(
+        (JsyncSegment){ .offset = last->offset, .end = j.written, .bytes = file_end, .fd = fd, .named = true });
+    write_to(fd, path, file_end);
+    return NULL;
+}
+
+/* Goes on in the last segment, or begins one: if there's none, or if the stream has made a jump, or has become another
+ * history. */
+static char *open_segments(GArray *segments)
+{
+    if (segments->len == 0) return begin_first(segments, 0);
+    const JournalSegment *last = &g_array_index(segments, JournalSegment, segments->len - 1);
+    char history[JOURNAL_ID_CHARS + 1];
+    uint64_t end, file_end;
+    char *error = ckj_find_end(".", last->offset, &end, &file_end, history);
+    if (error != NULL) return error;
+    if (end > j.written) {
+        return g_strdup_printf("%s: it goes on to offset %" G_GUINT64_FORMAT ", beyond %" G_GUINT64_FORMAT
+                               ", where the journal is to be continued",
+                               last->path, end, j.written);
+    }
+    if (end == j.written && strcmp(history, j.history) == 0) return continue_segment(segments, file_end);
+    /* An empty one of another history is replaced: its name is the new one's. */
+    return begin_first(segments, last->offset == j.written ? segments->len - 1 : segments->len);
+}
+
+static void forget(void)
+{
+    g_free(j.bytes);
+    memset(&j, 0, sizeof(j));
+    j.len = CKJ_BATCH_HEAD_BYTES;
+}
+
+char *journal_open(const JournalStart *start)
+{
+    g_assert(!j.open && strlen(start->history) == JOURNAL_ID_CHARS);
+    forget();
+    j.written = start->offset;
+    j.db = start->db;
+    j.segment_bytes = MAX(start->segment_bytes, CKJ_HEAD_BYTES);
+    memcpy(j.history, start->history, JOURNAL_ID_CHARS);
+    char *error = prepare_directory();
+    if (error != NULL) return error;
+    g_autoptr(GArray) segments = ckj_list(".", &error);
+    if (segments == NULL) return error;
+    jsync_init(segments->len > 0 ? g_array_index(segments, JournalSegment, 0).offset : start->offset);
+    error = open_segments(segments);
+    if (error != NULL) {
+        int fd = jsync_stop();
+        if (fd >= 0) io->close(fd);
+        return error;
+    }
+    j.open = true;
+    jsync_start(start);
+    return NULL;
+}
+
+bool journal_close(void)
+{
+    g_assert(j.open);
+    j.retry_us = 0;
+    bool ok = journal_commit();
+    ok = jsync_wait(j.written) && ok;
+    int fd = jsync_stop();
+    (void)io->truncate(fd, (off_t)j.file_end); /* gives back the room that was reserved */
+    ok = io->close(fd) == 0 && ok;
+    forget();
+    return ok;
+}
+
+bool journal_is_open(void)
+{
+    return j.open;
+}
+
+void journal_set_sync(JournalSync sync)
+{
+    jsync_set_mode(sync);
+}
+
+bool journal_wait_durable(void)
+{
+    return jsync_wait(j.written);
+}
+
+void journal_release(uint64_t offset)
+{
+    jsync_release(offset);
+}
+
+/* ---- figures ---- */
+
+uint64_t journal_offset(void)
+{
+    return j.written + journal_pending_bytes();
+}
+
+uint64_t journal_written(void)
+{
+    return j.written;
+}
+
+uint64_t journal_durable(void)
+{
+    return jsync_durable();
+}
+
+int journal_db(void)
+{
+    return j.db;
+}
+
+size_t journal_pending_bytes(void)
+{
+    return j.len - CKJ_BATCH_HEAD_BYTES;
+}
+
+uint64_t journal_batch(void)
+{
+    return j.batch;
+}
+
+JournalStats journal_stats(void)
+{
+    JournalStats stats = { .batches = j.batches, .failures = j.failures };
+    jsync_stats(&stats);
+    return stats;
+}

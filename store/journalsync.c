@@ -1,0 +1,402 @@
+/* journalsync.c: see journalsync.h.
+ *
+ * Design. The writer puts down how far it has come; the thread works through the segments in order, syncs the first one
+ * that isn't durable, and moves `durable` to where that one ended when the sync began. `goal` is an offset that has to
+ * become durable as soon as it can; `always` sets it to the end whenever there is something, `everysec` once a second,
+ * `no` to the beginning of the last segment. After a failed sync the kernel takes the pages for clean, wherever their
+ * content is; a second sync would succeed and mean nothing. So what isn't durable is read back, verified and written
+ * again first. Memory that one thread allocates is never freed by the other: INFO counts the loop's.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "store/journalsync.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "store/ckj.h"
+#include "store/io.h"
+
+#define NEVER     INT64_MAX
+#define SECOND_US 1000000
+#define RETRY_US  100000
+
+static _Atomic uint64_t durable;
+static _Atomic bool troubled;
+
+/* Shared by both threads, under the lock. */
+static struct {
+    GMutex lock;
+    GCond wake;       /* for the thread: something is to be done */
+    GCond tried;      /* for the loop: a sync succeeded or failed */
+    GArray *segments; /* of JsyncSegment, by offset; the loop adds, the thread removes */
+    JournalSync mode;
+    uint64_t goal;
+    uint64_t release; /* segments that end here or before can go */
+    bool quit;
+    int64_t sleeping_us; /* until when the thread sleeps; 0: it doesn't */
+    int64_t pass_us;     /* when the goal was set last */
+    int64_t retry_us;    /* after a failure: not before */
+    uint64_t syncs, failures;
+    int64_t last_sync_us;
+    char trouble[JSYNC_TROUBLE_CHARS];
+} s;
+
+static GThread *thread;
+static void (*progressed)(void *context);
+static void *progressed_context;
+
+static JsyncSegment *segment_at(guint index)
+{
+    return &g_array_index(s.segments, JsyncSegment, index);
+}
+
+static JsyncSegment *last_segment(void)
+{
+    return segment_at(s.segments->len - 1);
+}
+
+/* ---- when ---- */
+
+/* When the thread has to sync next, by the monotonic clock. */
+static int64_t sync_due_us(void)
+{
+    const JsyncSegment *last = last_segment();
+    int64_t due = NEVER;
+    if (durable < s.goal)
+        due = 0;
+    else if (s.mode == JOURNAL_SYNC_NO)
+        due = durable < last->offset ? 0 : NEVER;
+    else if (durable < last->end)
+        due = s.mode == JOURNAL_SYNC_ALWAYS ? 0 : s.pass_us + SECOND_US;
+    return due < s.retry_us ? s.retry_us : due;
+}
+
+/* Under the lock: the thread is woken if it would sleep for too long. (A signal is a system call.) */
+static void wake_if_due(void)
+{
+    if (s.sleeping_us > sync_due_us()) g_cond_signal(&s.wake);
+}
+
+/* ---- in the thread ---- */
+
+static void report(void)
+{
+    if (progressed != NULL) progressed(progressed_context);
+}
+
+/* Puts down why an attempt failed. Returns false. */
+static bool explain(char *why, const char *path, const char *what)
+{
+    snprintf(why, JSYNC_TROUBLE_CHARS, "%s: %s", path, what);
+    return false;
+}
+
+static bool read_batch(const JsyncSegment *segment, uint64_t at, uint8_t **buffer, size_t *len)
+{
+    uint8_t bytes[CKJ_BATCH_HEAD_BYTES];
+    CkjBatch head;
+    if (!io_read_all(segment->fd, bytes, sizeof(bytes), (off_t)at)) return false;
+    errno = 0;
+    if (!ckj_get_batch_head(bytes, &head)) return false;
+    *len = CKJ_BATCH_HEAD_BYTES + (size_t)head.payload_bytes;
+    *buffer = g_realloc(*buffer, *len);
+    if (!io_read_all(segment->fd, *buffer, *len, (off_t)at)) return false;
+    errno = 0;
+    return ckj_batch_intact(*buffer, &head);
+}
+
+static bool rewrite_head(const JsyncSegment *segment)
+{
+    uint8_t head[CKJ_HEAD_BYTES];
+    char history[JOURNAL_ID_CHARS + 1];
+    uint64_t offset;
+    uint32_t version;
+    if (!io_read_all(segment->fd, head, sizeof(head), 0)) return false;
+    errno = 0;
+    if (ckj_get_head(head, &offset, history, &version) != CKJ_HEAD_GOOD) return false;
+    return io_write_all(segment->fd, head, sizeof(head), 0);
+}
+
+/* Reads back, verifies and writes again what isn't durable. False with errno 0: the bytes aren't there any more. */
+static bool rewrite(const JsyncSegment *segment)
+{
+    uint64_t at = segment->synced;
+    if (at < CKJ_HEAD_BYTES) {
+        if (!rewrite_head(segment)) return false;
+        at = CKJ_HEAD_BYTES;
+    }
+    uint8_t *buffer = NULL;
+    bool ok = true;
+    while (ok && at < segment->bytes) {
+        size_t len;
+        ok = read_batch(segment, at, &buffer, &len) && io_write_all(segment->fd, buffer, len, (off_t)at);
+        if (ok) at += len;
+    }
+    int saved = errno;
+    g_free(buffer);
+    errno = saved;
+    return ok;
+}
+
+/* Makes a segment (a copy of its entry) durable as far as it goes. False: `why`. What it finds out about the entry is
+ * in the copy. */
+static bool sync_segment(JsyncSegment *segment, char *why)
+{
+    char path[CKJ_NAME_CHARS];
+    ckj_path(path, sizeof(path), NULL, segment->offset);
+    if (segment->fd < 0) segment->fd = io->open(path, O_RDWR, 0);
+    if (segment->fd < 0) return explain(why, path, g_strerror(errno));
+    if (segment->rewrite && !rewrite(segment)) {
+        return explain(why, path,
+                       errno != 0 ? g_strerror(errno) : "the disk lost what was written before a failed sync");
+    }
+    segment->rewrite = io->sync(segment->fd) != 0;
+    if (segment->rewrite) return explain(why, path, g_strerror(errno));
+    segment->synced = segment->bytes;
+    if (!segment->named && !io_sync_directory(JOURNAL_DIRECTORY))
+        return explain(why, JOURNAL_DIRECTORY, g_strerror(errno));
+    segment->named = true;
+    return true;
+}
+
+static JsyncSegment *find_segment(uint64_t offset)
+{
+    for (guint i = 0; i < s.segments->len; i++)
+        if (segment_at(i)->offset == offset) return segment_at(i);
+    g_assert_not_reached();
+}
+
+/* Under the lock: the first segment that isn't durable up to its end. There is one if a sync is due. */
+static JsyncSegment *first_unsynced(void)
+{
+    for (guint i = 0; i < s.segments->len; i++)
+        if (segment_at(i)->end > durable) return segment_at(i);
+    g_assert_not_reached();
+}
+
+/* Under the lock: puts down how it went. True if the world has to hear of it. */
+static bool note_sync(const JsyncSegment *done, bool ok, const char *why, int64_t began_us)
+{
+    JsyncSegment *segment = find_segment(done->offset);
+    segment->fd = done->fd;
+    segment->synced = done->synced;
+    segment->rewrite = done->rewrite;
+    segment->named = done->named;
+    int64_t now = clock_now_us();
+    s.last_sync_us = now - began_us;
+    s.syncs++;
+    g_cond_broadcast(&s.tried);
+    if (ok) {
+        durable = done->end;
+        troubled = false;
+        s.retry_us = 0;
+        return true;
+    }
+    bool changed = !troubled || strcmp(s.trouble, why) != 0;
+    g_strlcpy(s.trouble, why, sizeof(s.trouble));
+    troubled = true;
+    s.failures++;
+    s.retry_us = now + RETRY_US;
+    return changed;
+}
+
+/* Under the lock, which it lets go of for the while. */
+static void sync_one(int64_t now)
+{
+    if (durable >= s.goal) {
+        s.goal = s.mode == JOURNAL_SYNC_NO ? last_segment()->offset : last_segment()->end;
+        s.pass_us = now;
+    }
+    JsyncSegment segment = *first_unsynced();
+    g_mutex_unlock(&s.lock);
+    char why[JSYNC_TROUBLE_CHARS] = "";
+    bool ok = sync_segment(&segment, why);
+    g_mutex_lock(&s.lock);
+    bool heard = note_sync(&segment, ok, why, now);
+    g_mutex_unlock(&s.lock);
+    if (heard) report();
+    g_mutex_lock(&s.lock);
+}
+
+/* Under the lock: removes the oldest segment if it can go. False: it can't, so no other can. */
+static bool release_one(void)
+{
+    if (s.segments->len < 2 || segment_at(0)->end > s.release) return false;
+    JsyncSegment segment = *segment_at(0);
+    segment_at(0)->fd = -1;
+    g_mutex_unlock(&s.lock);
+    char path[CKJ_NAME_CHARS];
+    ckj_path(path, sizeof(path), NULL, segment.offset);
+    if (segment.fd >= 0) io->close(segment.fd);
+    /* In order, each for good before the next: a power cut must not leave a hole. */
+    bool ok = (io->unlink(path) == 0 || errno == ENOENT) && io_sync_directory(JOURNAL_DIRECTORY);
+    g_mutex_lock(&s.lock);
+    if (ok) g_array_remove_index(s.segments, 0);
+    if (!ok) s.release = 0; /* the next call of journal_release tries again */
+    return true;
+}
+
+/* Under the lock: gives back the room that was reserved in a finished segment, and closes it. False: there's none. */
+static bool finish_one(void)
+{
+    for (guint i = 0; i + 1 < s.segments->len; i++) {
+        JsyncSegment *segment = segment_at(i);
+        if (segment->fd < 0 || segment->end > durable) continue;
+        JsyncSegment finished = *segment;
+        segment->fd = -1;
+        g_mutex_unlock(&s.lock);
+        (void)io->truncate(finished.fd, (off_t)finished.bytes); /* if it can't be, some room is wasted */
+        io->close(finished.fd);
+        g_mutex_lock(&s.lock);
+        return true;
+    }
+    return false;
+}
+
+static void sleep_until(int64_t due)
+{
+    s.sleeping_us = due;
+    if (due == NEVER)
+        g_cond_wait(&s.wake, &s.lock);
+    else
+        g_cond_wait_until(&s.wake, &s.lock, due);
+    s.sleeping_us = 0;
+}
+
+static gpointer thread_main(gpointer unused)
+{
+    (void)unused;
+    g_mutex_lock(&s.lock);
+    while (!s.quit) {
+        int64_t now = clock_now_us();
+        int64_t due = sync_due_us();
+        if (due <= now) sync_one(now);
+        bool more = finish_one() || release_one();
+        if (due > now && !more) sleep_until(due);
+    }
+    g_mutex_unlock(&s.lock);
+    return NULL;
+}
+
+/* ---- in the loop's thread ---- */
+
+void jsync_init(uint64_t first_durable)
+{
+    s.segments = g_array_new(FALSE, FALSE, sizeof(JsyncSegment));
+    durable = first_durable;
+    troubled = false;
+    s.goal = s.release = 0;
+    s.quit = false;
+    s.sleeping_us = s.retry_us = s.last_sync_us = 0;
+    s.syncs = s.failures = 0;
+}
+
+void jsync_add_segment(JsyncSegment segment)
+{
+    g_mutex_lock(&s.lock);
+    g_array_append_val(s.segments, segment);
+    if (thread != NULL) g_cond_signal(&s.wake);
+    g_mutex_unlock(&s.lock);
+}
+
+void jsync_start(const JournalStart *start)
+{
+    s.mode = start->sync;
+    s.goal = last_segment()->end;
+    s.pass_us = clock_now_us();
+    progressed = start->progressed;
+    progressed_context = start->context;
+    thread = g_thread_new("journal", thread_main, NULL);
+}
+
+int jsync_stop(void)
+{
+    g_mutex_lock(&s.lock);
+    s.quit = true;
+    g_cond_signal(&s.wake);
+    g_mutex_unlock(&s.lock);
+    if (thread != NULL) g_thread_join(thread);
+    thread = NULL;
+    troubled = false;
+    for (guint i = 0; i + 1 < s.segments->len; i++)
+        if (segment_at(i)->fd >= 0) io->close(segment_at(i)->fd);
+    int fd = s.segments->len > 0 ? last_segment()->fd : -1;
+    g_array_unref(g_steal_pointer(&s.segments));
+    return fd;
+}
+
+void jsync_set_mode(JournalSync mode)
+{
+    g_mutex_lock(&s.lock);
+    s.mode = mode;
+    g_cond_signal(&s.wake);
+    g_mutex_unlock(&s.lock);
+}
+
+void jsync_written(uint64_t end, uint64_t bytes)
+{
+    g_mutex_lock(&s.lock);
+    last_segment()->end = end;
+    last_segment()->bytes = bytes;
+    wake_if_due();
+    g_mutex_unlock(&s.lock);
+}
+
+uint64_t jsync_durable(void)
+{
+    return durable;
+}
+
+bool jsync_wait(uint64_t offset)
+{
+    if (durable >= offset) return true;
+    g_mutex_lock(&s.lock);
+    uint64_t failures = s.failures;
+    if (s.goal < offset) s.goal = offset;
+    s.retry_us = 0;
+    g_cond_signal(&s.wake);
+    while (durable < offset && s.failures == failures)
+        g_cond_wait(&s.tried, &s.lock);
+    g_mutex_unlock(&s.lock);
+    return durable >= offset;
+}
+
+void jsync_release(uint64_t offset)
+{
+    g_mutex_lock(&s.lock);
+    s.release = offset;
+    g_cond_signal(&s.wake);
+    g_mutex_unlock(&s.lock);
+}
+
+bool jsync_is_troubled(void)
+{
+    return troubled;
+}
+
+const char *jsync_trouble(void)
+{
+    static char copy[JSYNC_TROUBLE_CHARS];
+    if (!troubled) return NULL;
+    g_mutex_lock(&s.lock);
+    memcpy(copy, s.trouble, sizeof(copy));
+    g_mutex_unlock(&s.lock);
+    return copy;
+}
+
+void jsync_stats(JournalStats *stats)
+{
+    g_mutex_lock(&s.lock);
+    stats->segments = s.segments->len;
+    stats->first_offset = segment_at(0)->offset;
+    for (guint i = 0; i < s.segments->len; i++)
+        stats->bytes += segment_at(i)->bytes;
+    stats->syncs = s.syncs;
+    stats->failures += s.failures;
+    stats->last_sync_us = s.last_sync_us;
+    g_mutex_unlock(&s.lock);
+}

@@ -1,0 +1,47 @@
+/* journalsync.h: the thread that makes the journal durable, and the list of segments that it shares with the writer.
+ * Only the journal's writing half calls it, in the loop's thread.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef CKV_STORE_JOURNALSYNC_H
+#define CKV_STORE_JOURNALSYNC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "store/journal.h"
+
+#define JSYNC_TROUBLE_CHARS 512
+
+/* A segment on disk. The last one is being written; only the thread touches the descriptors of those before. */
+typedef struct JsyncSegment {
+    uint64_t offset, end; /* in the stream */
+    uint64_t bytes;       /* of the file, up to the end of the last whole batch */
+    uint64_t synced;      /* up to where they are durable */
+    int fd;               /* -1: not open */
+    bool named;           /* its directory entry is durable */
+    bool rewrite;         /* a sync failed: what isn't durable has to be written again */
+} JsyncSegment;
+
+/* The list is made first: of what there was (segments that end at `durable` or before are so), and the one to write. */
+void jsync_init(uint64_t durable);
+/* Takes over the descriptor. What was the last segment is finished. */
+void jsync_add_segment(JsyncSegment segment);
+/* Starts the thread, and makes durable what there is. */
+void jsync_start(const JournalStart *start);
+/* Ends the thread at once and closes all descriptors, but gives back the last segment's. */
+int jsync_stop(void);
+
+void jsync_set_mode(JournalSync mode);
+/* The last segment has grown. */
+void jsync_written(uint64_t end, uint64_t bytes);
+uint64_t jsync_durable(void);
+/* Waits until the offset is durable. False: an attempt failed. */
+bool jsync_wait(uint64_t offset);
+void jsync_release(uint64_t offset);
+/* NULL, or why the last attempt failed; good until the next call. */
+const char *jsync_trouble(void);
+bool jsync_is_troubled(void);
+/* Adds what it knows. */
+void jsync_stats(JournalStats *stats);
+
+#endif

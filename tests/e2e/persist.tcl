@@ -1,0 +1,361 @@
+# persist.tcl: the data on disk: restarts, kills, checkpoints, SAVE, BGSAVE, DEBUG RELOAD, INFO persistence, what damage
+# does to a start.
+#
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Every type, every way of holding it, lifetimes, several databases.
+proc fill {} {
+    r select 0
+    r mset str hello int 12345 long [repeat x 5000] empty ""
+    r setex soon 10000 value
+    r append raw abc
+    for {set i 0} {$i < 300} {incr i} {
+        r rpush list element:$i
+        r hset hash field:$i [repeat v $i]
+        r sadd set member:$i
+        r zadd zset [expr {$i * 1.5}] member:$i
+    }
+    r rpush smalllist a b c
+    r sadd ints 1 2 3
+    r sadd smallset a b 3
+    r hmset smallhash a 1 b 2
+    r zadd smallzset 1 a 2.5 b -inf c
+    r pexpire smallhash 50000000
+    r pfadd hll a b c d e f
+    r geoadd geo 13.361389 38.115556 Palermo
+    r select 3
+    r set other database
+    r select 0
+}
+
+# More than the 64 kB from which on a collection is kept as pages.
+proc fill_big {} {
+    foreach type {hash set zset list} {
+        for {set i 0} {$i < 6000} {incr i 100} {
+            set args {}
+            for {set j $i} {$j < $i + 100} {incr j} {
+                switch $type {
+                    hash { lappend args field:$j [repeat v 20]:$j }
+                    zset { lappend args $j.5 member:$j:[repeat m 10] }
+                    default { lappend args member:$j:[repeat m 20] }
+                }
+            }
+            r [dict get {hash hmset set sadd zset zadd list rpush} $type] big$type {*}$args
+        }
+    }
+}
+
+proc wait_saved {} { wait_until {[info_field rdb_bgsave_in_progress] == 0} 20000 }
+
+proc checkpoint_now {} {
+    assert_match "Background saving started*" [r bgsave]
+    wait_saved
+    assert_equal ok [info_field rdb_last_bgsave_status]
+}
+
+proc encodings {} {
+    set all {}
+    foreach key [lsort [r keys *]] { lappend all $key [r type $key] [r object encoding $key] [r ttl $key] }
+    return $all
+}
+
+with_server {--checkpoint-every 0} {
+    test "a stopped server has everything when it starts again" {
+        fill
+        set digest [r debug digest]
+        set encodings [encodings]
+        restart
+        assert_equal $digest [r debug digest]
+        assert_equal $encodings [encodings]
+        assert_equal 1 [r del str]
+        set digest [r debug digest]
+        restart
+        assert_equal $digest [r debug digest]
+    }
+
+    test "a killed server has everything that was acknowledged" {
+        fill
+        set digest [r debug digest]
+        kill_server
+        launch $::current $::server($::current,options)
+        assert_equal $digest [r debug digest]
+        checkpoint_now
+        r set after checkpoint
+        r hset hash new field
+        r del list
+        set digest [r debug digest]
+        kill_server
+        launch $::current $::server($::current,options)
+        assert_equal $digest [r debug digest]
+    }
+
+    test "DEBUG RELOAD and LOADAOF give what was there" {
+        fill
+        fill_big
+        set digest [r debug digest]
+        set encodings [encodings]
+        foreach how {reload loadaof reload} {
+            assert_equal OK [r debug $how]
+            assert_equal $digest [r debug digest]
+            assert_equal $encodings [encodings]
+        }
+        r hset bighash field:17 changed
+        r zincrby bigzset 100 member:5:[repeat m 10]
+        r srem bigset member:9:[repeat m 20]
+        r lset biglist 3000 changed
+        r lpop biglist
+        set digest [r debug digest]
+        foreach how {reload loadaof} {
+            assert_equal OK [r debug $how]
+            assert_equal $digest [r debug digest]
+        }
+        restart
+        assert_equal $digest [r debug digest]
+    }
+
+    test "a checkpoint writes what changed, not the big value beside it" {
+        fill_big
+        r set big [repeat x 1000000]
+        foreach _ {first second third} checkpoint_now
+        assert {[info_field ckv_last_checkpoint_bytes] < 2000}
+        r hset bighash field:17 changed
+        r set small value
+        checkpoint_now
+        assert {[info_field ckv_last_checkpoint_bytes] < 60000}
+    }
+
+    test "changes during a checkpoint are not in it, and not lost" {
+        fill_big
+        for {set round 0} {$round < 5} {incr round} {
+            r bgsave
+            for {set i 0} {$i < 200} {incr i} {
+                r hset bighash field:[expr {$i * 7}] round:$round
+                r zadd bigzset $round member:$i:[repeat m 10]
+                r lpush biglist $i
+                r srem bigset member:$i:[repeat m 20]
+            }
+            if {$round == 2} { r del bighash bigset bigzset biglist }
+            if {$round == 3} { r flushall }
+            wait_saved
+        }
+        set digest [r debug digest]
+        r debug loadaof
+        assert_equal $digest [r debug digest]
+    }
+
+    test "SAVE, BGSAVE and LASTSAVE" {
+        r set a 1
+        assert_equal OK [r save]
+        assert {abs([r lastsave] - [clock seconds]) < 5}
+        assert_equal 0 [info_field rdb_changes_since_last_save]
+        r set a 2
+        r set b 2
+        assert_equal 2 [info_field rdb_changes_since_last_save]
+        checkpoint_now
+        assert_equal 0 [info_field rdb_changes_since_last_save]
+        assert_equal [info_field ckv_journal_offset] [info_field ckv_last_checkpoint_offset]
+        assert_error "ERR syntax error" {r bgsave nonsense}
+        assert_error "ERR wrong number of arguments for 'save' command" {r save now}
+    }
+
+    test "SHUTDOWN NOSAVE loses nothing either" {
+        fill
+        set digest [r debug digest]
+        catch {r shutdown nosave}
+        wait_until {![alive [server_pid]]}
+        reap $::current
+        disconnect_all $::current
+        launch $::current $::server($::current,options)
+        assert_equal $digest [r debug digest]
+    }
+
+    test "keys that expire while the server is down are gone, the others keep their deadline" {
+        r set stays forever
+        r psetex goes 300 value
+        r setex later 1000 value
+        kill_server
+        after 400
+        launch $::current $::server($::current,options)
+        assert_equal (nil) [r get goes]
+        assert_equal forever [r get stays]
+        assert {[r ttl later] > 990}
+    }
+
+    test "FLUSHALL and FLUSHDB are kept" {
+        fill
+        r select 3
+        r flushdb
+        r select 0
+        restart
+        assert_equal 0 [llength [regexp -all -inline {db3} [r info keyspace]]]
+        r flushall
+        kill_server
+        launch $::current $::server($::current,options)
+        assert_equal 0 [r dbsize]
+    }
+}
+
+with_server {--checkpoint-every 0 --checkpoint-journal-bytes 200kb --journal-segment-bytes 100kb --journal-keep 0} {
+    test "a grown journal starts checkpoints, and segments that nobody needs go" {
+        for {set i 0} {$i < 400} {incr i} {
+            r set key:[expr {$i % 50}] [repeat x 10000]
+            if {$i % 100 == 99} wait_saved
+        }
+        wait_until {[info_field ckv_last_checkpoint_time_ms] > 0}
+        wait_saved
+        after 1100
+        foreach a {1 2} {
+            r set a $a
+            checkpoint_now
+        }
+        wait_until {[llength [glob [server_dir]/journal/*]] < 5}
+        set digest [r debug digest]
+        restart
+        assert_equal $digest [r debug digest]
+    }
+}
+
+with_server {--checkpoint-every 1} {
+    test "checkpoints are made by time, when something changed" {
+        r set a 1
+        wait_until {[info_field ckv_last_checkpoint_time_ms] > 0}
+        wait_saved
+        set last [info_field ckv_last_checkpoint_time_ms]
+        after 1500
+        assert_equal $last [info_field ckv_last_checkpoint_time_ms]
+        r set b 1
+        wait_until {[info_field ckv_last_checkpoint_time_ms] > $last}
+    }
+}
+
+with_server {--persistence no} {
+    test "persistence no keeps nothing, and says so" {
+        r set a 1
+        assert_error "ERR Can't save: persistence is off" {r save}
+        assert_error "ERR Can't save: persistence is off" {r bgsave}
+        assert_equal 0 [info_field ckv_journal_enabled]
+        restart
+        assert_equal 0 [r dbsize]
+        assert {![file exists [server_dir]/MANIFEST] && ![file exists [server_dir]/journal]}
+    }
+}
+
+# ---------------------------------------------------------------- damage
+
+proc write_at {path offset bytes} {
+    set f [open $path r+]
+    fconfigure $f -translation binary
+    seek $f $offset
+    puts -nonewline $f $bytes
+    close $f
+}
+
+# What a start in the directory says that can't be: {status message}.
+proc refused_start {dir args} {
+    lassign [run_ckv --port 0 --dir $dir {*}$args] status out err
+    return [list $status $err]
+}
+
+# Makes a directory with two checkpoints and some journal; returns the digest.
+proc make_directory {} {
+    fill
+    checkpoint_now
+    r set second checkpoint
+    checkpoint_now
+    r set behind checkpoint
+    set digest [r debug digest]
+    kill_server
+    return $digest
+}
+
+proc newest_checkpoint {dir} {
+    set f [open $dir/MANIFEST]
+    set text [read $f]
+    close $f
+    regexp {\[checkpoint-a\].*?offset=(\d+)} $text -> a
+    regexp {\[checkpoint-b\].*?offset=(\d+)} $text -> b
+    return [expr {$a > $b ? "checkpoint-a.gdbm" : "checkpoint-b.gdbm"}]
+}
+
+with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
+    test "a damaged checkpoint: the older one and more journal" {
+        set digest [make_directory]
+        set path [server_dir]/[newest_checkpoint [server_dir]]
+        write_at $path [expr {[file size $path] / 2}] [repeat "\xff" 3000]
+        launch $::current $::server($::current,options)
+        assert_equal $digest [r debug digest]
+        assert_match "*it isn't used*" [server_log]
+    }
+}
+
+with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
+    test "both checkpoints damaged, or gone: the journal from its beginning" {
+        set digest [make_directory]
+        foreach name {checkpoint-a.gdbm checkpoint-b.gdbm} {
+            file delete [server_dir]/$name
+        }
+        launch $::current $::server($::current,options)
+        assert_equal $digest [r debug digest]
+    }
+}
+
+with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0 --journal-keep 0 --journal-segment-bytes 4kb} {
+    test "both checkpoints damaged and the journal cut short: a clear refusal, and nothing is touched" {
+        make_directory
+        foreach name {checkpoint-a.gdbm checkpoint-b.gdbm} {
+            write_at [server_dir]/$name 0 [repeat "\xff" 4000]
+        }
+        file delete [lindex [lsort [glob [server_dir]/journal/*]] 0]
+        set before [lsort [glob [server_dir]/* [server_dir]/journal/*]]
+        lassign [refused_start [server_dir]] status message
+        assert_equal 1 $status
+        assert_match "*checkpoint-?.gdbm*there's no other checkpoint*" $message
+        assert_equal $before [lsort [glob [server_dir]/* [server_dir]/journal/*]]
+    }
+}
+
+with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
+    test "MANIFEST missing or damaged: a clear refusal" {
+        make_directory
+        set path [server_dir]/MANIFEST
+        file copy $path $path.kept
+        file delete $path
+        lassign [refused_start [server_dir]] status message
+        assert_equal 1 $status
+        assert_match "*MANIFEST is missing*ckv check*" $message
+        foreach {bytes pattern} {"x" *MANIFEST*damaged* "" *MANIFEST*damaged*} {
+            file copy -force $path.kept $path
+            if {$bytes eq ""} { close [open $path w] } else { write_at $path 20 $bytes }
+            lassign [refused_start [server_dir]] status message
+            assert_equal 1 $status
+            assert_match $pattern $message
+        }
+        file delete $path
+        file rename $path.kept $path
+        launch $::current $::server($::current,options)
+        assert_equal checkpoint [r get behind]
+    }
+
+    test "too few databases: the start says how many it needs" {
+        make_directory
+        lassign [refused_start [server_dir] --databases 2] status message
+        assert_equal 1 $status
+        assert_match "*--databases 4*" $message
+        launch $::current $::server($::current,options)
+    }
+
+    test "a torn tail of the journal is cut, and said so" {
+        make_directory
+        set path [lindex [lsort [glob [server_dir]/journal/*]] end]
+        set f [open $path a]
+        fconfigure $f -translation binary
+        puts -nonewline $f "CKVB\x40\x00\x00\x00torn"
+        close $f
+        launch $::current $::server($::current,options)
+        assert_equal checkpoint [r get behind]
+        assert_match "*12 bytes*" [server_log]
+        r set more 1
+        restart
+        assert_equal 1 [r get more]
+    }
+}

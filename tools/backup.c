@@ -1,0 +1,11 @@
+/* backup.c: `ckv backup`.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "tools/tools.h"
+
+ToolStatus tool_backup(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    return tool_fail("WIP");
+}

@@ -1,0 +1,11 @@
+/* rollback.c: `ckv rollback`.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "tools/tools.h"
+
+ToolStatus tool_rollback(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    return tool_fail("WIP");
+}

@@ -1,0 +1,84 @@
+/* tools.c: see tools.h.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "tools/tools.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#define LOCK_FILE "ckv.lock"
+
+static const Tool tools[] = {
+    { "backup", tool_backup, "makes, lists, verifies and deletes backups" },
+    { "rollback", tool_rollback, "goes back to a backup, or to a moment" },
+    { "clone", tool_clone, "makes a new data directory from a backup, or from what there is now" },
+    { "check", tool_check, "verifies a data directory, and repairs it if asked" },
+    { "dump", tool_dump, "writes a dataset as commands, for redis-cli --pipe" },
+};
+
+const Tool *tool_find(const char *name)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(tools); i++) {
+        if (strcmp(tools[i].name, name) == 0) return &tools[i];
+    }
+    return NULL;
+}
+
+void tools_print_list(void)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(tools); i++)
+        printf("  ckv %-10s %s\n", tools[i].name, tools[i].summary);
+}
+
+ToolStatus tool_fail(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    g_autofree char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    fprintf(stderr, "ckv: %s\n", text);
+    return TOOL_FAILED;
+}
+
+bool tool_parse(int *argc, char ***argv, const char *parameters, const char *summary, const GOptionEntry *entries)
+{
+    g_autoptr(GOptionContext) context = g_option_context_new(parameters);
+    g_autoptr(GError) error = NULL;
+    g_autofree char *name = g_strdup_printf("ckv %s", (*argv)[0]);
+    g_set_prgname(name);
+    g_option_context_set_summary(context, summary);
+    g_option_context_add_main_entries(context, entries, NULL);
+    if (g_option_context_parse(context, argc, argv, &error)) return true;
+    fprintf(stderr, "%s: %s; see %s --help\n", name, error->message, name);
+    return false;
+}
+
+void tool_progress(const char *name, double part)
+{
+    if (!isatty(STDERR_FILENO)) return;
+    if (part < 0) {
+        fprintf(stderr, "\r\033[K");
+    } else {
+        fprintf(stderr, "\r%s: %.0f%%", name, part * 100);
+    }
+    fflush(stderr);
+}
+
+bool tool_lock(const char *directory, bool *running, char **error)
+{
+    g_autofree char *path = g_build_filename(directory, LOCK_FILE, NULL);
+    *running = false;
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        *error = g_strdup_printf("%s: %s", path, g_strerror(errno));
+        return false;
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return true; /* closed with the process */
+    *running = errno == EWOULDBLOCK;
+    *error = g_strdup_printf("%s: a server is using this directory", directory);
+    close(fd);
+    return false;
+}
