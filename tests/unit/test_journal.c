@@ -20,6 +20,9 @@
 #include "store/ckj.h"
 #include "tests/unit/simio.h"
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #define HISTORY       "0123456789012345678901234567890123456789"
 #define OTHER_HISTORY "abcdefabcdefabcdefabcdefabcdefabcdefabcd"
 #define CUTS          150 /* power cuts tried of each run */
@@ -367,6 +370,256 @@ static void cut(void **state)
     assert_int_equal(count_segments(), 0);
 }
 
+/* ---- damage ---- */
+
+typedef struct Bytes {
+    char *bytes;
+    gsize len;
+} Bytes;
+
+static Bytes load(const char *path)
+{
+    Bytes loaded;
+    assert_true(g_file_get_contents(path, &loaded.bytes, &loaded.len, NULL));
+    return loaded;
+}
+
+/* In place, without a sync: tests do that for each byte. */
+static void store(const char *path, const char *bytes, size_t len)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    assert_true(fd >= 0 && write(fd, bytes, len) == (ssize_t)len);
+    close(fd);
+}
+
+/* Makes a journal of some segments; the last one has some batches. */
+static void make_small_journal(void)
+{
+    JournalStart start = default_start();
+    start.segment_bytes = 300;
+    open_journal(start);
+    write_batches(15);
+    assert_true(journal_close());
+    assert_int_equal(count_segments(), 4);
+}
+
+/* The message has the file, and what to do. */
+static void check_message(Found *found)
+{
+    assert_non_null(found->error);
+    assert_non_null(strstr(found->error, JOURNAL_DIRECTORY "/0"));
+    assert_non_null(strstr(found->error, "byte "));
+    assert_true(g_str_has_suffix(found->error, "; run: ckv check . --repair"));
+    g_clear_pointer(&found->error, g_free);
+}
+
+/* Where in the stream the last whole batch of a file's first `len` bytes ends. */
+static uint64_t whole_until(const JournalSegment *segment, size_t len)
+{
+    uint64_t offset = segment->offset, position = CKJ_HEAD_BYTES;
+    for (guint i = 0; i < ends->len; i++) {
+        uint64_t end = g_array_index(ends, uint64_t, i);
+        if (end <= segment->offset) continue;
+        position += CKJ_BATCH_HEAD_BYTES + (end - offset);
+        if (position > len) break;
+        offset = end;
+    }
+    return offset;
+}
+
+static void check_torn(const JournalSegment *last, size_t kept, size_t len)
+{
+    Found found = read_from(".", base);
+    uint64_t whole = whole_until(last, kept);
+    assert_int_equal(found.offset, whole);
+    uint64_t whole_bytes = kept < CKJ_HEAD_BYTES ? 0 : CKJ_HEAD_BYTES;
+    for (guint i = 0; i < ends->len; i++) {
+        uint64_t end = g_array_index(ends, uint64_t, i), begin = i > 0 ? g_array_index(ends, uint64_t, i - 1) : base;
+        if (begin >= last->offset && end <= whole) whole_bytes += CKJ_BATCH_HEAD_BYTES + (end - begin);
+    }
+    bool torn = len > whole_bytes || kept < CKJ_HEAD_BYTES;
+    assert_int_equal(found.result, torn ? JOURNAL_TORN : JOURNAL_END);
+    if (!torn) return;
+    assert_int_equal(found.torn, len - whole_bytes);
+    check_message(&found);
+}
+
+/* The last segment ends at each of its bytes, with and without zeros behind. */
+static void torn_tails(void **state)
+{
+    (void)state;
+    make_small_journal();
+    JournalSegment last = segment_number(3);
+    Bytes whole = load(last.path);
+    for (size_t kept = 0; kept <= whole.len; kept++) {
+        g_autofree char *zeroed = g_malloc0(whole.len + 100);
+        memcpy(zeroed, whole.bytes, kept);
+        store(last.path, zeroed, kept);
+        check_torn(&last, kept, kept);
+        if (kept > 0 && whole.bytes[kept - 1] == 0) continue; /* would be a longer one */
+        store(last.path, zeroed, whole.len + 100);
+        check_torn(&last, kept, whole.len + 100);
+    }
+    g_free(whole.bytes);
+}
+
+/* A torn journal can't be continued before it's cut, and can after. */
+static void torn_then_cut(void **state)
+{
+    (void)state;
+    make_small_journal();
+    JournalSegment last = segment_number(3);
+    Bytes whole = load(last.path);
+    for (size_t kept = whole.len - 1; kept < whole.len; kept -= 13) {
+        store(last.path, whole.bytes, kept);
+        Found found = read_from(".", base);
+        g_string_truncate(stream, found.offset - base);
+        while (ends->len > 0 && g_array_index(ends, uint64_t, ends->len - 1) > found.offset)
+            g_array_set_size(ends, ends->len - 1);
+        JournalStart start = default_start();
+        if (found.result == JOURNAL_TORN) {
+            char *error = journal_open(&start);
+            assert_non_null(error);
+            g_free(error);
+            check_message(&found);
+        }
+        assert_null(journal_cut(".", found.offset));
+        check_all();
+        open_journal(start);
+        assert_true(journal_close());
+        check_all();
+    }
+    g_free(whole.bytes);
+}
+
+static void flip(const JournalSegment *segment, const Bytes *whole, size_t at, char bits, uint64_t last_batch)
+{
+    whole->bytes[at] ^= bits;
+    int fd = open(segment->path, O_WRONLY | O_CLOEXEC);
+    assert_int_equal(pwrite(fd, whole->bytes + at, 1, (off_t)at), 1);
+    Found found = read_from(".", base);
+    assert_int_not_equal(found.result, JOURNAL_END);
+    if (found.result == JOURNAL_TORN) assert_int_equal(found.offset, last_batch);
+    check_message(&found);
+    whole->bytes[at] ^= bits;
+    assert_int_equal(pwrite(fd, whole->bytes + at, 1, (off_t)at), 1);
+    close(fd);
+}
+
+/* Each byte of each segment: what is read is right up to the damage, which is told; only damage of the last batch can
+ * be taken for a torn write. */
+static void flipped_bytes(void **state)
+{
+    (void)state;
+    make_small_journal();
+    uint64_t last_batch = g_array_index(ends, uint64_t, ends->len - 2);
+    for (guint i = 0; i < 4; i++) {
+        JournalSegment segment = segment_number(i);
+        Bytes whole = load(segment.path);
+        for (size_t at = 0; at < whole.len; at++) {
+            flip(&segment, &whole, at, 1, last_batch);
+            flip(&segment, &whole, at, (char)0xff, last_batch);
+        }
+        g_free(whole.bytes);
+    }
+    check_all();
+}
+
+/* A value that holds a piece of this very journal doesn't make a torn tail into damage. */
+static void journal_in_a_value(void **state)
+{
+    (void)state;
+    make_small_journal();
+    JournalSegment last = segment_number(3);
+    Bytes piece = load(last.path);
+    open_journal(default_start());
+    append(-1, (Slice[]){ SLICE("SET"), SLICE("key"), { piece.bytes, piece.len } }, 3);
+    assert_true(commit());
+    assert_true(journal_close());
+    last = segment_number(count_segments() - 1);
+    Bytes whole = load(last.path);
+    store(last.path, whole.bytes, whole.len - 1);
+    Found found = read_from(".", base);
+    assert_int_equal(found.result, JOURNAL_TORN);
+    check_message(&found);
+    g_free(piece.bytes);
+    g_free(whole.bytes);
+}
+
+static void expect_bad(const char *message)
+{
+    Found found = read_from(".", base);
+    assert_int_equal(found.result, JOURNAL_BAD);
+    if (strstr(found.error, message) == NULL) fail_msg("%s", found.error);
+    g_free(found.error);
+}
+
+static void wrong_segments(void **state)
+{
+    (void)state;
+    make_small_journal();
+    JournalSegment second = segment_number(1), third = segment_number(2);
+    Bytes whole = load(second.path);
+
+    assert_int_equal(rename(second.path, "away"), 0);
+    expect_bad("but the next segment begins at");
+    assert_int_equal(rename("away", second.path), 0);
+
+    store(second.path, whole.bytes, whole.len - 1);
+    expect_bad("whole batches follow");
+
+    uint8_t *head = (uint8_t *)whole.bytes;
+    ckj_put_head(head, second.offset, OTHER_HISTORY);
+    store(second.path, whole.bytes, whole.len);
+    expect_bad("it's of history " OTHER_HISTORY);
+
+    ckj_put_head(head, second.offset + 1, HISTORY);
+    store(second.path, whole.bytes, whole.len);
+    expect_bad("says that it begins at offset");
+
+    assert_int_equal(rename(third.path, "journal/00000000000000000001.ckj"), 0);
+    expect_bad("but the next segment begins at 1");
+    store("journal/1.ckj", "", 0);
+    expect_bad("no name of a segment");
+    char *error = NULL;
+    assert_null(journal_segments(".", &error));
+    g_free(error);
+    g_free(whole.bytes);
+}
+
+/* A file of a version to come is told from a damaged one. */
+static void wrong_version(void **state)
+{
+    (void)state;
+    make_small_journal();
+    JournalSegment segment = segment_number(3);
+    Bytes whole = load(segment.path);
+    whole.bytes[4] = 2;
+    uint64_t checksum = GUINT64_TO_LE(XXH3_64bits(whole.bytes, CKJ_HEAD_BYTES - sizeof(checksum)));
+    memcpy(whole.bytes + CKJ_HEAD_BYTES - sizeof(checksum), &checksum, sizeof(checksum));
+    store(segment.path, whole.bytes, whole.len);
+    expect_bad("its format has version 2, and this program reads version 1; use the version of ckv that wrote it");
+    g_free(whole.bytes);
+}
+
+/* Bytes of version 1, written down by hand: the format stays. */
+static void format_stays(void **state)
+{
+    (void)state;
+    clock_unix_ms = 1700000000000;
+    reset_model(258);
+    open_journal(default_start());
+    append(-1, (Slice[]){ SLICE("PING") }, 1);
+    assert_true(commit());
+    assert_true(journal_close());
+    Bytes whole = load("journal/00000000000000000258.ckj");
+    assert_int_equal(whole.len, 64 + 32 + 14);
+    assert_memory_equal(whole.bytes, "CKVJ\x01\0\0\0\x02\x01\0\0\0\0\0\0" HISTORY, 56);
+    assert_memory_equal(whole.bytes + 64, "CKVB\x0e\0\0\0\x02\x01\0\0\0\0\0\0\x00\x68\xe5\xcf\x8b\x01\0\0", 24);
+    assert_memory_equal(whole.bytes + 96, "*1\r\n$4\r\nPING\r\n", 14);
+    g_free(whole.bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -374,6 +627,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(release, enter_directory, leave_directory),
         cmocka_unit_test_setup_teardown(seek, enter_directory, leave_directory),
         cmocka_unit_test_setup_teardown(cut, enter_directory, leave_directory),
+        cmocka_unit_test_setup_teardown(torn_tails, enter_directory, leave_directory),
+        cmocka_unit_test_setup_teardown(torn_then_cut, enter_directory, leave_directory),
+        cmocka_unit_test_setup_teardown(flipped_bytes, enter_directory, leave_directory),
+        cmocka_unit_test_setup_teardown(journal_in_a_value, enter_directory, leave_directory),
+        cmocka_unit_test_setup_teardown(wrong_segments, enter_directory, leave_directory),
+        cmocka_unit_test_setup_teardown(wrong_version, enter_directory, leave_directory),
+        cmocka_unit_test_setup_teardown(format_stays, enter_directory, leave_directory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
