@@ -39,7 +39,10 @@ static char *add_segment(GArray *segments, const char *directory, const char *na
     }
     if (!ckj_path(segment.path, sizeof(segment.path), directory, segment.offset))
         return g_strdup_printf("%s: too long a path", directory);
-    if (stat(segment.path, &stat_now) != 0) return g_strdup_printf("%s: %s", segment.path, g_strerror(errno));
+    if (stat(segment.path, &stat_now) != 0) {
+        if (errno == ENOENT) return NULL; /* it was released just now */
+        return g_strdup_printf("%s: %s", segment.path, g_strerror(errno));
+    }
     segment.file_bytes = (uint64_t)stat_now.st_size;
     g_array_append_val(segments, segment);
     return NULL;

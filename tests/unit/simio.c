@@ -130,13 +130,14 @@ static int sim_close(int fd)
 {
     g_mutex_lock(&lock);
     bool failed = fails(SIM_CLOSE);
+    int error = errno;
     g_assert(fd >= 0 && fd < FDS);
     file_of[fd] = 0;
     g_clear_pointer(&directory_of[fd], g_free);
     int result = io_kernel.close(fd);
     g_assert(result == 0); /* no descriptor is closed twice */
     g_mutex_unlock(&lock);
-    if (failed) errno = faults[SIM_CLOSE].error;
+    if (failed) errno = error;
     return failed ? -1 : result;
 }
 
@@ -144,7 +145,9 @@ static ssize_t sim_read(int fd, void *to, size_t len, off_t at)
 {
     g_mutex_lock(&lock);
     bool failed = fails(SIM_READ);
+    int error = errno;
     g_mutex_unlock(&lock);
+    if (failed) errno = error;
     return failed ? -1 : io_kernel.read(fd, to, len, at);
 }
 
@@ -184,6 +187,7 @@ static int sim_sync(int fd)
 {
     g_mutex_lock(&lock);
     bool failed = fails(SIM_SYNC);
+    int error = errno;
     uint64_t covered = recording ? events->len : 0;
     unsigned long wait_us = sync_us;
     g_mutex_unlock(&lock);
@@ -193,7 +197,7 @@ static int sim_sync(int fd)
         add_event((Event){ .kind = SYNC_DIRECTORY, .path = g_strdup(directory_of[fd]), .at = covered });
     if (file_of[fd] > 0) add_event((Event){ .kind = failed ? SYNC_FAILED : SYNC, .file = file_of[fd], .at = covered });
     g_mutex_unlock(&lock);
-    if (failed) errno = faults[SIM_SYNC].error;
+    if (failed) errno = error;
     return failed ? -1 : 0;
 }
 

@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "store/journal.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
 #include <setjmp.h>
@@ -99,7 +100,27 @@ static void release(void **state)
     assert_non_null(strstr(found.error, "isn't in it any more"));
     g_free(found.error);
     model_write(100);
-    assert_int_equal(model_read(".", journal_stats().first_offset).offset, base + stream->len);
+    found = model_read(".", journal_stats().first_offset);
+    assert_int_equal(found.result, JOURNAL_END);
+    assert_int_equal(found.offset, base + stream->len);
+    assert_true(journal_close());
+}
+
+/* A segment that can't be removed stays, and those behind it; another call tries again. */
+static void release_fails(void **state)
+{
+    (void)state;
+    sim_start();
+    model_open(model_start());
+    model_write(100);
+    guint count = model_segments();
+    sim_fail(SIM_UNLINK, 2, 1, EIO);
+    journal_release(UINT64_MAX);
+    wait_for_segments(count - 1);
+    g_usleep(20000);
+    wait_for_segments(count - 1);
+    journal_release(UINT64_MAX);
+    wait_for_segments(1);
     assert_true(journal_close());
 }
 
@@ -407,6 +428,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(round_trips, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(release, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(release_fails, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(seek, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(cut, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(torn_tails, model_enter, model_leave),

@@ -333,6 +333,7 @@ static uint64_t run_for_power_cuts(GRand *rand, JournalSync sync, bool faults)
     start.segment_bytes = 1000;
     start.progressed = note_durable;
     model_open(start);
+    sim_set_sync_us(400);
     for (int batch = 0; batch < 60; batch++) {
         int action = g_rand_int_range(rand, 0, 30);
         model_append_random(rand);
