@@ -7,6 +7,7 @@ STEPS ?= 1000000#         of make fuzz-diff, in all SEEDS together
 SEEDS ?= 10
 PREFIX ?= /usr/local
 BUILD := build$(if $(SAN),-$(SAN))$(if $(findstring clang,$(CC)),-clang)
+ROUNDS ?= 200#            kills of each fsync mode in make fault
 RESULTS ?= $(BUILD)/results#  where the compatibility suites leave what they found
 
 # Debian packages: to build and run; and, further, to test.
@@ -31,8 +32,8 @@ UNIT := $(patsubst tests/unit/%.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 PARALLEL := $(MAKE) --no-print-directory -j$(shell nproc)
 
-.PHONY: all run test unit e2e golden upstream differential fuzz-diff clients clients-readme compat report fuzz asan \
-	tsan install deps deps-test help lint format readme check-readme clean
+.PHONY: all run test unit e2e golden upstream differential fuzz-diff clients clients-readme compat report fuzz fault \
+	fault-quick bench-persistence asan tsan install deps deps-test help lint format readme check-readme clean
 all: $(BUILD)/ckv ## build build/ckv (also CC=clang, SAN=asan, SAN=tsan)
 
 run: deps ## install what is missing, build, serve on 127.0.0.1:6379
@@ -79,6 +80,17 @@ fuzz: ## fuzz every target for FUZZ_SECONDS=20
 	@$(PARALLEL) SAN=fuzz CC=clang fuzzers
 	@tests/fuzz/run.sh $(FUZZ_SECONDS) build-fuzz-clang
 
+FAULT = --ckv $(BUILD)/ckv --library $(BUILD)/iofault.so
+fault: $(BUILD)/ckv $(BUILD)/iofault.so ## persistence under faults, all of them: hours (ROUNDS=200 kills of each fsync mode)
+	@$(PARALLEL) SAN=asan all
+	@python3 tests/fault/run.py $(FAULT) --rounds $(ROUNDS) --sanitized build-asan/ckv
+
+fault-quick: $(BUILD)/ckv $(BUILD)/iofault.so ## a sample of them: kill -9 under load, failing files, full disks, flipped bytes, rollback
+	@python3 tests/fault/run.py $(FAULT) --quick
+
+bench-persistence: $(BUILD)/ckv $(BUILD)/pinger ## persistence side by side with redis-server (QUICK=1 for fewer keys)
+	@python3 bench/persistence.py --ckv $< --pinger $(BUILD)/pinger $(if $(QUICK),--quick)
+
 asan tsan: ## unit, e2e and golden under ASan and UBSan, or under TSan
 	@$(PARALLEL) SAN=$@ all unit
 	@$(PARALLEL) SAN=$@ e2e golden
@@ -105,7 +117,7 @@ deps-test: ## the Debian packages to test it
 	@tests/deps.sh $(DEPS_TEST)
 
 help: ## this list
-	@sed -nE 's/^([a-z][a-z0-9 -]*):[^#]*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z][a-z0-9 -]*):[^#]*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 clean: ## remove every build directory
 	rm -rf build build-*
@@ -128,6 +140,13 @@ $(BUILD)/test_%: $(BUILD)/tests/unit/test_%.o $(BUILD)/tests/unit/simio.o $(OBJ)
 $(BUILD)/clients/hiredis: $(BUILD)/tests/clients/hiredis.o
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -o $@ $^ -lhiredis $(LDLIBS)
+
+$(BUILD)/iofault.so: tests/fault/iofault.c
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -fsanitize% -fno-sanitize%,$(CFLAGS)) -fPIC -shared -o $@ $<
+
+$(BUILD)/pinger: $(BUILD)/bench/pinger.o
+	$(CC) $(CFLAGS) -o $@ $^
 
 $(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(OBJ)
 	$(CC) $(CFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)

@@ -1,0 +1,184 @@
+"""subject.py - a server under measurement: started on one core, loaded and timed from the other.
+
+SPDX-License-Identifier: GPL-3.0-or-later
+"""
+import base64
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "fault"))
+from server import IN_PROGRESS, LAST_STATUS, UnixConnection, free_port, info  # noqa: E402
+
+SERVER_CORE, LOAD_CORE = "0", "1"
+START_S_MAX = 300
+CHECKPOINT_S_MAX = 300
+BATCH = 10000
+VALUE_BYTES = 64
+KEY = b"key:%012d"  # redis-benchmark's
+POOL = base64.b64encode(random.Random(1).randbytes(1 << 20))
+CKV_CHECKPOINT_MS = "ckv_last_checkpoint_ms"
+
+
+class Subject:
+    """ckv or redis-server on a directory of its own."""
+
+    def __init__(self, program, name, parent):
+        self.program, self.name = program, name
+        self.directory = os.path.join(parent, name)
+        self.path = os.path.join(self.directory, "ckv.sock")
+        self.process = None
+        self.port = 0
+        self.is_ckv = name == "ckv"
+
+    def command(self, fsync, appendonly):
+        common = [self.program, "--port", str(self.port), "--dir", self.directory, "--bind", "127.0.0.1"]
+        if self.is_ckv:
+            return [*common, "--fsync", fsync, "--checkpoint-every", "0", "--checkpoint-journal-bytes", "0",
+                    "--journal-keep", "0"]
+        return [*common, "--unixsocket", self.path, "--save", "", "--appendonly", "yes" if appendonly else "no",
+                "--appendfsync", fsync, "--auto-aof-rewrite-percentage", "0", "--enable-debug-command", "local"]
+
+    def start(self, fsync="everysec", appendonly=True, fresh=True):
+        """Starts it; how many seconds until it serves."""
+        self.stop()
+        if fresh:
+            shutil.rmtree(self.directory, ignore_errors=True)
+        os.makedirs(self.directory, exist_ok=True)
+        self.port = free_port()
+        start = time.monotonic()
+        with open(self.directory + ".log", "ab") as log:
+            self.process = subprocess.Popen(["taskset", "-c", SERVER_CORE, *self.command(fsync, appendonly)],
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        while not self.serves():
+            if self.process.poll() is not None or time.monotonic() > start + START_S_MAX:
+                raise RuntimeError("%s does not start; see %s.log" % (self.name, self.directory))
+            time.sleep(0.002)
+        return time.monotonic() - start
+
+    def serves(self):
+        try:
+            connection = UnixConnection(self.path)
+            reply = connection.call("PING")
+            connection.close()
+        except OSError:
+            return False
+        return reply == b"+PONG"
+
+    def connect(self):
+        connection = UnixConnection(self.path)
+        connection.socket.settimeout(CHECKPOINT_S_MAX)
+        return connection
+
+    def call(self, *words):
+        connection = self.connect()
+        reply = connection.call(*words)
+        connection.close()
+        return reply
+
+    def stop(self, how=signal.SIGKILL):
+        if self.process is not None:
+            if self.process.poll() is None:
+                self.process.send_signal(how)
+            self.process.wait(CHECKPOINT_S_MAX)
+            self.process = None
+
+    # ---- load
+
+    def benchmark_command(self, *words):
+        return ["taskset", "-c", LOAD_CORE, "redis-benchmark", "-s", self.path, *map(str, words)]
+
+    def benchmark(self, *words):
+        """Requests a second."""
+        done = subprocess.run(self.benchmark_command("--csv", *words), stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, check=False, timeout=600)
+        rates = re.findall(r'^"(?!test)[^\n]*?","([0-9.]+)"', done.stdout, re.M)
+        if not rates:
+            raise RuntimeError("redis-benchmark: " + done.stdout[-500:] + done.stderr[-500:])
+        return float(rates[-1])
+
+    def background(self, *words):
+        """A load without end."""
+        return subprocess.Popen(self.benchmark_command("-q", "-l", *words), stdin=subprocess.DEVNULL,
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def send_all(self, make, numbers):
+        """Sends a command for each number, pipelined; the replies are all short lines and are thrown away."""
+        os.sched_setaffinity(0, {int(LOAD_CORE)})
+        connection = self.connect()
+        for at in range(0, len(numbers), BATCH):
+            part = numbers[at:at + BATCH]
+            connection.send(b"".join([make(n) for n in part]))
+            lines = 0
+            while lines < len(part):
+                got = connection.socket.recv(1 << 18)
+                if not got or got[:1] == b"-":
+                    raise RuntimeError("%s: %r" % (self.name, got[:200]))
+                lines += got.count(b"\n")
+        connection.close()
+
+    def load(self, keys, tag=0):
+        """Sets so many keys of 16 bytes to values of 64 bytes."""
+        self.set_some(range(keys), tag)
+
+    def set_some(self, numbers, tag):
+        """Sets keys by number. The values cannot be compressed."""
+        places = len(POOL) - VALUE_BYTES
+
+        def command(n):
+            at = (n * 0x9E3779B1 + tag) % places
+            return b"*3\r\n$3\r\nSET\r\n$16\r\n%b\r\n$64\r\n%b\r\n" % (KEY % n, POOL[at:at + VALUE_BYTES])
+        self.send_all(command, numbers)
+
+    # ---- measuring
+
+    def checkpoint(self):
+        """Makes a checkpoint: how many seconds it took."""
+        connection = self.connect()
+        start = time.monotonic()
+        reply = connection.call("BGSAVE")
+        if not reply.startswith(b"+"):
+            raise RuntimeError("BGSAVE: %r" % reply)
+        while info(connection)[IN_PROGRESS] != "0":
+            time.sleep(0.001)
+        took = time.monotonic() - start
+        fields = info(connection)
+        connection.close()
+        if fields[LAST_STATUS] != "ok":
+            raise RuntimeError("BGSAVE failed")
+        return float(fields[CKV_CHECKPOINT_MS]) / 1000 if CKV_CHECKPOINT_MS in fields else took
+
+    def in_progress(self):
+        connection = self.connect()
+        fields = info(connection)
+        connection.close()
+        return fields[IN_PROGRESS] != "0"
+
+    def memory_kb(self, field="VmRSS"):
+        with open("/proc/%d/status" % self.process.pid) as status:
+            return int(re.search(field + r":\s+(\d+)", status.read())[1])
+
+    def reset_peak(self):
+        with open("/proc/%d/clear_refs" % self.process.pid, "w") as refs:
+            refs.write("5")
+
+    def child_private_kb(self):
+        """What a forked child has copied so far."""
+        try:
+            with open("/proc/%d/task/%d/children" % (self.process.pid, self.process.pid)) as children:
+                pids = children.read().split()
+            with open("/proc/%s/smaps_rollup" % pids[0]) as rollup:
+                return int(re.search(r"Private_Dirty:\s+(\d+)", rollup.read())[1])
+        except (OSError, IndexError):
+            return 0
+
+    def disk_bytes(self):
+        """The newest checkpoint's file, as blocks on disk."""
+        names = [name for name in os.listdir(self.directory) if name.endswith((".gdbm", ".rdb"))]
+        newest = max(names, key=lambda name: os.stat(os.path.join(self.directory, name)).st_mtime)
+        return os.stat(os.path.join(self.directory, newest)).st_blocks * 512

@@ -1,0 +1,306 @@
+#!/usr/bin/env python3
+"""full.py - a full or failing disk under each of the three kinds of file: journal, checkpoint, backup.
+
+While it lasts: an error says what failed and where, reads go on, nothing that was refused is done. When there is room
+again, everything works within two seconds and without a restart; and after a kill and a start all that was acknowledged
+is there. The full disk is a small tmpfs where this user may mount one, and also the fault layer (iofault.so), which
+makes I/O errors too. Each scenario is a test.
+
+SPDX-License-Identifier: GPL-3.0-or-later
+"""
+import argparse
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from faults import CHANGES, HEAL_S_MAX, Plan, Session, script  # noqa: E402
+from server import Lost, NotStarted, Server, checkpoint, is_redis  # noqa: E402
+from nth import make_backup  # noqa: E402
+
+DISK_MB = 48
+WRITES_MAX = 8000
+VALUE_BYTES = 10000
+ROOM = "create,write,allocate,truncate,mkdir"
+BROKEN = "write,sync,allocate"
+OPTIONS = ("--journal-segment-bytes", "1000000")
+
+# What is mounted on the directory's parts, the one that gets full, and what a message must name.
+PLACES = {
+    "journal": {"mounts": ("journal",), "full": "journal", "match": "journal/", "names": "journal"},
+    "checkpoint": {"mounts": ("", "journal"), "full": "", "match": "checkpoint,MANIFEST", "names": "checkpoint"},
+    "backup": {"mounts": ("backups",), "full": "backups", "match": "backups/", "names": "backups"},
+}
+
+
+class Tmpfs:
+    """A small file system of its own under the place."""
+    errors = ("No space left on device",)
+
+    def __init__(self, directory, place):
+        self.mounted = []
+        self.env = None
+        for part in PLACES[place]["mounts"]:
+            self.mount(os.path.join(directory, part).rstrip("/"))
+        self.filler = os.path.join(directory, PLACES[place]["full"], "filler")
+
+    def mount(self, path):
+        """Mounts one in a directory's place, and moves what it has there."""
+        os.makedirs(path, 0o700, exist_ok=True)
+        aside = path + ".aside"
+        shutil.copytree(path, aside, ignore=shutil.ignore_patterns("*.sock"))
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%dm,mode=0700" % DISK_MB, "ckv-full", path], check=True,
+                       stderr=subprocess.PIPE, text=True)
+        self.mounted.append(path)
+        shutil.copytree(aside, path, dirs_exist_ok=True)
+        shutil.rmtree(aside)
+
+    def fill(self):
+        """Down to the last byte."""
+        with open(self.filler, "wb", buffering=0) as filler:
+            for size in (1 << 20, 4096, 1):
+                try:
+                    while True:
+                        filler.write(b"\0" * size)
+                except OSError:
+                    pass
+
+    def free(self):
+        os.unlink(self.filler)
+
+    def close(self):
+        for path in reversed(self.mounted):
+            subprocess.run(["umount", "-l", path], check=False, stderr=subprocess.PIPE)
+
+
+class Layer:
+    """The fault layer: operations fail while a control file exists."""
+
+    def __init__(self, library, directory, place, calls, number):
+        self.control = directory + ".full"
+        self.errors = (os.strerror(number),)
+        plan = Plan(library, directory, directory + ".trace", at=1, mode="from", errno=number, calls=calls,
+                    match=PLACES[place]["match"], control=self.control)
+        self.env = plan.env
+
+    def fill(self):
+        with open(self.control, "w"):
+            pass
+
+    def free(self):
+        os.unlink(self.control)
+
+    def close(self):
+        pass
+
+
+class Scenario:
+    """One kind of file on one kind of disk."""
+
+    def __init__(self, args, place, fsync, disk):
+        self.place, self.args = place, args
+        self.parent = os.path.realpath(tempfile.mkdtemp(prefix="ckv-full-"))
+        self.directory = os.path.join(self.parent, "data")
+        os.makedirs(self.directory, 0o700)
+        self.problems = []
+        options = () if is_redis(args.ckv) else OPTIONS
+        self.server = Server(args.ckv, self.directory, fsync, options)
+        self.session = Session()
+        self.new_disk, self.disk = disk, None
+
+    def problem(self, text):
+        if text:
+            self.problems.append(text)
+
+    def named(self, said, what):
+        """The message must name the error and the file."""
+        if not any(error in said for error in self.disk.errors) or PLACES[self.place]["names"] not in said:
+            self.problem("%s does not say \"%s\" and \"%s\": %s" % (
+                what, self.disk.errors[0], PLACES[self.place]["names"], said[-600:] or "nothing"))
+
+    def write(self, name):
+        for step in script(CHANGES, p=name):
+            self.problem(self.session.insist(step))
+
+    def reads_go_on(self):
+        connection = self.server.connect()
+        for command in (("PING",), ("GET", "s:1"), ("LRANGE", "l:1", "0", "-1"), ("HGETALL", "h:1")):
+            reply = connection.call(*command)
+            if isinstance(reply, bytes) and reply.startswith(b"-"):
+                self.problem("%s is answered with %r while the disk is full" % (command[0], reply[:200]))
+        connection.close()
+
+    def until_refused(self):
+        """Writes until there is no room: the error, or None."""
+        end = time.monotonic() + 15
+        for at in range(WRITES_MAX):
+            error = self.session.send([(b"SET", b"fill:%d" % (at % 50), b"%d" % at * (VALUE_BYTES // 4))])
+            if error is not None:
+                return error.decode(errors="replace")
+            if time.monotonic() > end:
+                break
+        return None
+
+    def heals(self, action, what):
+        end = time.monotonic() + HEAL_S_MAX
+        error = action(self.session.connection)
+        while error and time.monotonic() < end:
+            time.sleep(0.02)
+            error = action(self.session.connection)
+        self.problem(error and "%.1f s after there is room, %s still fails: %s" % (HEAL_S_MAX, what, error))
+
+    # ---- what must happen while the disk is full
+
+    def full_journal(self):
+        error = self.until_refused()
+        if error is None:
+            self.problem("no write is refused")
+            return
+        if not error.startswith("-MISCONF"):
+            self.problem("a write is refused with %s" % error)
+        self.named(error, "the refusal")
+        for step in script("SET s:1 never\nRPUSH l:1 never\nMULTI\nINCRBY a:1 -1\nINCRBY a:2 1\nEXEC"):
+            if self.session.send(step) is None:
+                self.problem("%r is done while the disk is full" % (step[-1],))
+
+    def full_checkpoint(self):
+        error = checkpoint(self.session.connection)
+        if not error:
+            self.problem("BGSAVE succeeds on a full disk")
+        self.named(error + self.server.said(), "BGSAVE's error and the log")
+        self.writes_or_misconf()
+
+    def full_backup(self):
+        error = make_backup(self.session.connection)
+        if not error:
+            self.problem("BACKUP CREATE succeeds on a full disk")
+        self.named(error, "BACKUP CREATE's error")
+        for step in script(CHANGES, p="meanwhile"):
+            error = self.session.send(step)
+            self.problem(error and "a write is refused while only backups have no room: %r" % error[:200])
+
+    def writes_or_misconf(self):
+        """Without room for a checkpoint writes may be refused, but then by name."""
+        for step in script(CHANGES, p="meanwhile"):
+            error = (self.session.send(step) or b"").decode(errors="replace")
+            if error and not error.startswith("-MISCONF"):
+                self.problem("a write is refused with " + error)
+            elif error:
+                self.named(error, "the refusal")
+
+    # ---- the scenario
+
+    def run(self):
+        self.server.start()
+        self.server.stop()
+        self.disk = self.new_disk(self.directory, self.place)
+        self.server.env = self.disk.env
+        self.server.start()
+        self.session.connect(self.server)
+        self.write("before")
+        self.problem(checkpoint(self.session.connection))
+        for at in range(200):
+            self.session.send([(b"SET", b"bulk:%d" % at, b"%d" % at * 1000)])
+        self.disk.fill()
+        getattr(self, "full_" + self.place)()
+        self.reads_go_on()
+        self.problem(self.session.check(self.server))
+        self.disk.free()
+        self.write("after")
+        self.heals(checkpoint, "BGSAVE")
+        if not is_redis(self.args.ckv):
+            self.heals(make_backup, "BACKUP CREATE")
+        self.restart("after a kill", self.server.kill)
+        self.killed_while_full()
+
+    def restart(self, when, end):
+        end()
+        self.server.start()
+        problem = self.session.check(self.server)
+        self.problem(problem and when + ": " + problem)
+        self.session.connect(self.server)
+
+    def killed_while_full(self):
+        """The kill comes while the disk is full; the start is at first on the full disk."""
+        self.disk.fill()
+        self.until_refused() if self.place == "journal" else self.writes_or_misconf()
+        self.server.kill()
+        try:
+            self.server.start()
+            self.problem(self.session.check(self.server))
+            self.server.kill()
+        except NotStarted as error:
+            if error.status != 1 or not any(text in error.said for text in self.disk.errors):
+                self.problem("the start on a full disk: " + str(error))
+        self.disk.free()
+        self.restart("killed while the disk was full", self.server.kill)
+        self.write("last")
+        status = self.server.stop()
+        if status != 0:
+            self.problem("it stopped with status %s; it said:\n%s" % (status, self.server.said()[-2000:]))
+        self.restart("after a clean stop", self.server.kill)
+
+    def close(self):
+        self.server.kill()
+        if self.disk:
+            self.disk.close()
+        shutil.rmtree(self.parent, ignore_errors=True)
+
+
+def run_one(name, args, place, fsync, disk):
+    """Whether it passed; prints what is wrong."""
+    scenario = Scenario(args, place, fsync, disk)
+    try:
+        scenario.run()
+    except (Lost, NotStarted, OSError) as error:
+        scenario.problem("%s: %s; it said:\n%s" % (type(error).__name__, error, scenario.server.said()[-2000:]))
+    finally:
+        scenario.close()
+    print("%s  %s" % ("FAIL" if scenario.problems else "ok  ", name), flush=True)
+    for problem in scenario.problems[:4]:
+        print("  " + problem.replace("\n", "\n  "))
+    return not scenario.problems
+
+
+def may_mount():
+    """Whether a tmpfs can be mounted here; says so if it cannot."""
+    place = tempfile.mkdtemp(prefix="ckv-full-")
+    try:
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "ckv-full", place], stderr=subprocess.PIPE,
+                              text=True, check=False)
+        if done.returncode == 0:
+            subprocess.run(["umount", place], check=True)
+            return True
+        print("SKIPPED: no tmpfs can be mounted here (%s): the fault layer alone makes disks full" %
+              done.stderr.strip().splitlines()[-1:])
+    except FileNotFoundError:
+        print("SKIPPED: there is no mount: the fault layer alone makes disks full")
+    finally:
+        os.rmdir(place)
+    return False
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--ckv", default="build/ckv", metavar="PATH")
+    options.add_argument("--library", default="build/iofault.so", metavar="PATH", help="iofault.so")
+    options.add_argument("--places", default=",".join(PLACES))
+    args = options.parse_args()
+    disks = [("no space", lambda directory, place: Layer(args.library, directory, place, ROOM, errno.ENOSPC)),
+             ("I/O errors", lambda directory, place: Layer(args.library, directory, place, BROKEN, errno.EIO))]
+    mounts = may_mount()
+    if mounts:
+        disks.insert(0, ("a full tmpfs", Tmpfs))
+    results = [run_one("%s, %s, fsync %s" % (place, name, fsync), args, place, fsync, disk)
+               for place in args.places.split(",") for name, disk in disks
+               for fsync in (("always", "everysec") if place == "journal" else ("everysec",))]
+    print("%d passed, %d failed%s" % (sum(results), len(results) - sum(results), "" if mounts else ", 1 skipped"))
+    return not all(results)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
