@@ -146,6 +146,26 @@ static void seek(void **state)
     g_free(found.error);
 }
 
+/* A reader that has come to the end goes on when more has been written. */
+static void read_along(void **state)
+{
+    (void)state;
+    char *error = NULL;
+    JournalReader *reader = journal_reader_new(".", 0, NULL, &error);
+    assert_non_null(reader);
+    for (int round = 0; round < 40; round++) {
+        if (round == 2) model_open(model_start());
+        if (round > 2) model_write(round % 4);
+        if (round % 9 == 8) assert_true(journal_rotate());
+        Found found = model_read_on(reader);
+        assert_int_equal(found.result, JOURNAL_END);
+        assert_int_equal(found.offset, base + stream->len);
+        assert_int_equal(journal_reader_left(reader), 0);
+    }
+    assert_true(journal_close());
+    journal_reader_free(reader);
+}
+
 static void cut(void **state)
 {
     (void)state;
@@ -212,7 +232,9 @@ static void check_message(Found *found)
     assert_non_null(found->error);
     assert_non_null(strstr(found->error, JOURNAL_DIRECTORY "/0"));
     assert_non_null(strstr(found->error, "byte "));
-    assert_true(g_str_has_suffix(found->error, "; run: ckv check . --repair"));
+    g_autofree char *here = g_get_current_dir();
+    g_autofree char *hint = g_strdup_printf("; run: ckv check %s --repair", here);
+    assert_true(g_str_has_suffix(found->error, hint));
     g_clear_pointer(&found->error, g_free);
 }
 
@@ -430,6 +452,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(release, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(release_fails, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(seek, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(read_along, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(cut, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(torn_tails, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(torn_then_cut, model_enter, model_leave),
