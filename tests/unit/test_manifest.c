@@ -1,0 +1,310 @@
+/* test_manifest.c: store/manifest.c: what is written comes back; a file that was changed in any byte, cut or lengthened
+ * is refused, and never read as something else.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "store/manifest.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <glib/gstdio.h>
+
+#include "base/random.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+static char *directory, *path;
+
+static int set_up(void **state)
+{
+    (void)state;
+    directory = g_dir_make_tmp("ckv-manifest-XXXXXX", NULL);
+    path = g_build_filename(directory, MANIFEST_FILE, NULL);
+    return directory == NULL ? -1 : 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    g_unlink(path);
+    g_rmdir(directory);
+    g_free(path);
+    g_free(directory);
+    return 0;
+}
+
+/* One with something in every field, the greatest numbers included. */
+static Manifest example(void)
+{
+    Manifest manifest;
+    manifest_init(&manifest);
+    random_hex(manifest.history2, MANIFEST_ID_CHARS);
+    manifest.offset2 = UINT64_MAX;
+    manifest.start = 7;
+    manifest.note = g_strdup("before rollback to 2026-11-25 15:30:00,\nwith \"quotes\" and an \xc3\xa9");
+    manifest.checkpoint[1] = (CheckpointInfo){
+        .whole = true,
+        .offset = UINT64_MAX,
+        .db = 15,
+        .unix_ms = 1795620000123,
+        .took_ms = 1,
+        .records = 45000,
+        .sum = UINT64_MAX - 1,
+        .keys = 1000000,
+        .file_bytes = 1ULL << 40,
+        .next_id = 99,
+    };
+    memcpy(manifest.checkpoint[1].history, manifest.history, sizeof(manifest.history));
+    return manifest;
+}
+
+static void assert_same_checkpoint(const CheckpointInfo *a, const CheckpointInfo *b)
+{
+    assert_int_equal(a->whole, b->whole);
+    assert_string_equal(a->history, b->history);
+    assert_true(a->offset == b->offset && a->unix_ms == b->unix_ms && a->took_ms == b->took_ms);
+    assert_int_equal(a->db, b->db);
+    assert_true(a->records == b->records && a->sum == b->sum && a->keys == b->keys);
+    assert_true(a->file_bytes == b->file_bytes && a->next_id == b->next_id);
+}
+
+static void assert_same(const Manifest *a, const Manifest *b)
+{
+    assert_string_equal(a->instance, b->instance);
+    assert_string_equal(a->history, b->history);
+    assert_string_equal(a->history2, b->history2);
+    assert_true(a->offset2 == b->offset2 && a->start == b->start);
+    assert_memory_equal(a->secret, b->secret, sizeof(a->secret));
+    assert_true(g_strcmp0(a->note, b->note) == 0);
+    assert_same_checkpoint(&a->checkpoint[0], &b->checkpoint[0]);
+    assert_same_checkpoint(&a->checkpoint[1], &b->checkpoint[1]);
+}
+
+static void write_manifest(const Manifest *manifest)
+{
+    char *error = manifest_write(directory, manifest);
+    assert_null(error);
+}
+
+static void put_file(const char *text, size_t len)
+{
+    g_unlink(path); /* not all versions of GLib cut a file that was longer */
+    assert_true(g_file_set_contents_full(path, text, (gssize)len, G_FILE_SET_CONTENTS_NONE, 0600, NULL));
+}
+
+/* It must be refused, with a message that names the file; or, `same` not NULL, mean exactly that. */
+static void assert_refused(const Manifest *same)
+{
+    Manifest back;
+    char *error = NULL;
+    ManifestRead result = manifest_read(directory, &back, &error);
+    if (result == MANIFEST_READ && same != NULL) {
+        assert_same(&back, same);
+    } else {
+        assert_int_equal(result, MANIFEST_BAD);
+        assert_non_null(strstr(error, path));
+    }
+    g_free(error);
+    manifest_clear(&back);
+}
+
+static void round_trips(void **state)
+{
+    (void)state;
+    Manifest manifest = example(), back;
+    char *error = NULL;
+    write_manifest(&manifest);
+    assert_int_equal(manifest_read(directory, &back, &error), MANIFEST_READ);
+    assert_null(error);
+    assert_same(&back, &manifest);
+    manifest_clear(&back);
+    manifest_clear(&manifest);
+    manifest_init(&manifest);
+    write_manifest(&manifest);
+    assert_int_equal(manifest_read(directory, &back, &error), MANIFEST_READ);
+    assert_same(&back, &manifest);
+    assert_int_equal(back.checkpoint[0].db, -1);
+    manifest_clear(&back);
+}
+
+static void new_ones_differ(void **state)
+{
+    (void)state;
+    Manifest a, b;
+    manifest_init(&a);
+    manifest_init(&b);
+    assert_string_not_equal(a.instance, b.instance);
+    assert_string_not_equal(a.history, b.history);
+    assert_string_not_equal(a.instance, a.history);
+    assert_memory_not_equal(a.secret, b.secret, sizeof(a.secret));
+}
+
+static void missing(void **state)
+{
+    (void)state;
+    Manifest back;
+    char *error = NULL;
+    g_unlink(path);
+    assert_int_equal(manifest_read(directory, &back, &error), MANIFEST_MISSING);
+    assert_null(error);
+    assert_int_equal(g_mkdir(path, 0700), 0); /* there, but not to be read: not missing */
+    assert_refused(NULL);
+    g_rmdir(path);
+}
+
+static void every_byte_changed(void **state)
+{
+    (void)state;
+    Manifest manifest = example();
+    write_manifest(&manifest);
+    g_autofree char *text = NULL;
+    gsize len;
+    assert_true(g_file_get_contents(path, &text, &len, NULL));
+    static const uint8_t masks[] = { 0x01, 0x10, 0x20, 0x80, 0xff };
+    for (gsize i = 0; i < len; i++) {
+        for (size_t m = 0; m < sizeof(masks); m++) {
+            char was = text[i];
+            text[i] = (char)(text[i] ^ masks[m]);
+            put_file(text, len);
+            assert_refused(&manifest);
+            text[i] = '\0';
+            put_file(text, len);
+            assert_refused(NULL);
+            text[i] = was;
+        }
+    }
+    manifest_clear(&manifest);
+}
+
+static void every_length(void **state)
+{
+    (void)state;
+    Manifest manifest = example();
+    write_manifest(&manifest);
+    g_autofree char *text = NULL;
+    gsize len;
+    assert_true(g_file_get_contents(path, &text, &len, NULL));
+    for (gsize cut = 0; cut < len; cut++) {
+        put_file(text, cut);
+        assert_refused(NULL);
+    }
+    g_autofree char *longer = g_strconcat(text, "\n", NULL);
+    put_file(longer, len + 1);
+    assert_refused(NULL);
+    g_autofree char *twice = g_strconcat(text, text, NULL);
+    put_file(twice, 2 * len);
+    assert_refused(NULL);
+    manifest_clear(&manifest);
+}
+
+/* The file with `from` replaced by `to`, and the checksum that belongs to that. */
+static void put_forged(const char *from, const char *to)
+{
+    Manifest manifest = example();
+    write_manifest(&manifest);
+    g_autofree char *text = NULL;
+    assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    *strstr(text, "checksum=") = '\0';
+    char *at = strstr(text, from);
+    assert_non_null(at);
+    g_autofree char *body = g_strdup_printf("%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+    g_autofree char *whole =
+        g_strdup_printf("%schecksum=%016lx\n", body, (unsigned long)XXH3_64bits(body, strlen(body)));
+    put_file(whole, strlen(whole));
+    manifest_clear(&manifest);
+}
+
+static void other_versions(void **state)
+{
+    (void)state;
+    Manifest back;
+    char *error = NULL;
+    put_forged("version=1", "version=2");
+    assert_int_equal(manifest_read(directory, &back, &error), MANIFEST_BAD);
+    assert_non_null(strstr(error, path));
+    assert_non_null(strstr(error, "version 2"));
+    g_free(error);
+    put_forged("version=1", "vision=1");
+    assert_refused(NULL);
+}
+
+/* What no writer wrote, under a good checksum: a program that went wrong, or a hand that edited. */
+static void nonsense(void **state)
+{
+    (void)state;
+    static const char *const forged[][2] = {
+        { "instance=", "instance=0" },
+        { "history2=", "history2=0" },
+        { "secret=", "secret=zz" },
+        { "secret=", "secrets=" },
+        { "db=15", "db=-2" },
+        { "db=15", "db=99999999999" },
+        { "db=15", "db=x" },
+        { "records=", "record=" },
+        { "offset2=", "offset2=x" },
+        { "[ckv]", "[kcv]" },
+        { "[ckv]", "" },
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(forged); i++) {
+        put_forged(forged[i][0], forged[i][1]);
+        assert_refused(NULL);
+    }
+}
+
+static void newest(void **state)
+{
+    (void)state;
+    Manifest manifest = example();
+    assert_int_equal(manifest_newest(&manifest), 1);
+    manifest.checkpoint[0] = manifest.checkpoint[1];
+    manifest.checkpoint[1].offset = 5;
+    assert_int_equal(manifest_newest(&manifest), 0);
+    manifest.checkpoint[0].history[0] = manifest.history[0] == 'a' ? 'b' : 'a'; /* another history */
+    assert_int_equal(manifest_newest(&manifest), 1);
+    manifest.checkpoint[1].whole = false;
+    assert_int_equal(manifest_newest(&manifest), -1);
+    manifest_clear(&manifest);
+}
+
+static void facts_of_a_file(void **state)
+{
+    (void)state;
+    Manifest manifest = example();
+    CheckpointInfo back;
+    uint8_t secret[MANIFEST_SECRET_BYTES];
+    g_autoptr(GBytes) bytes = checkpoint_info_encode(&manifest.checkpoint[1], manifest.secret);
+    gsize len;
+    const char *text = g_bytes_get_data(bytes, &len);
+    assert_true(checkpoint_info_decode(text, len, &back, secret));
+    assert_same_checkpoint(&back, &manifest.checkpoint[1]);
+    assert_memory_equal(secret, manifest.secret, sizeof(secret));
+    assert_false(checkpoint_info_decode("", 0, &back, secret));
+    assert_false(checkpoint_info_decode(text, len / 2, &back, secret));
+    manifest_clear(&manifest);
+}
+
+/* A directory that can't be written to: told, and the file that was there stays. */
+static void write_fails(void **state)
+{
+    (void)state;
+    Manifest manifest = example();
+    char *error = manifest_write("/nonexistent-directory", &manifest);
+    assert_non_null(strstr(error, "/nonexistent-directory/MANIFEST"));
+    g_free(error);
+    manifest_clear(&manifest);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(round_trips),        cmocka_unit_test(new_ones_differ), cmocka_unit_test(missing),
+        cmocka_unit_test(every_byte_changed), cmocka_unit_test(every_length),    cmocka_unit_test(other_versions),
+        cmocka_unit_test(nonsense),           cmocka_unit_test(newest),          cmocka_unit_test(facts_of_a_file),
+        cmocka_unit_test(write_fails),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
