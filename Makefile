@@ -134,7 +134,8 @@ $(BUILD)/ckv: $(BUILD)/ckv.o $(OBJ)
 $(BUILD)/matrix: $(BUILD)/compat/matrix.o $(OBJ)
 	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/test_%: $(BUILD)/tests/unit/test_%.o $(BUILD)/tests/unit/simio.o $(OBJ)
+UNIT_HELP := $(patsubst %,$(BUILD)/tests/unit/%.o,simio journalmodel)
+$(BUILD)/test_%: $(BUILD)/tests/unit/test_%.o $(UNIT_HELP) $(OBJ)
 	$(CC) $(CFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 
 $(BUILD)/clients/hiredis: $(BUILD)/tests/clients/hiredis.o

@@ -49,8 +49,12 @@ bool ckj_batch_intact(uint8_t *batch, const CkjBatch *head);
 /* The segments by their names alone, in order; empty if there's no directory. NULL and *error. */
 GArray *ckj_list(const char *directory, char **error);
 
-/* Where the batches of a segment end, in the stream and in the file, and its history. Verifies all of them. NULL or a
- * message (g_free): damaged, or something follows the last whole batch. */
-char *ckj_find_end(const char *directory, uint64_t segment, uint64_t *end, uint64_t *file_end, char *history);
+typedef struct CkjEnd {
+    uint64_t offset, file_offset;
+    bool damaged; /* what follows isn't whole; or nothing does, and it's the head */
+    char history[JOURNAL_ID_CHARS + 1];
+} CkjEnd;
+/* Where the whole batches of a segment end. Verifies all of them. NULL or a message (g_free): it's torn or damaged. */
+char *ckj_find_end(const char *directory, uint64_t segment, CkjEnd *end);
 
 #endif

@@ -353,16 +353,18 @@ static char *open_segments(GArray *segments)
 {
     if (segments->len == 0) return begin_first(segments, 0);
     const JournalSegment *last = &g_array_index(segments, JournalSegment, segments->len - 1);
-    char history[JOURNAL_ID_CHARS + 1];
-    uint64_t end, file_end;
-    char *error = ckj_find_end(".", last->offset, &end, &file_end, history);
+    CkjEnd end;
+    char *error = ckj_find_end(".", last->offset, &end);
+    /* The stream goes on beyond what is damaged there: whoever opens it there needs nothing of that. */
+    if (error != NULL && end.damaged && end.offset < j.written) g_clear_pointer(&error, g_free);
     if (error != NULL) return error;
-    if (end > j.written) {
+    if (end.offset > j.written) {
         return g_strdup_printf("%s: it goes on to offset %" G_GUINT64_FORMAT ", beyond %" G_GUINT64_FORMAT
                                ", where the journal is to be continued",
-                               last->path, end, j.written);
+                               last->path, end.offset, j.written);
     }
-    if (end == j.written && strcmp(history, j.history) == 0) return continue_segment(segments, file_end);
+    if (end.offset == j.written && strcmp(end.history, j.history) == 0)
+        return continue_segment(segments, end.file_offset);
     /* An empty one of another history is replaced: its name is the new one's. */
     return begin_first(segments, last->offset == j.written ? segments->len - 1 : segments->len);
 }

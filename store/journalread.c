@@ -39,7 +39,10 @@ static char *add_segment(GArray *segments, const char *directory, const char *na
     }
     if (!ckj_path(segment.path, sizeof(segment.path), directory, segment.offset))
         return g_strdup_printf("%s: too long a path", directory);
-    if (stat(segment.path, &stat_now) != 0) return g_strdup_printf("%s: %s", segment.path, g_strerror(errno));
+    if (stat(segment.path, &stat_now) != 0) {
+        if (errno == ENOENT) return NULL; /* it was released just now */
+        return g_strdup_printf("%s: %s", segment.path, g_strerror(errno));
+    }
     segment.file_bytes = (uint64_t)stat_now.st_size;
     g_array_append_val(segments, segment);
     return NULL;
@@ -199,7 +202,8 @@ struct JournalReader {
     uint64_t offset;                   /* in the stream */
     char wanted[JOURNAL_ID_CHARS + 1]; /* the history; "": any */
     char history[JOURNAL_ID_CHARS + 1];
-    bool single; /* only the one segment */
+    bool single;  /* only the one segment */
+    bool damaged; /* it isn't a matter of reading, or of the wrong files */
     uint64_t torn_bytes;
     char *error;
 };
@@ -282,6 +286,7 @@ static uint64_t later_bytes(JournalReader *reader)
 static JournalRead judge_damage(JournalReader *reader, const char *what)
 {
     const char *path = segment_at(reader->segments, reader->at)->path;
+    reader->damaged = true;
     bool follows = file_has_batch(&reader->file, reader->position, reader->offset);
     if (!follows && errno != 0) return fail_reading(reader);
     if (follows || later_batches(reader)) {
@@ -512,7 +517,7 @@ static JournalReader *reader_of_segment(const char *directory, JournalSegment se
     return reader;
 }
 
-char *ckj_find_end(const char *directory, uint64_t segment, uint64_t *end, uint64_t *file_end, char *history)
+char *ckj_find_end(const char *directory, uint64_t segment, CkjEnd *end)
 {
     JournalSegment wanted = { .offset = segment };
     if (!ckj_path(wanted.path, sizeof(wanted.path), directory, segment))
@@ -523,9 +528,8 @@ char *ckj_find_end(const char *directory, uint64_t segment, uint64_t *end, uint6
     do {
         result = journal_read(reader, &batch);
     } while (result == JOURNAL_BATCH);
-    *end = reader->offset;
-    *file_end = reader->position;
-    memcpy(history, reader->history, sizeof(reader->history));
+    *end = (CkjEnd){ .offset = reader->offset, .file_offset = reader->position, .damaged = reader->damaged };
+    memcpy(end->history, reader->history, sizeof(reader->history));
     char *error = result == JOURNAL_END ? NULL : g_steal_pointer(&reader->error);
     journal_reader_free(reader);
     return error;
@@ -548,8 +552,11 @@ GArray *journal_segments(const char *directory, char **error)
 
 /* ---- cutting ---- */
 
-/* Where in its file a segment has the offset, which must be between batches. NULL or a message. */
-static char *find_cut(const char *directory, const JournalSegment *segment, uint64_t offset, uint64_t *position)
+/* Where in its file a segment has the offset, which must be between batches. If the next segment begins there, then
+ * what is missing between the two (after a jump of the stream, or by damage that a checkpoint has made up for) is
+ * another matter: the file stays as it is. NULL or a message. */
+static char *find_cut(const char *directory, const JournalSegment *segment, uint64_t offset, bool begins_there,
+                      uint64_t *position)
 {
     JournalReader *reader = reader_of_segment(directory, *segment);
     JournalBatch batch;
@@ -557,8 +564,8 @@ static char *find_cut(const char *directory, const JournalSegment *segment, uint
     while (result == JOURNAL_BATCH && reader->offset < offset)
         result = journal_read(reader, &batch);
     char *error = NULL;
-    *position = reader->position;
-    if (reader->offset != offset) {
+    *position = reader->offset == offset ? reader->position : segment->file_bytes;
+    if (reader->offset != offset && !(begins_there && reader->offset < offset)) {
         error = g_strdup_printf("%s: can't be cut at offset %" G_GUINT64_FORMAT
                                 ": the nearest batches end at %" G_GUINT64_FORMAT " (byte %" G_GUINT64_FORMAT ")",
                                 segment->path, offset, reader->offset, reader->position);
@@ -597,7 +604,10 @@ char *journal_cut(const char *directory, uint64_t offset)
         keep--;
     uint64_t position = 0;
     const JournalSegment *last = keep > 0 ? segment_at(segments, keep - 1) : NULL;
-    if (last != NULL) error = find_cut(directory, last, offset, &position);
+    if (last != NULL) {
+        bool begins_there = keep < segments->len && segment_at(segments, keep)->offset == offset;
+        error = find_cut(directory, last, offset, begins_there, &position);
+    }
     if (error == NULL) error = remove_segments(segments, keep);
     g_autofree char *path = g_build_filename(directory, JOURNAL_DIRECTORY, NULL);
     if (error == NULL && keep < segments->len && !io_sync_directory(path))

@@ -368,7 +368,7 @@ bool jsync_wait(uint64_t offset)
 void jsync_release(uint64_t offset)
 {
     g_mutex_lock(&s.lock);
-    s.release = offset;
+    s.release = MIN(offset, last_segment()->offset); /* what is yet to come isn't meant */
     g_cond_signal(&s.wake);
     g_mutex_unlock(&s.lock);
 }

@@ -44,10 +44,11 @@ const char *const sim_op_name[SIM_OPS] = { "open",     "close",    "read",   "wr
 
 static GMutex lock;
 static uint64_t calls[SIM_OPS];
-static SimOp fail_op;
-static uint64_t fail_first, fail_times; /* by `calls` */
-static int fail_error;
-static bool has_failed;
+static struct {
+    uint64_t first, times; /* by `calls`; first 0: none */
+    int error;
+    bool happened;
+} faults[SIM_OPS];
 static int64_t disk_room;
 static unsigned long sync_us;
 
@@ -86,9 +87,9 @@ static void add_event(Event event)
 static bool fails(SimOp op)
 {
     uint64_t call = ++calls[op];
-    if (fail_first == 0 || op != fail_op || call < fail_first || call - fail_first >= fail_times) return false;
-    has_failed = true;
-    errno = fail_error;
+    if (faults[op].first == 0 || call < faults[op].first || call - faults[op].first >= faults[op].times) return false;
+    faults[op].happened = true;
+    errno = faults[op].error;
     return true;
 }
 
@@ -129,13 +130,14 @@ static int sim_close(int fd)
 {
     g_mutex_lock(&lock);
     bool failed = fails(SIM_CLOSE);
+    int error = errno;
     g_assert(fd >= 0 && fd < FDS);
     file_of[fd] = 0;
     g_clear_pointer(&directory_of[fd], g_free);
     int result = io_kernel.close(fd);
     g_assert(result == 0); /* no descriptor is closed twice */
     g_mutex_unlock(&lock);
-    if (failed) errno = fail_error;
+    if (failed) errno = error;
     return failed ? -1 : result;
 }
 
@@ -143,7 +145,9 @@ static ssize_t sim_read(int fd, void *to, size_t len, off_t at)
 {
     g_mutex_lock(&lock);
     bool failed = fails(SIM_READ);
+    int error = errno;
     g_mutex_unlock(&lock);
+    if (failed) errno = error;
     return failed ? -1 : io_kernel.read(fd, to, len, at);
 }
 
@@ -183,6 +187,7 @@ static int sim_sync(int fd)
 {
     g_mutex_lock(&lock);
     bool failed = fails(SIM_SYNC);
+    int error = errno;
     uint64_t covered = recording ? events->len : 0;
     unsigned long wait_us = sync_us;
     g_mutex_unlock(&lock);
@@ -192,7 +197,7 @@ static int sim_sync(int fd)
         add_event((Event){ .kind = SYNC_DIRECTORY, .path = g_strdup(directory_of[fd]), .at = covered });
     if (file_of[fd] > 0) add_event((Event){ .kind = failed ? SYNC_FAILED : SYNC, .file = file_of[fd], .at = covered });
     g_mutex_unlock(&lock);
-    if (failed) errno = fail_error;
+    if (failed) errno = error;
     return failed ? -1 : 0;
 }
 
@@ -287,8 +292,7 @@ void sim_start(void)
 {
     forget_log();
     memset(calls, 0, sizeof(calls));
-    fail_first = 0;
-    has_failed = false;
+    memset(faults, 0, sizeof(faults));
     disk_room = -1;
     sync_us = 0;
     io = &sim_table;
@@ -303,18 +307,17 @@ void sim_stop(void)
 void sim_fail(SimOp op, uint64_t nth, uint64_t times, int error)
 {
     g_mutex_lock(&lock);
-    fail_op = op;
-    fail_first = nth == 0 ? 0 : calls[op] + nth;
-    fail_times = times;
-    fail_error = error;
-    has_failed = false;
+    faults[op].first = nth == 0 ? 0 : calls[op] + nth;
+    faults[op].times = times;
+    faults[op].error = error;
+    faults[op].happened = false;
     g_mutex_unlock(&lock);
 }
 
-bool sim_has_failed(void)
+bool sim_has_failed(SimOp op)
 {
     g_mutex_lock(&lock);
-    bool result = has_failed;
+    bool result = faults[op].happened;
     g_mutex_unlock(&lock);
     return result;
 }

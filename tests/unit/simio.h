@@ -37,8 +37,8 @@ void sim_stop(void);
  * half; a close that fails has closed; a sync that fails has lost what it should have made durable (but reading gives
  * it still). nth 0: none fails. */
 void sim_fail(SimOp op, uint64_t nth, uint64_t times, int error);
-/* Did it come to that? */
-bool sim_has_failed(void);
+/* Did it come to that, since it was set? */
+bool sim_has_failed(SimOp op);
 /* Calls of an operation since sim_start. */
 uint64_t sim_calls(SimOp op);
 

@@ -128,7 +128,7 @@ static void replace_with_failures(void **state)
             sim_fail(op, nth, 1, EIO);
             bool ok = io_replace_file("file", SLICE("the new"));
             int error = errno;
-            failed = sim_has_failed();
+            failed = sim_has_failed(op);
             if (!ok) assert_int_equal(error, EIO);
             sim_fail(op, 0, 0, 0);
             size_t len;
@@ -210,7 +210,7 @@ static void copies_with_failures(void **state)
             unlink("to");
             sim_fail(op, nth, 1, EIO);
             bool ok = io_copy_file("from", "to", NULL, NULL);
-            failed = sim_has_failed();
+            failed = sim_has_failed(op);
             sim_fail(op, 0, 0, 0);
             if (ok)
                 assert_content("to", SLICE("content"));

@@ -1,0 +1,85 @@
+/* tsan.c: tells TSan what GLib's locks, conditions and queues order, in builds with SAN=tsan only; else it's empty.
+ *
+ * GLib makes them from futexes, in a library that isn't instrumented, so TSan takes all that they protect for races.
+ * These functions stand before GLib's own in the order of linking.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#if defined(__SANITIZE_THREAD__)
+#define TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TSAN 1
+#endif
+#endif
+
+#ifdef TSAN
+
+#include <dlfcn.h>
+#include <glib.h>
+#include <sanitizer/tsan_interface.h>
+
+/* GLib's function of the name of the one that asks. */
+#define REAL(type) ((type)dlsym(RTLD_NEXT, __func__))
+
+void g_mutex_lock(GMutex *mutex)
+{
+    REAL(void (*)(GMutex *))(mutex);
+    __tsan_acquire(mutex);
+}
+
+gboolean g_mutex_trylock(GMutex *mutex)
+{
+    gboolean locked = REAL(gboolean(*)(GMutex *))(mutex);
+    if (locked) __tsan_acquire(mutex);
+    return locked;
+}
+
+void g_mutex_unlock(GMutex *mutex)
+{
+    __tsan_release(mutex);
+    REAL(void (*)(GMutex *))(mutex);
+}
+
+void g_cond_wait(GCond *cond, GMutex *mutex)
+{
+    __tsan_release(mutex);
+    REAL(void (*)(GCond *, GMutex *))(cond, mutex);
+    __tsan_acquire(mutex);
+}
+
+gboolean g_cond_wait_until(GCond *cond, GMutex *mutex, gint64 end_time)
+{
+    __tsan_release(mutex);
+    gboolean signalled = REAL(gboolean(*)(GCond *, GMutex *, gint64))(cond, mutex, end_time);
+    __tsan_acquire(mutex);
+    return signalled;
+}
+
+void g_async_queue_push(GAsyncQueue *queue, gpointer data)
+{
+    __tsan_release(queue);
+    REAL(void (*)(GAsyncQueue *, gpointer))(queue, data);
+}
+
+gpointer g_async_queue_pop(GAsyncQueue *queue)
+{
+    gpointer data = REAL(gpointer(*)(GAsyncQueue *))(queue);
+    __tsan_acquire(queue);
+    return data;
+}
+
+gpointer g_async_queue_try_pop(GAsyncQueue *queue)
+{
+    gpointer data = REAL(gpointer(*)(GAsyncQueue *))(queue);
+    __tsan_acquire(queue);
+    return data;
+}
+
+gpointer g_async_queue_timeout_pop(GAsyncQueue *queue, guint64 timeout)
+{
+    gpointer data = REAL(gpointer(*)(GAsyncQueue *, guint64))(queue, timeout);
+    __tsan_acquire(queue);
+    return data;
+}
+
+#endif

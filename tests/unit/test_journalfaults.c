@@ -1,0 +1,477 @@
+/* test_journalfaults.c: store/journal when things go wrong: what is durable in each mode, calls that fail, a full disk,
+ * power cuts.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "store/journal.h"
+
+#include <errno.h>
+#include <glib.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "store/io.h"
+#include "store/mem.h"
+#include "tests/unit/journalmodel.h"
+#include "tests/unit/simio.h"
+
+#define CUTS 150 /* power cuts tried of each run */
+
+/* ---- when it's durable ---- */
+
+static gint progress_calls;
+
+static void count_progress(void *context)
+{
+    (void)context;
+    g_atomic_int_inc(&progress_calls);
+}
+
+static void wait_for_durable(uint64_t offset, int ms_max)
+{
+    for (int i = 0; i < ms_max && journal_durable() < offset; i++)
+        g_usleep(1000);
+    assert_true(journal_durable() >= offset);
+}
+
+/* `no` makes finished segments durable; `always` what is written; `everysec` within a second (and not at once). */
+static void sync_modes(void **state)
+{
+    (void)state;
+    sim_start();
+    progress_calls = 0;
+    JournalStart start = model_start();
+    start.progressed = count_progress;
+    model_open(start);
+    model_write(3);
+    g_usleep(20000);
+    assert_int_equal(journal_durable(), base);
+    assert_true(journal_rotate());
+    uint64_t rotated = journal_offset();
+    model_write(3);
+    wait_for_durable(rotated, 1000);
+    g_usleep(20000);
+    assert_int_equal(journal_durable(), rotated);
+    journal_set_sync(JOURNAL_SYNC_ALWAYS);
+    wait_for_durable(journal_offset(), 1000);
+    for (int i = 0; i < 20; i++) {
+        model_write(1);
+        wait_for_durable(journal_offset(), 1000);
+    }
+    assert_true(g_atomic_int_get(&progress_calls) >= 22);
+    journal_set_sync(JOURNAL_SYNC_EVERYSEC);
+    model_write(1);
+    uint64_t syncs = journal_stats().syncs;
+    g_usleep(20000);
+    model_write(1);
+    wait_for_durable(journal_offset(), 1500);
+    assert_in_range(journal_stats().syncs, syncs, syncs + 2);
+    assert_true(journal_close());
+}
+
+/* One sync covers all that was written before it began. */
+static void syncs_are_shared(void **state)
+{
+    (void)state;
+    sim_start();
+    sim_set_sync_us(20000);
+    JournalStart start = model_start();
+    start.sync = JOURNAL_SYNC_ALWAYS;
+    start.segment_bytes = 1 << 20;
+    model_open(start);
+    model_write(1000);
+    wait_for_durable(journal_offset(), 1000);
+    assert_true(journal_stats().syncs < 20);
+    assert_true(journal_close());
+}
+
+/* ---- faults ---- */
+
+/* What happens whatever fails; the model goes along. */
+static void run_script(GRand *rand)
+{
+    for (int batch = 0; batch < 14; batch++) {
+        if (batch % 3 != 0) (void)journal_reserve(500);
+        for (int command = g_rand_int_range(rand, 1, 4); command > 0; command--) {
+            g_autofree char *value = g_strnfill((gsize)g_rand_int_range(rand, 0, 100), 'x');
+            model_append(command, (Slice[]){ SLICE("SET"), SLICE("key"), slice_of(value) }, 3);
+        }
+        if (batch == 6) (void)journal_rotate();
+        if (model_commit() && batch % 4 == 0) (void)journal_wait_durable();
+    }
+    if (journal_written() == base + stream->len) model_note_batch();
+}
+
+/* With a call that fails, or that fails from then on until the end of the script. All heals: nothing is lost. */
+static bool run_with_fault(SimOp op, uint64_t nth, uint64_t times, int error)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed((uint32_t)nth);
+    empty_directory(".");
+    model_reset(0);
+    sim_start();
+    sim_fail(op, nth, times, error);
+    if (op == SIM_READ) sim_fail(SIM_SYNC, 4, 5, EIO); /* only then it reads */
+    JournalStart start = model_start();
+    start.sync = JOURNAL_SYNC_ALWAYS;
+    start.segment_bytes = 700;
+    char *message = journal_open(&start);
+    bool failed = sim_has_failed(op);
+    if (message != NULL) {
+        assert_true(failed);
+        assert_non_null(strstr(message, g_strerror(error)));
+        g_free(message);
+        sim_fail(op, 0, 0, 0);
+        model_open(start);
+    }
+    run_script(rand);
+    failed = failed || sim_has_failed(op);
+    sim_fail(op, 0, 0, 0);
+    sim_fail(SIM_SYNC, 0, 0, 0);
+    assert_true(journal_close());
+    model_note_batch();
+    model_check_all();
+    return failed;
+}
+
+static void each_call_fails(void **state)
+{
+    (void)state;
+    for (SimOp op = 0; op < SIM_OPS; op++) {
+        uint64_t nth = 0, forever = 0;
+        while (run_with_fault(op, ++nth, 1, EIO))
+            continue;
+        while (run_with_fault(op, ++forever, UINT32_MAX, ENOSPC))
+            continue;
+        print_message("%s: %d calls failed\n", sim_op_name[op], (int)nth - 1);
+    }
+}
+
+/* The fault is still there when the journal is closed: that says so, and what was committed can be read. */
+static bool run_until_killed(SimOp op, uint64_t nth)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed((uint32_t)nth);
+    empty_directory(".");
+    model_reset(0);
+    sim_start();
+    JournalStart start = model_start();
+    start.segment_bytes = 700;
+    model_open(start);
+    sim_fail(op, nth, UINT32_MAX, EIO);
+    run_script(rand);
+    uint64_t committed = journal_written();
+    bool ok = journal_close();
+    bool failed = sim_has_failed(op);
+    sim_fail(op, 0, 0, 0);
+    model_note_batch();
+    Found found = model_read(".", base);
+    assert_int_not_equal(found.result, JOURNAL_BAD);
+    assert_true(found.offset >= committed);
+    if (ok) assert_int_equal(found.offset, base + stream->len);
+    g_free(found.error);
+    return failed;
+}
+
+static void faults_to_the_end(void **state)
+{
+    (void)state;
+    for (SimOp op = 0; op < SIM_OPS; op++)
+        for (uint64_t nth = 1; run_until_killed(op, nth); nth++)
+            continue;
+}
+
+/* Reading that fails is told, and isn't the end, or a torn tail. */
+static void reading_fails(void **state)
+{
+    (void)state;
+    model_open(model_start());
+    model_write(30);
+    assert_true(journal_close());
+    sim_start();
+    bool failed = true;
+    for (uint64_t nth = 1; failed; nth++) {
+        sim_fail(SIM_READ, nth, 1, EIO);
+        Found found = model_read(".", base);
+        failed = sim_has_failed(SIM_READ);
+        assert_int_equal(found.result, failed ? JOURNAL_BAD : JOURNAL_END);
+        g_free(found.error);
+    }
+}
+
+/* Heals by itself, in each of the ways there are: a model_commit, a reservation, the thread. */
+static void wait_for_healing(bool commits)
+{
+    for (int i = 0; i < 1000 && journal_trouble() != NULL; i++) {
+        g_usleep(1000);
+        if (commits)
+            (void)journal_commit();
+        else
+            (void)journal_reserve(100);
+    }
+    assert_null(journal_trouble());
+}
+
+static void expect_trouble(const char *words)
+{
+    const char *trouble = journal_trouble();
+    assert_non_null(trouble);
+    assert_true(g_str_has_prefix(trouble, JOURNAL_DIRECTORY "/000"));
+    assert_non_null(strstr(trouble, words));
+}
+
+static void full_disk(void **state)
+{
+    (void)state;
+    sim_start();
+    JournalStart start = model_start();
+    start.segment_bytes = 10000;
+    model_open(start);
+    model_write(3);
+    uint64_t before = journal_written();
+    for (int way = 0; way < 2; way++) {
+        sim_set_room(60); /* less than the batch */
+        model_append(0, (Slice[]){ SLICE("SET"), SLICE("key"), SLICE("a value that has to wait") }, 3);
+        model_note_batch();
+        assert_false(journal_commit());
+        expect_trouble(": No space left on device");
+        assert_false(journal_reserve(10));
+        model_append(1, (Slice[]){ SLICE("DEL"), SLICE("key") }, 2);
+        assert_int_equal(journal_written(), before);
+        assert_int_equal(journal_pending_bytes(), base + stream->len - before);
+        assert_int_equal(model_read(".", base).offset, before);
+        g_array_set_size(ends, ends->len - 1);
+        sim_set_room(-1);
+        wait_for_healing(true);
+        assert_int_equal(journal_pending_bytes(), 0);
+        model_note_batch();
+        model_check_all();
+        before = journal_written();
+    }
+    assert_true(journal_close());
+}
+
+/* There's no room for what a command would write: known before it runs. */
+static void no_room_to_reserve(void **state)
+{
+    (void)state;
+    sim_start();
+    JournalStart start = model_start();
+    start.segment_bytes = 1000;
+    model_open(start);
+    sim_set_room(5000);
+    assert_true(journal_reserve(100));
+    assert_false(journal_reserve(100000));
+    expect_trouble(": No space left on device");
+    model_append(0, (Slice[]){ SLICE("DEL"), SLICE("key") }, 2); /* what had room goes on */
+    assert_true(model_commit());
+    sim_set_room(-1);
+    wait_for_healing(true);
+    sim_set_room(0);
+    assert_false(journal_reserve(1000000));
+    sim_set_room(-1);
+    wait_for_healing(false);
+    assert_true(journal_close());
+    model_check_all();
+}
+
+/* A file system that can't reserve is as good as one with room. */
+static void no_reservations(void **state)
+{
+    (void)state;
+    sim_start();
+    sim_fail(SIM_ALLOCATE, 1, UINT32_MAX, EOPNOTSUPP);
+    model_open(model_start());
+    for (int i = 0; i < 100; i++) {
+        assert_true(journal_reserve(1 << 20));
+        model_write(1);
+    }
+    assert_null(journal_trouble());
+    assert_int_equal(sim_calls(SIM_ALLOCATE), 1);
+    assert_true(journal_close());
+    model_check_all();
+}
+
+static void failed_syncs_heal(void **state)
+{
+    (void)state;
+    sim_start();
+    JournalStart start = model_start();
+    start.sync = JOURNAL_SYNC_ALWAYS;
+    model_open(start);
+    model_write(3);
+    assert_true(journal_wait_durable());
+    sim_fail(SIM_SYNC, 1, UINT32_MAX, EIO);
+    model_write(3);
+    assert_false(journal_wait_durable());
+    expect_trouble(": Input/output error");
+    assert_false(journal_reserve(10));
+    model_write(1); /* the file takes it */
+    sim_fail(SIM_SYNC, 0, 0, 0);
+    wait_for_durable(journal_offset(), 1000);
+    assert_null(journal_trouble());
+    assert_true(journal_close());
+    model_check_all();
+}
+
+/* ---- power cuts ---- */
+
+static void note_durable(void *context)
+{
+    (void)context;
+    sim_note(journal_durable());
+}
+
+/* Writes with faults now and then; gives back up to where the journal may have been released. */
+static uint64_t run_for_power_cuts(GRand *rand, JournalSync sync, bool faults)
+{
+    uint64_t released = base;
+    JournalStart start = model_start();
+    start.sync = sync;
+    start.segment_bytes = 1000;
+    start.progressed = note_durable;
+    model_open(start);
+    sim_set_sync_us(400);
+    for (int batch = 0; batch < 60; batch++) {
+        int action = g_rand_int_range(rand, 0, 30);
+        model_append_random(rand);
+        if (faults && action < 3) sim_fail(action == 0 ? SIM_WRITE : SIM_SYNC, 1, 1, EIO);
+        if (model_commit() && action == 5) (void)journal_wait_durable();
+        if (action == 6 && released == base && journal_written() == base + stream->len) {
+            released = journal_written();
+            (void)journal_rotate();
+            journal_release(released);
+        }
+        if (action < 15) g_usleep(200);
+    }
+    sim_fail(SIM_SYNC, 0, 0, 0);
+    if (g_rand_boolean(rand)) (void)journal_wait_durable();
+    return released;
+}
+
+/* After a cut: what was promised is there; and after repairing it, the journal goes on. */
+static void check_after_cut(uint64_t promised, uint64_t released, bool *bad)
+{
+    Found found = model_read(".", base);
+    if (found.error != NULL && strstr(found.error, "isn't in it any more") != NULL) {
+        g_free(found.error);
+        found = model_read(".", released);
+    }
+    if (promised >= released && promised > base && found.offset < promised) {
+        fail_msg("%" G_GUINT64_FORMAT " was promised, there's %" G_GUINT64_FORMAT ": %s", promised, found.offset,
+                 found.error);
+    }
+    *bad = found.result == JOURNAL_BAD;
+    g_free(found.error);
+    if (found.offset == 0 && *bad) return; /* released before there was anything to keep */
+    char *error = journal_cut(".", found.offset);
+    if (error != NULL) fail_msg("%s", error);
+    JournalStart start = { .offset = found.offset, .db = -1, .history = HISTORY, .segment_bytes = 1000 };
+    model_open(start);
+    journal_append(-1, (Slice[]){ SLICE("PING") }, 1);
+    assert_true(journal_commit());
+    uint64_t end = journal_written();
+    assert_true(journal_close());
+    JournalReader *reader = journal_reader_new(".", found.offset, HISTORY, &error);
+    assert_non_null(reader);
+    JournalBatch batch;
+    assert_int_equal(journal_read(reader, &batch), JOURNAL_BATCH);
+    assert_int_equal(journal_read(reader, &batch), JOURNAL_END);
+    assert_int_equal(journal_reader_offset(reader), end);
+    journal_reader_free(reader);
+}
+
+static int no_sync(int fd)
+{
+    (void)fd;
+    return 0;
+}
+
+static void run_power_cuts(uint32_t seed, JournalSync sync, bool faults)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed(seed);
+    Io quick = io_kernel;
+    quick.sync = no_sync;
+    empty_directory(".");
+    model_reset(0);
+    sim_start();
+    sim_record();
+    uint64_t released = run_for_power_cuts(rand, sync, faults);
+    size_t events = sim_events();
+    journal_close();
+    model_note_batch();
+    const Io *simulated = io;
+    io = &quick;
+    int damaged = 0;
+    for (int cuts = 0; cuts < CUTS; cuts++) {
+        bool bad;
+        assert_int_equal(mkdir("cut", 0700), 0);
+        uint64_t promised = sim_power_cut((size_t)g_rand_int_range(rand, 0, (gint32)events + 1), rand, "cut");
+        assert_int_equal(chdir("cut"), 0);
+        check_after_cut(promised, released, &bad);
+        damaged += bad;
+        empty_directory(".");
+        assert_int_equal(chdir(".."), 0);
+        assert_int_equal(rmdir("cut"), 0);
+    }
+    print_message("seed %u: %zu events, %d cuts, %d of them with a hole\n", seed, events, CUTS, damaged);
+    io = simulated;
+}
+
+static void power_cuts(void **state)
+{
+    (void)state;
+    for (uint32_t seed = 1; seed <= 4; seed++) {
+        run_power_cuts(seed, JOURNAL_SYNC_ALWAYS, false);
+        run_power_cuts(seed + 10, JOURNAL_SYNC_ALWAYS, true);
+    }
+    run_power_cuts(20, JOURNAL_SYNC_NO, true);
+    run_power_cuts(21, JOURNAL_SYNC_EVERYSEC, true);
+}
+
+/* ---- memory ---- */
+
+/* INFO's used_memory counts the loop's thread: what is allocated there is freed there. */
+static void memory_is_given_back(void **state)
+{
+    (void)state;
+    sim_start();
+    g_autofree char *big = g_malloc0(8 << 20);
+    size_t before = 0;
+    for (int round = 0; round < 3; round++) {
+        JournalStart start = model_start();
+        start.sync = JOURNAL_SYNC_ALWAYS;
+        model_open(start);
+        if (round == 1) before = mem_used(); /* the first round leaves caches of GLib's */
+        sim_fail(SIM_SYNC, 2, 3, EIO);
+        for (int i = 0; i < 20; i++) {
+            journal_append(0, (Slice[]){ SLICE("SET"), SLICE("key"), { big, i % 10 == 0 ? 8 << 20 : 100 } }, 3);
+            assert_true(journal_commit());
+            (void)journal_wait_durable();
+        }
+        sim_fail(SIM_SYNC, 0, 0, 0);
+        if (round == 1) assert_in_range(mem_used(), before - 20000, before + 200000);
+        assert_true(journal_close());
+        assert_null(journal_cut(".", 0));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(sync_modes, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(syncs_are_shared, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(each_call_fails, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(faults_to_the_end, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(reading_fails, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(full_disk, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(no_room_to_reserve, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(no_reservations, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(failed_syncs_heal, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(power_cuts, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(memory_is_given_back, model_enter, model_leave),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
