@@ -38,8 +38,8 @@ KINDS = [
     Kind("kill", {"mode": "kill"}),
     Kind("tear", {"mode": "tear", "calls": "write"}),
 ]
-# What may fail without a word, since it costs nothing: a mapping (GDBM then reads), what will be removed later; besides,
-# a short write that is gone on with, what is read while the server runs (only to find out what can be removed), and the
+# What may fail without a word, since it costs nothing: a mapping (GDBM then reads), what will be removed later. Also a
+# short write that is gone on with, what is read while the server runs (only to find out what can be removed), and the
 # directory itself, which is there.
 SILENT = ("map", "unlink")
 

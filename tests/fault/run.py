@@ -26,7 +26,8 @@ def quick_steps(args):
 def long_steps(args):
     seed = ("--seed", str(args.seed)) if args.seed is not None else ()
     steps = [("kill", ("--rounds", str(args.rounds), *seed)), ("nth", ("--fsync", "always,everysec,no", *seed)),
-             ("full", ()), ("start", ()), ("rollback", ()), ("flip", ()), ("flip", ("--by", "server", "--sample", "300"))]
+             ("full", ()), ("start", ()), ("rollback", ()), ("flip", ()),
+             ("flip", ("--by", "server", "--sample", "300"))]
     if args.sanitized:
         clean = ("--ckv", args.sanitized)
         steps += [("kill", ("--rounds", "20", *clean)), ("flip", ("--sample", "1000", *clean)), ("rollback", clean)]

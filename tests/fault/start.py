@@ -18,6 +18,7 @@ from flip import snapshot  # noqa: E402
 from server import Lost, NotStarted, Server, checkpoint  # noqa: E402
 
 SEGMENT_BYTES = "4096"
+WRITES = "SET k:%(turn)d:%(n)d %(large)s\nRPUSH l:1 %(n)d\nHSET h:1 %(n)d %(name)s"
 
 
 class Skip(Exception):
@@ -49,8 +50,7 @@ class Instance:
         self.session.connect(self.server)
         for turn in range(4):
             for n in range(12):
-                for step in script("SET k:%d:%%(n)s %%(large)s\nRPUSH l:1 %%(n)s\nHSET h:1 %%(n)s %s" % (turn, self.name),
-                                   n=str(n), large="x" * 300):
+                for step in script(WRITES, turn=turn, name=self.name, n=n, large="x" * 300):
                     need(self.session.send(step) is None, "a write is refused")
             if turn < 3:
                 need(not checkpoint(self.session.connection), "no checkpoint")
@@ -205,12 +205,12 @@ def test_directory_is_a_file(one, _):
 
 def test_read_only(one, _):
     """A file system that may not be written to."""
-    done = subprocess.run("mount --bind '%s' '%s' && mount -o remount,bind,ro '%s'" % ((one.directory,) * 3), shell=True,
-                          stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(["mount", "--bind", one.directory, one.directory], stderr=subprocess.PIPE, text=True,
+                          check=False)
     if done.returncode != 0:
-        subprocess.run(["umount", one.directory], stderr=subprocess.PIPE, check=False)
         raise Skip("nothing can be mounted here: " + done.stderr.strip())
     try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", one.directory], check=True)
         one.refused("a read-only directory", "Read-only file system")
     finally:
         one.server.kill()
