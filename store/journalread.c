@@ -195,6 +195,7 @@ static bool file_has_batch(File *file, uint64_t at, uint64_t offset)
 
 struct JournalReader {
     char *directory;
+    char *absolute;                    /* the same, for messages */
     GArray *segments;                  /* of JournalSegment: those that follow the one being read may be more by now */
     guint at;                          /* the segment being read */
     File file;                         /* its file; fd -1: not opened yet */
@@ -214,6 +215,7 @@ void journal_reader_free(JournalReader *reader)
     file_free(&reader->file);
     g_array_unref(reader->segments);
     g_free(reader->directory);
+    g_free(reader->absolute);
     g_free(reader->error);
     g_free(reader);
 }
@@ -257,7 +259,7 @@ static JournalRead fail_reading(JournalReader *reader)
     const char *path = segment_at(reader->segments, reader->at)->path;
     return fail(reader, JOURNAL_BAD,
                 g_strdup_printf("%s: can't be read at byte %" G_GUINT64_FORMAT ": %s" CKJ_REPAIR_HINT, path,
-                                reader->position, g_strerror(saved), reader->directory));
+                                reader->position, g_strerror(saved), reader->absolute));
 }
 
 /* Does a segment behind the one being read hold a whole batch? (If it can't be read: it might.) */
@@ -293,14 +295,14 @@ static JournalRead judge_damage(JournalReader *reader, const char *what)
         return fail(reader, JOURNAL_BAD,
                     g_strdup_printf("%s: %s at byte %" G_GUINT64_FORMAT " (offset %" G_GUINT64_FORMAT
                                     ") is damaged, and whole batches follow it" CKJ_REPAIR_HINT,
-                                    path, what, reader->position, reader->offset, reader->directory));
+                                    path, what, reader->position, reader->offset, reader->absolute));
     }
     reader->torn_bytes = reader->file.size - reader->position + later_bytes(reader);
     return fail(reader, JOURNAL_TORN,
                 g_strdup_printf("%s: from byte %" G_GUINT64_FORMAT " (offset %" G_GUINT64_FORMAT
                                 ") on there's no whole batch, but %" G_GUINT64_FORMAT
                                 " bytes of a write that was cut off" CKJ_REPAIR_HINT,
-                                path, reader->position, reader->offset, reader->torn_bytes, reader->directory));
+                                path, reader->position, reader->offset, reader->torn_bytes, reader->absolute));
 }
 
 static JournalRead judge_head(JournalReader *reader, CkjHead result, uint64_t offset, uint32_t version)
@@ -317,11 +319,11 @@ static JournalRead judge_head(JournalReader *reader, CkjHead result, uint64_t of
         return fail(
             reader, JOURNAL_BAD,
             g_strdup_printf("%s: its head at byte 0 says that it begins at offset %" G_GUINT64_FORMAT CKJ_REPAIR_HINT,
-                            segment->path, offset, reader->directory));
+                            segment->path, offset, reader->absolute));
     }
     return fail(reader, JOURNAL_BAD,
                 g_strdup_printf("%s: it's of history %s, not of %s (byte 16)" CKJ_REPAIR_HINT, segment->path,
-                                reader->history, reader->wanted, reader->directory));
+                                reader->history, reader->wanted, reader->absolute));
 }
 
 /* Opens the segment to be read and checks its head. JOURNAL_BATCH: it's good. */
@@ -392,7 +394,7 @@ static JournalRead next_segment(JournalReader *reader)
     return fail(reader, JOURNAL_BAD,
                 g_strdup_printf("%s: it ends at offset %" G_GUINT64_FORMAT " (byte %" G_GUINT64_FORMAT
                                 "), but the next segment begins at %" G_GUINT64_FORMAT CKJ_REPAIR_HINT,
-                                segment->path, reader->offset, reader->position, next->offset, reader->directory));
+                                segment->path, reader->offset, reader->position, next->offset, reader->absolute));
 }
 
 static JournalRead fail_offset(JournalReader *reader, uint64_t offset)
@@ -402,7 +404,7 @@ static JournalRead fail_offset(JournalReader *reader, uint64_t offset)
                                 " says that it's at offset %" G_GUINT64_FORMAT
                                 ", not %" G_GUINT64_FORMAT CKJ_REPAIR_HINT,
                                 segment_at(reader->segments, reader->at)->path, reader->position, offset,
-                                reader->offset, reader->directory));
+                                reader->offset, reader->absolute));
 }
 
 static JournalRead read_batch(JournalReader *reader, JournalBatch *batch)
@@ -446,6 +448,7 @@ static JournalReader *reader_new(const char *directory, const char *history, GAr
 {
     JournalReader *reader = g_new0(JournalReader, 1);
     reader->directory = g_strdup(directory);
+    reader->absolute = g_canonicalize_filename(directory, NULL);
     reader->segments = segments;
     reader->file.fd = -1;
     if (history != NULL) g_strlcpy(reader->wanted, history, sizeof(reader->wanted));

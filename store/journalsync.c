@@ -66,11 +66,10 @@ static int64_t sync_due_us(void)
 {
     const JsyncSegment *last = last_segment();
     int64_t due = NEVER;
-    if (durable < s.goal)
+    /* A finished segment doesn't wait for the second to be over: a checkpoint that began there may be waiting for it. */
+    if (durable < s.goal || durable < last->offset)
         due = 0;
-    else if (s.mode == JOURNAL_SYNC_NO)
-        due = durable < last->offset ? 0 : NEVER;
-    else if (durable < last->end)
+    else if (s.mode != JOURNAL_SYNC_NO && durable < last->end)
         due = s.mode == JOURNAL_SYNC_ALWAYS ? 0 : s.pass_us + SECOND_US;
     return due < s.retry_us ? s.retry_us : due;
 }

@@ -169,7 +169,10 @@ Found model_read_on(JournalReader *reader)
 {
     JournalBatch batch;
     JournalRead result;
+    uint64_t left = UINT64_MAX;
     while ((result = journal_read(reader, &batch)) == JOURNAL_BATCH) {
+        assert_true(journal_reader_left(reader) < left);
+        left = journal_reader_left(reader);
         uint64_t end = batch.offset + batch.payload.len;
         assert_true(batch.offset >= base && end <= base + stream->len);
         assert_memory_equal(batch.payload.ptr, stream->str + (batch.offset - base), batch.payload.len);

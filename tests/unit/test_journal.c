@@ -146,6 +146,26 @@ static void seek(void **state)
     g_free(found.error);
 }
 
+/* A reader that has come to the end goes on when more has been written. */
+static void read_along(void **state)
+{
+    (void)state;
+    char *error = NULL;
+    JournalReader *reader = journal_reader_new(".", 0, NULL, &error);
+    assert_non_null(reader);
+    for (int round = 0; round < 40; round++) {
+        if (round == 2) model_open(model_start());
+        if (round > 2) model_write(round % 4);
+        if (round % 9 == 8) assert_true(journal_rotate());
+        Found found = model_read_on(reader);
+        assert_int_equal(found.result, JOURNAL_END);
+        assert_int_equal(found.offset, base + stream->len);
+        assert_int_equal(journal_reader_left(reader), 0);
+    }
+    assert_true(journal_close());
+    journal_reader_free(reader);
+}
+
 static void cut(void **state)
 {
     (void)state;
@@ -171,6 +191,104 @@ static void cut(void **state)
     }
     assert_null(journal_cut(".", 0));
     assert_int_equal(model_segments(), 0);
+}
+
+/* Whichever call fails while it's cut: what stays was never in danger, and cutting again ends it. */
+static void cut_fails(void **state)
+{
+    (void)state;
+    for (SimOp op = 0; op < SIM_OPS; op++) {
+        bool failed = true;
+        for (uint64_t nth = 1; failed; nth++) {
+            sim_start();
+            empty_directory(".");
+            model_reset(0);
+            model_open(model_start());
+            model_write(60);
+            assert_true(journal_close());
+            g_array_set_size(ends, 20);
+            g_string_truncate(stream, g_array_index(ends, uint64_t, 19) - base);
+            sim_fail(op, nth, 1, EIO);
+            g_autofree char *error = journal_cut(".", base + stream->len);
+            failed = sim_has_failed(op);
+            sim_fail(op, 0, 0, 0);
+            if (error != NULL) assert_null(journal_cut(".", base + stream->len));
+            model_check_all();
+        }
+    }
+}
+
+/* ---- going on elsewhere, or as another history ---- */
+
+static void open_before_the_end(void **state)
+{
+    (void)state;
+    model_open(model_start());
+    model_write(3);
+    assert_true(journal_close());
+    JournalStart start = model_start();
+    start.offset--;
+    char *error = journal_open(&start);
+    assert_non_null(error);
+    assert_non_null(strstr(error, "it goes on to offset"));
+    g_free(error);
+    assert_false(journal_is_open());
+    model_open(model_start());
+    assert_true(journal_close());
+}
+
+/* After a jump what stands before is of no use to the new stream, and no harm. */
+static void open_beyond_the_end(void **state)
+{
+    (void)state;
+    model_open(model_start());
+    model_write(3);
+    assert_true(journal_close());
+    model_reset(base + stream->len + 1000);
+    model_open(model_start());
+    model_write(50);
+    assert_true(journal_wait_durable());
+    model_check_all();
+    journal_release(base);
+    for (int i = 0; i < 1000 && journal_stats().first_offset < base; i++)
+        g_usleep(1000);
+    assert_int_equal(journal_stats().first_offset, base);
+    assert_true(journal_close());
+    model_check_all();
+}
+
+static uint64_t read_to_the_end(const char *history)
+{
+    char *error = NULL;
+    JournalReader *reader = journal_reader_new(".", 0, history, &error);
+    assert_non_null(reader);
+    Found found = model_read_on(reader);
+    g_free(found.error);
+    journal_reader_free(reader);
+    return found.offset;
+}
+
+/* Another history begins a segment of its own, where the one before ended. */
+static void change_history(void **state)
+{
+    (void)state;
+    JournalStart start = model_start();
+    start.segment_bytes = 1 << 20;
+    model_open(start);
+    model_write(3);
+    assert_true(journal_close());
+    uint64_t end = base + stream->len;
+    for (int round = 0; round < 2; round++) { /* the second time replaces an empty segment */
+        JournalStart next = model_start();
+        next.history = round == 0 ? HISTORY : OTHER_HISTORY;
+        model_open(next);
+        if (round == 0) assert_true(journal_rotate());
+        if (round == 1) model_write(3);
+        assert_true(journal_close());
+    }
+    assert_int_equal(model_segments(), 2);
+    assert_int_equal(read_to_the_end(NULL), base + stream->len);
+    assert_int_equal(read_to_the_end(HISTORY), end);
 }
 
 /* ---- damage ---- */
@@ -212,7 +330,9 @@ static void check_message(Found *found)
     assert_non_null(found->error);
     assert_non_null(strstr(found->error, JOURNAL_DIRECTORY "/0"));
     assert_non_null(strstr(found->error, "byte "));
-    assert_true(g_str_has_suffix(found->error, "; run: ckv check . --repair"));
+    g_autofree char *here = g_get_current_dir();
+    g_autofree char *hint = g_strdup_printf("; run: ckv check %s --repair", here);
+    assert_true(g_str_has_suffix(found->error, hint));
     g_clear_pointer(&found->error, g_free);
 }
 
@@ -430,7 +550,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(release, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(release_fails, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(seek, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(read_along, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(cut, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(cut_fails, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(open_before_the_end, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(open_beyond_the_end, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(change_history, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(torn_tails, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(torn_then_cut, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(flipped_bytes, model_enter, model_leave),
