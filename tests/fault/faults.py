@@ -121,14 +121,13 @@ def script(text, **values):
 
 
 class Session:
-    """A client that sends one step at a time and keeps the model of what was acknowledged. What a step that was sent
-    and not answered would do is tried in `check`."""
+    """A client that sends one step at a time and keeps the model of what was acknowledged. A step that was sent and not
+    answered is doubtful: `check` finds out whether it was done."""
 
     def __init__(self, model=None):
         self.model = model or Model()
-        self.unanswered = None
-        self.low = 0
-        self.errors = []  # texts of refusals
+        self.doubtful = []  # (step, when it was sent)
+        self.errors = []    # texts of refusals
         self.connection = None
 
     def connect(self, server):
@@ -140,19 +139,24 @@ class Session:
 
     def send(self, step):
         """The error that refused the step, or None."""
-        self.unanswered, self.low = step, now_ms()
+        low = now_ms()
+        self.doubtful.append((step, low))
         replies = self.connection.calls(step)
-        self.unanswered = None
+        self.doubtful.pop()
+        return self.note(step, low, replies)
+
+    def note(self, step, low, replies):
+        """Takes a step's replies: the error, or None and the step is in the model."""
         error = next((reply for reply in replies if isinstance(reply, bytes) and reply.startswith(b"-")), None)
         if error is None:
-            self.apply(self.model, step)
+            self.apply(step, low)
         else:
             self.errors.append(error.decode(errors="replace"))
         return error
 
-    def apply(self, model, step):
+    def apply(self, step, low):
         for command in step:
-            model.run(command, self.low, now_ms())
+            self.model.run(command, low, now_ms())
 
     def insist(self, step):
         """Sends the step until it is done, but gives up after HEAL_S_MAX: an empty text, or what is wrong."""
@@ -173,11 +177,12 @@ class Session:
         before = now_ms()
         comparison = Comparison(self.model, read_state(connection, dbs), before, now_ms())
         connection.close()
-        if comparison.wrong and self.unanswered:
-            self.model.touched.clear()
-            self.apply(self.model, self.unanswered)
-            comparison.follow()
-        self.unanswered = None
+        for step, low in self.doubtful:
+            if comparison.wrong:
+                self.model.touched.clear()
+                self.apply(step, low)
+                comparison.follow()
+        self.doubtful = []
         return comparison.describe() if comparison.wrong else ""
 
 

@@ -24,6 +24,7 @@ from nth import make_backup  # noqa: E402
 
 DISK_MB = 48
 WRITES_MAX = 8000
+WRITES_S_MAX = 15
 VALUE_BYTES = 10000
 ROOM = "create,write,allocate,truncate,mkdir"
 BROKEN = "write,sync,allocate"
@@ -111,6 +112,7 @@ class Scenario:
         self.server = Server(args.ckv, self.directory, fsync, options)
         self.session = Session()
         self.new_disk, self.disk = disk, None
+        self.parked = None
 
     def problem(self, text):
         if text:
@@ -135,15 +137,38 @@ class Scenario:
         connection.close()
 
     def until_refused(self):
-        """Writes until there is no room: the error, or None."""
-        end = time.monotonic() + 15
+        """Writes until there is no room: the error, or None. One write may be done in memory before the journal fails:
+        its reply waits, and another connection goes on."""
+        end = time.monotonic() + WRITES_S_MAX
         for at in range(WRITES_MAX):
-            error = self.session.send([(b"SET", b"fill:%d" % (at % 50), b"%d" % at * (VALUE_BYTES // 4))])
+            step = [(b"SET", b"fill:%d" % (at % 50), b"%d" % at * (VALUE_BYTES // 4))]
+            try:
+                error = self.session.send(step)
+            except Lost:
+                if self.parked or not self.server.running():
+                    raise
+                self.parked = self.session.connection, step
+                self.session.connection = None
+                self.session.connect(self.server)
+                continue
             if error is not None:
                 return error.decode(errors="replace")
             if time.monotonic() > end:
                 break
         return None
+
+    def unpark(self):
+        """The reply that waited must come now that there is room."""
+        if self.parked is None:
+            return
+        (connection, step), self.parked = self.parked, None
+        connection.socket.settimeout(HEAL_S_MAX)
+        try:
+            reply = connection.read(1)[0]
+            self.problem(reply != b"+OK" and "%r, whose reply had waited, is answered with %r" % (step[0][:2], reply))
+        except Lost as error:
+            self.problem("%r is not answered although there is room: %s" % (step[0][:2], error))
+        connection.close()
 
     def heals(self, action, what):
         end = time.monotonic() + HEAL_S_MAX
@@ -210,6 +235,7 @@ class Scenario:
         self.reads_go_on()
         self.problem(self.session.check(self.server))
         self.disk.free()
+        self.unpark()
         self.write("after")
         self.heals(checkpoint, "BGSAVE")
         if not is_redis(self.args.ckv):
@@ -229,6 +255,7 @@ class Scenario:
         self.disk.fill()
         self.until_refused() if self.place == "journal" else self.writes_or_misconf()
         self.server.kill()
+        self.parked = None
         try:
             self.server.start()
             self.problem(self.session.check(self.server))

@@ -38,8 +38,9 @@ KINDS = [
     Kind("kill", {"mode": "kill"}),
     Kind("tear", {"mode": "tear", "calls": "write"}),
 ]
-# What may fail without a word, since it costs nothing: a mapping (GDBM then reads), what will be removed later, a short
-# write that is simply gone on with.
+# What may fail without a word, since it costs nothing: a mapping (GDBM then reads), what will be removed later. Also a
+# short write that is gone on with, what is read while the server runs (only to find out what can be removed), and the
+# directory itself, which is there.
 SILENT = ("map", "unlink")
 
 
@@ -56,6 +57,7 @@ class Run:
         self.session = Session(copy.deepcopy(session.model))
         self.problems = []
         self.said = ""
+        self.start_operations = number  # so many belong to the start
 
     def problem(self, text):
         if text:
@@ -74,6 +76,7 @@ class Run:
             if not self.died_as_planned() and error.status != 1:
                 self.problem("it did not start: " + str(error))
             return
+        self.start_operations = len(self.plan.lines())
         try:
             self.work()
         except Lost as error:
@@ -141,7 +144,8 @@ class Run:
 
     def check_named(self, fault):
         operation, path = fault
-        if self.ends_by_kill() or self.kind.name == "short" or operation in SILENT:
+        quiet = operation in ("read", "open") and self.number > self.start_operations
+        if self.ends_by_kill() or self.kind.name == "short" or operation in SILENT or quiet or path == ".":
             return
         said = self.said + "\n".join(self.session.errors)
         if not names_fault(said, operation, path, self.plan.error_text()):

@@ -20,13 +20,14 @@ LONG_S_MAX = 6 * 3600
 def quick_steps(args):
     seed = ("--seed", str(args.seed)) if args.seed is not None else ()
     return [("kill", ("--rounds", "10", *seed)), ("nth", ("--sample", "12", *seed)), ("full", ()),
-            ("flip", ("--sample", "60", "--checkpoints", "2")), ("rollback", ())]
+            ("flip", ("--sample", "60", "--checkpoints", "2")), ("start", ()), ("rollback", ())]
 
 
 def long_steps(args):
     seed = ("--seed", str(args.seed)) if args.seed is not None else ()
     steps = [("kill", ("--rounds", str(args.rounds), *seed)), ("nth", ("--fsync", "always,everysec,no", *seed)),
-             ("full", ()), ("rollback", ()), ("flip", ()), ("flip", ("--by", "server", "--sample", "300"))]
+             ("full", ()), ("start", ()), ("rollback", ()), ("flip", ()),
+             ("flip", ("--by", "server", "--sample", "300"))]
     if args.sanitized:
         clean = ("--ckv", args.sanitized)
         steps += [("kill", ("--rounds", "20", *clean)), ("flip", ("--sample", "1000", *clean)), ("rollback", clean)]
