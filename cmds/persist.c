@@ -135,7 +135,9 @@ static void empty_keyspace(void)
 static void begin_replay(void)
 {
     char *error = NULL;
-    state.reader = journal_reader_new(".", state.offset, NULL, &error);
+    /* Where there was a history before this one, the journal may have segments of both. */
+    const char *history = persist_manifest.history2[0] == '\0' ? persist_manifest.history : NULL;
+    state.reader = journal_reader_new(".", state.offset, history, &error);
     if (state.reader == NULL) refuse_start(error);
     state.journal_bytes = journal_reader_left(state.reader);
 }
