@@ -134,10 +134,32 @@ static void empty_keyspace(void)
         keyspace_flush(&keyspace->dbs[i]);
 }
 
+/* A checkpoint begins a segment of the journal: if that isn't there, neither is what was written since. Only where a
+ * history begins (a clone, a rollback) there may be none yet. */
+static void check_segment_is_there(void)
+{
+    if (state.slot < 0 || state.offset == persist_manifest.start) return;
+    char *error = NULL;
+    g_autoptr(GArray) segments = journal_segments(".", &error);
+    if (segments == NULL) refuse_start(error);
+    for (guint i = 0; i < segments->len; i++) {
+        if (g_array_index(segments, JournalSegment, i).offset == state.offset) return;
+    }
+    g_autofree char *message = g_strdup_printf(
+        JOURNAL_DIRECTORY "/%020" G_GINT64_MODIFIER
+                          "u.ckj is missing, which has what was written since the checkpoint in "
+                          "%s. Nothing was changed; put it back, or run: ckv check DIR --repair (which gives it up)",
+        state.offset, checkpoint_file_name[state.slot]);
+    refuse_start(message);
+}
+
 static void begin_replay(void)
 {
     char *error = NULL;
-    state.reader = journal_reader_new(".", state.offset, persist_manifest.history, &error);
+    check_segment_is_there();
+    /* Where there was a history before this one, the journal may have segments of both. */
+    const char *history = persist_manifest.history2[0] == '\0' ? persist_manifest.history : NULL;
+    state.reader = journal_reader_new(".", state.offset, history, &error);
     if (state.reader == NULL) refuse_start(error);
     state.journal_bytes = journal_reader_left(state.reader);
 }

@@ -36,6 +36,7 @@ step "style" tests/check-style.sh
 step "build with gcc" "${make[@]}" all units CC=gcc
 step "unit tests" "${make[@]}" unit CC=gcc
 step "end-to-end tests" make -s e2e CC=gcc
+step "what is on the disk" tests/format/test_format.py build/ckv
 step "golden transcripts" make -s golden CC=gcc
 step "upstream harness" compat/upstream/selftest.py
 step "upstream suite" make -s upstream CC=gcc IF_FOUND=1
