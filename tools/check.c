@@ -210,8 +210,10 @@ static unsigned check_backups(const char *directory)
 
 /* ---- the tool ---- */
 
+/* Why nothing can be done. */
 static ToolStatus tell_nothing_left(const Survey *survey)
 {
+    if (survey->unreadable != NULL) return tool_fail("%s. Nothing was changed", survey->unreadable);
     if (survey->other_version) {
         return tool_fail("%s: it was written by another version of ckv; use that one. Nothing was changed",
                          survey->directory);
@@ -229,7 +231,7 @@ static ToolStatus check_data(const char *directory, bool repair)
     tell_start(&survey);
     Plan plan = repair_plan(&survey);
     ToolStatus status = problems > 0 ? TOOL_DAMAGE : TOOL_OK;
-    if (survey.other_version || (problems > 0 && !repair_needed(&plan))) {
+    if (survey.other_version || survey.unreadable != NULL || (problems > 0 && !repair_needed(&plan))) {
         status = tell_nothing_left(&survey);
     } else if (problems > 0) {
         repair_tell(&survey, &plan, repair);

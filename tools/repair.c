@@ -20,7 +20,8 @@
 Plan repair_plan(const Survey *survey)
 {
     Plan plan = { .base = survey_best(survey) };
-    if (!plan.base.found || survey->other_version) return (Plan){ .base = { .found = false } };
+    if (!plan.base.found || survey->other_version || survey->unreadable != NULL)
+        return (Plan){ .base = { .found = false } };
     guint segments = survey->segments->len;
     for (int f = 0; f < 2; f++) {
         const CheckpointSurvey *one = &survey->checkpoint[f];

@@ -3,7 +3,9 @@
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "tools/survey.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "store/checkpoint.h"
@@ -29,6 +31,13 @@ char *survey_time(int64_t unix_ms)
 }
 
 /* ---- reading ---- */
+
+/* A file that this user may not read isn't damaged. */
+static void try_access(Survey *survey, const char *path)
+{
+    if (survey->unreadable != NULL || access(path, R_OK) == 0 || errno == ENOENT) return;
+    survey->unreadable = g_strdup_printf("%s: %s", path, g_strerror(errno));
+}
 
 static char *path_of(const Survey *survey, const CheckpointSurvey *checkpoint)
 {
@@ -75,6 +84,8 @@ static void read_facts(Survey *survey, CheckpointSurvey *checkpoint)
     if (!checkpoint->exists) return;
     checkpoint->listed = checkpoint_read_info(path, &checkpoint->info, checkpoint->secret, &checkpoint->problem);
     if (checkpoint->listed) {
+        struct stat now;
+        if (stat(path, &now) == 0) checkpoint->info.file_bytes = (uint64_t)now.st_size;
         verify_checkpoint(survey, checkpoint);
     } else if (is_of_other_version(path)) {
         survey->other_version = true;
@@ -87,6 +98,7 @@ static void read_checkpoint(Survey *survey, int slot, bool backup)
     checkpoint->name = g_strdup(backup ? "checkpoint.gdbm" : checkpoint_file_name[slot]);
     g_autofree char *path = path_of(survey, checkpoint);
     checkpoint->exists = access(path, F_OK) == 0;
+    try_access(survey, path);
     if (survey->manifest_state != MANIFEST_READ) {
         read_facts(survey, checkpoint);
         return;
@@ -139,9 +151,23 @@ static void rebuild_manifest(Survey *survey)
     }
 }
 
+static void read_journal(Survey *survey)
+{
+    survey->segments = survey_journal(survey->directory, &survey->journal_problem);
+    if (survey->segments == NULL) survey->segments = g_array_new(FALSE, TRUE, sizeof(SegmentSurvey));
+    for (guint i = 0; i < survey->segments->len; i++) {
+        const SegmentSurvey *segment = survey_segment(survey->segments, i);
+        survey->other_version |= segment->other_version;
+        try_access(survey, segment->file.path);
+    }
+    if (survey->unreadable == NULL) survey->unreadable = g_strdup(survey->journal_problem);
+}
+
 void survey_read(Survey *survey, const char *directory, bool backup)
 {
     *survey = (Survey){ .directory = g_strdup(directory) };
+    g_autofree char *manifest = g_build_filename(directory, MANIFEST_FILE, NULL);
+    try_access(survey, manifest);
     survey->manifest_state = manifest_read(directory, &survey->manifest, &survey->manifest_problem);
     if (survey->manifest_state == MANIFEST_MISSING)
         survey->manifest_problem = g_strdup_printf("%s/" MANIFEST_FILE " is missing", directory);
@@ -150,10 +176,7 @@ void survey_read(Survey *survey, const char *directory, bool backup)
         survey->manifest_state == MANIFEST_BAD && strstr(survey->manifest_problem, "another ckv wrote it") != NULL;
     for (int slot = 0; slot < (backup ? 1 : 2); slot++)
         read_checkpoint(survey, slot, backup);
-    survey->segments = survey_journal(directory, &survey->journal_problem);
-    if (survey->segments == NULL) survey->segments = g_array_new(FALSE, TRUE, sizeof(SegmentSurvey));
-    for (guint i = 0; i < survey->segments->len; i++)
-        survey->other_version |= survey_segment(survey->segments, i)->other_version;
+    read_journal(survey);
     if (survey->manifest_state != MANIFEST_READ) {
         manifest_clear(&survey->manifest);
         rebuild_manifest(survey);
@@ -171,6 +194,7 @@ void survey_clear(Survey *survey)
     g_free(survey->directory);
     g_free(survey->manifest_problem);
     g_free(survey->journal_problem);
+    g_free(survey->unreadable);
 }
 
 /* ---- what can be made of it ---- */

@@ -51,6 +51,7 @@ typedef struct Survey {
     char *directory;
     ManifestRead manifest_state;
     char *manifest_problem;
+    char *unreadable;   /* a file that could not even be looked at; NULL: none */
     bool other_version; /* something was written by a ckv to come: not to be repaired */
     Manifest manifest;  /* as read, or else made from the files (`rebuilt`) */
     bool rebuilt;

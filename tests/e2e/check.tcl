@@ -148,8 +148,7 @@ with_server $options {
         make_directory
         lassign [check] status text
         assert_equal 0 $status
-        foreach name {checkpoint-a.gdbm checkpoint-b.gdbm} { assert_match "*$name: ok, * records, 17 keys*" \
-            [regsub -all { 1[678] keys} $text { 17 keys}] }
+        foreach name {checkpoint-a.gdbm checkpoint-b.gdbm} { assert_match "*$name: ok, * records, * keys*" $text }
         assert_match "*MANIFEST: ok*journal/*: ok, *A start would load [newest_checkpoint]*" $text
         assert_equal [list $status $text] [check --repair]
         lassign [run_ckv check --dir [server_dir]] status text
@@ -191,8 +190,28 @@ with_server $options {
         set digest [make_directory]
         damage_checkpoint [newest_checkpoint]
         set name [newest_checkpoint]
-        assert_repairs $digest "*$name: PROBLEM:*" "*A start would load [older_checkpoint]*" "*take out of MANIFEST: $name*"
+        assert_repairs $digest "*$name: PROBLEM:*" "*A start would load [older_checkpoint]*" \
+            "*take out of MANIFEST: $name*"
         assert {[file exists [glob [server_dir]/lost/*/$name]]}
+    }
+
+    test "a file that can't be read isn't damaged: nothing is touched" {
+        kill_server
+        if {[exec id -u] == 0} {
+            close [open [server_dir]/journal/odd.ckj w]
+            set pattern "*odd.ckj*no name of a segment*Nothing was changed*"
+        } else {
+            file attributes [lindex [segments] end] -permissions 0
+            set pattern "*Permission denied*Nothing was changed*"
+        }
+        set names [glob [server_dir]/* [server_dir]/journal/*]
+        lassign [check --repair] status text
+        assert_equal 1 $status
+        assert_match $pattern $text
+        assert_equal $names [glob [server_dir]/* [server_dir]/journal/*]
+        file delete [server_dir]/journal/odd.ckj
+        file attributes [lindex [segments] end] -permissions 0600
+        launch $::current $::server($::current,options)
     }
 }
 
@@ -277,6 +296,7 @@ with_server $options {
 
 with_server $options {
     test "MANIFEST missing, or damaged: made anew from the files" {
+        fill_big
         set digest [make_directory]
         file delete [server_dir]/MANIFEST
         assert_repairs $digest "*MANIFEST is missing*" "*make a new MANIFEST*the checkpoints that are whole*"
