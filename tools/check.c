@@ -35,7 +35,7 @@ static unsigned tell_checkpoint(const CheckpointSurvey *one, const char *label)
 {
     if (one->name == NULL || (!one->listed && !one->exists)) return 0;
     if (one->problem != NULL) {
-        printf("%s%s: PROBLEM: %s\n", label, one->name, one->problem);
+        printf("%s%s: PROBLEM: %s%s\n", label, one->name, one->problem, one->loads ? "; it can be loaded" : "");
         return 1;
     }
     if (!one->listed) {
@@ -223,21 +223,33 @@ static ToolStatus tell_nothing_left(const Survey *survey)
                      survey->directory);
 }
 
+static ToolStatus repair_data(const Survey *survey, const Plan *plan, bool repair)
+{
+    if (!repair_needed(plan)) {
+        printf("There's nothing to repair: the next two checkpoints write the files anew.\n");
+        return TOOL_DAMAGE;
+    }
+    repair_tell(survey, plan, repair);
+    if (!repair) return TOOL_DAMAGE;
+    g_autofree char *error = repair_run(survey, plan);
+    if (error != NULL) return tool_fail("%s; run ckv check again", error);
+    if (plan->base.slot < 0 || survey->checkpoint[plan->base.slot].problem == NULL) return TOOL_OK;
+    printf("%s stays as it is, since it's needed; the next two checkpoints write the files anew.\n",
+           survey->checkpoint[plan->base.slot].name);
+    return TOOL_DAMAGE;
+}
+
 static ToolStatus check_data(const char *directory, bool repair)
 {
     Survey survey;
     survey_read(&survey, directory, false);
     unsigned problems = tell_all(&survey, "");
     tell_start(&survey);
+    fflush(stdout);
     Plan plan = repair_plan(&survey);
-    ToolStatus status = problems > 0 ? TOOL_DAMAGE : TOOL_OK;
-    if (survey.other_version || survey.unreadable != NULL || (problems > 0 && !repair_needed(&plan))) {
-        status = tell_nothing_left(&survey);
-    } else if (problems > 0) {
-        repair_tell(&survey, &plan, repair);
-        g_autofree char *error = repair ? repair_run(&survey, &plan) : NULL;
-        if (repair) status = error == NULL ? TOOL_OK : tool_fail("%s; run ckv check again", error);
-    }
+    ToolStatus status = !plan.base.found ? tell_nothing_left(&survey)
+                        : problems > 0   ? repair_data(&survey, &plan, repair)
+                                         : TOOL_OK;
     survey_clear(&survey);
     return status;
 }

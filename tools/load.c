@@ -34,12 +34,20 @@ typedef struct Load {
     uint64_t journal_bytes;
 } Load;
 
-static void empty_keyspace(const Load *load)
+/* Makes an empty one. */
+static void begin_keyspace(int databases)
 {
     if (keyspace != NULL) keyspace_free(keyspace);
     grave_drain();
-    options.databases = load->databases;
-    command_init(keyspace_new(load->databases));
+    options.databases = databases;
+    command_init(keyspace_new(databases));
+}
+
+static void prepare(const uint8_t *secret)
+{
+    options_reset();
+    clock_refresh();
+    table_set_secret(secret, MANIFEST_SECRET_BYTES);
 }
 
 /* ---- the checkpoint ---- */
@@ -59,12 +67,26 @@ static int next_slot(const Load *load)
 static char *run_checkpoint(CheckpointLoad *checkpoint)
 {
     char *error = NULL;
-    int more;
-    while ((more = checkpoint_load_step(checkpoint, SLICE_US, &error)) > 0)
+    while (checkpoint_load_step(checkpoint, SLICE_US, &error) > 0)
         tool_progress("checkpoint", checkpoint_load_progress(checkpoint));
     tool_progress("checkpoint", -1);
     checkpoint_load_free(checkpoint);
     return error;
+}
+
+bool load_is_possible(const char *path, const CheckpointInfo *info, const uint8_t *secret)
+{
+    CheckpointLoad *checkpoint = NULL;
+    g_autofree char *error = NULL;
+    prepare(secret);
+    for (int databases = DATABASES_FIRST; checkpoint == NULL && databases > 0 && databases <= DATABASES_MAX;) {
+        begin_keyspace(databases);
+        databases = 0;
+        checkpoint = checkpoint_load_begin(keyspace, path, info, -1, &databases, &error);
+    }
+    if (checkpoint != NULL) error = run_checkpoint(checkpoint);
+    begin_keyspace(1);
+    return checkpoint != NULL && error == NULL;
 }
 
 static char *load_checkpoint(Load *load, int slot)
@@ -144,7 +166,7 @@ static char *load_journal(Load *load)
 static char *load_base(Load *load, char *why)
 {
     int slot = next_slot(load);
-    empty_keyspace(load);
+    begin_keyspace(load->databases);
     replay_begin(slot < 0 ? -1 : load->manifest.checkpoint[slot].db);
     if (slot < 0) {
         if (why != NULL && !journal_reaches_start(load)) return why;
@@ -171,9 +193,7 @@ char *load_directory(const char *directory, bool backup)
     case MANIFEST_MISSING: return g_strdup_printf("%s/" MANIFEST_FILE " is missing", directory);
     case MANIFEST_BAD: return error;
     }
-    options_reset();
-    clock_refresh();
-    table_set_secret(load.manifest.secret, sizeof(load.manifest.secret));
+    prepare(load.manifest.secret);
     do {
         g_free(error);
         load.too_few = false;

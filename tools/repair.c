@@ -25,7 +25,9 @@ Plan repair_plan(const Survey *survey)
     guint segments = survey->segments->len;
     for (int f = 0; f < 2; f++) {
         const CheckpointSurvey *one = &survey->checkpoint[f];
-        plan.drop[f] = survey->rebuilt ? one->exists && !survey_whole(one) : one->listed && !survey_whole(one);
+        bool meant = survey->rebuilt ? one->exists : one->listed;
+        bool needed = plan.base.slot == f;
+        plan.drop[f] = meant && !needed && (one->problem != NULL || !survey_whole(one));
         plan.write_manifest |= plan.drop[f];
     }
     plan.write_manifest |= survey->rebuilt;

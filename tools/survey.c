@@ -11,6 +11,7 @@
 #include "store/checkpoint.h"
 #include "store/pagefile.h"
 #include "store/record.h"
+#include "tools/load.h"
 #include "tools/tools.h"
 
 char *survey_count(uint64_t number)
@@ -106,6 +107,9 @@ static void read_checkpoint(Survey *survey, int slot, bool backup)
     checkpoint->info = survey->manifest.checkpoint[slot];
     checkpoint->listed = checkpoint->info.whole;
     if (checkpoint->listed) verify_checkpoint(survey, checkpoint);
+    /* What is damaged may be what a start doesn't need: the record "ckv". */
+    if (checkpoint->problem != NULL)
+        checkpoint->loads = load_is_possible(path, &checkpoint->info, survey->manifest.secret);
 }
 
 /* ---- a MANIFEST from the files ---- */
@@ -201,7 +205,7 @@ void survey_clear(Survey *survey)
 
 bool survey_whole(const CheckpointSurvey *checkpoint)
 {
-    return checkpoint->listed && checkpoint->problem == NULL;
+    return checkpoint->listed && (checkpoint->problem == NULL || checkpoint->loads);
 }
 
 static bool follows(GArray *segments, guint index)
@@ -255,11 +259,17 @@ Base survey_base(const Survey *survey, int slot)
     return base;
 }
 
-static bool better(const Base *a, const Base *b)
+static bool sound(const Survey *survey, const Base *base)
+{
+    return base->slot < 0 || survey->checkpoint[base->slot].problem == NULL;
+}
+
+static bool better(const Survey *survey, const Base *a, const Base *b)
 {
     if (!a->found || !b->found) return a->found;
     if (a->reach != b->reach) return a->reach > b->reach;
     if (a->connected != b->connected) return a->connected;
+    if (sound(survey, a) != sound(survey, b)) return sound(survey, a);
     return a->offset > b->offset;
 }
 
@@ -268,7 +278,7 @@ Base survey_best(const Survey *survey)
     Base best = survey_base(survey, -1);
     for (int slot = 0; slot < 2; slot++) {
         Base base = survey_base(survey, slot);
-        if (better(&base, &best)) best = base;
+        if (better(survey, &base, &best)) best = base;
     }
     return best;
 }

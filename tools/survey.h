@@ -45,6 +45,7 @@ typedef struct CheckpointSurvey {
     CheckpointInfo info;
     uint8_t secret[MANIFEST_SECRET_BYTES]; /* only if `listed` by its own record */
     char *problem;                         /* NULL: every record is whole (if it's listed) */
+    bool loads;                            /* a start can load it in spite of the problem */
 } CheckpointSurvey;
 
 typedef struct Survey {
@@ -76,6 +77,7 @@ typedef struct Base {
     guint chain; /* the first segment from which on there's no gap up to `first` */
 } Base;
 
+/* Whether data can come from it. */
 bool survey_whole(const CheckpointSurvey *checkpoint);
 /* From this checkpoint (-1: from the beginning) on. */
 Base survey_base(const Survey *survey, int slot);

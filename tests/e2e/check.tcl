@@ -216,6 +216,33 @@ with_server $options {
 }
 
 with_server $options {
+    test "a checkpoint of which a start needs every record that is whole is kept while it's needed" {
+        set digest [make_directory]
+        set path [server_dir]/[newest_checkpoint]
+        set f [open $path rb]
+        write_at $path [expr {[string first "version=1\nsecret=" [read $f]] + 30}] "x"
+        close $f
+        write_at [lindex [segments] 0] 100 "\xff"
+        file delete [format %s/journal/%020d.ckj [server_dir] [checkpoint_offset [older_checkpoint]]]
+        lassign [check --repair] status text
+        assert_equal 3 $status
+        assert_match "*record ckv is damaged; it can be loaded*would load [newest_checkpoint]*stays as it is*" $text
+        lassign [check] status text
+        assert_equal 3 $status
+        assert_match "*nothing to repair*" $text
+        launch $::current $::server($::current,options)
+        assert_equal $digest [r debug digest]
+        foreach i {1 2} {
+            r set more $i
+            checkpoint_now
+        }
+        kill_server
+        assert_equal 0 [lindex [check] 0]
+        launch $::current $::server($::current,options)
+    }
+}
+
+with_server $options {
     test "both checkpoints damaged: the journal from its beginning" {
         set digest [make_directory]
         foreach name {checkpoint-a.gdbm checkpoint-b.gdbm} { damage_checkpoint $name }
