@@ -169,7 +169,7 @@ static bool journal_reaches_start(void)
 {
     g_autofree char *unreadable = NULL;
     g_autoptr(GArray) segments = journal_segments(".", &unreadable);
-    if (segments == NULL || segments->len == 0) return segments != NULL && !has_checkpoint_file();
+    if (segments == NULL || segments->len == 0) return false;
     return g_array_index(segments, JournalSegment, 0).offset <= persist_manifest.start;
 }
 

@@ -1,4 +1,5 @@
-/* ckj.h: the bytes of a segment file, journal/….ckj. The journal's writing and reading halves call it, no one else.
+/* ckj.h: the bytes of a segment file, journal/….ckj. The journal's writing and reading halves call it, and
+ * ckv check, which reads on behind damage.
  *
  * Design. A segment head: "CKVJ", version u32, offset u64, history id 40 bytes, XXH3-64 of these 56 bytes. Versions to
  * come keep these 64 bytes, so that a file of another version is told from a damaged one. A batch head: "CKVB", payload

@@ -272,8 +272,8 @@ proc newest_checkpoint {dir} {
     set f [open $dir/MANIFEST]
     set text [read $f]
     close $f
-    regexp {\[checkpoint-a\].*?offset=(\d+)} $text -> a
-    regexp {\[checkpoint-b\].*?offset=(\d+)} $text -> b
+    regexp {\[checkpoint-a\].*?offset=(\d+)\n} $text -> a
+    regexp {\[checkpoint-b\].*?offset=(\d+)\n} $text -> b
     return [expr {$a > $b ? "checkpoint-a.gdbm" : "checkpoint-b.gdbm"}]
 }
 

@@ -1,0 +1,120 @@
+/* surveyjournal.c: reads a journal for `ckv check`, past damage: see survey.h.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include <errno.h>
+#include <stdio.h>
+
+#include "store/ckj.h"
+#include "store/io.h"
+#include "tools/survey.h"
+#include "tools/tools.h"
+
+static void count_batch(BatchRun *run, const CkjBatch *head)
+{
+    run->batches++;
+    run->last_ms = (int64_t)head->unix_ms;
+    if (run->first_ms == 0) run->first_ms = run->last_ms;
+}
+
+/* The batch at `at`, if it's whole. */
+static bool batch_at(uint8_t *bytes, size_t len, size_t at, CkjBatch *head)
+{
+    if (len - at < CKJ_BATCH_HEAD_BYTES || !ckj_get_batch_head(bytes + at, head)) return false;
+    if (len - at - CKJ_BATCH_HEAD_BYTES < head->payload_bytes) return false;
+    return ckj_batch_intact(bytes + at, head);
+}
+
+/* Counts the whole batches behind the damage. */
+static void count_rest(SegmentSurvey *segment, uint8_t *bytes, size_t len)
+{
+    for (size_t at = (size_t)segment->file_end; at < len;) {
+        const uint8_t *found = memmem(bytes + at, len - at, CKJ_BATCH_MAGIC, strlen(CKJ_BATCH_MAGIC));
+        if (found == NULL) return;
+        at = (size_t)(found - bytes);
+        CkjBatch head;
+        bool whole = batch_at(bytes, len, at, &head);
+        if (whole && head.offset >= segment->end) count_batch(&segment->rest, &head);
+        at += whole ? CKJ_BATCH_HEAD_BYTES + head.payload_bytes : 1;
+    }
+}
+
+static void read_batches(SegmentSurvey *segment, uint8_t *bytes, size_t len)
+{
+    size_t at = CKJ_HEAD_BYTES;
+    CkjBatch head;
+    while (at < len && batch_at(bytes, len, at, &head) && head.offset == segment->end) {
+        count_batch(&segment->good, &head);
+        at += CKJ_BATCH_HEAD_BYTES + head.payload_bytes;
+        segment->end += head.payload_bytes;
+    }
+    segment->file_end = at;
+}
+
+/* Sets segment->problem if the head isn't that of this file. */
+static void read_head(SegmentSurvey *segment, const uint8_t *bytes, size_t len)
+{
+    uint64_t offset = 0;
+    uint32_t version = 0;
+    CkjHead result = len < CKJ_HEAD_BYTES ? CKJ_HEAD_DAMAGED : ckj_get_head(bytes, &offset, segment->history, &version);
+    segment->other_version = result == CKJ_HEAD_OTHER_VERSION;
+    segment->head_good = result == CKJ_HEAD_GOOD && offset == segment->file.offset;
+    if (segment->other_version) {
+        segment->problem = g_strdup_printf("has version %u, and this ckv knows version %u only: another ckv wrote it, "
+                                           "use that one",
+                                           version, CKJ_VERSION);
+    } else if (result == CKJ_HEAD_GOOD && !segment->head_good) {
+        segment->problem = g_strdup_printf("its head says that it begins at offset %" G_GUINT64_FORMAT, offset);
+    } else if (!segment->head_good) {
+        segment->problem = g_strdup("its head is damaged");
+    }
+    if (!segment->head_good) segment->history[0] = '\0';
+}
+
+static void describe_rest(SegmentSurvey *segment, size_t len)
+{
+    g_autofree char *bytes = survey_count(len - segment->file_end), *batches = survey_count(segment->rest.batches);
+    segment->problem = segment->rest.batches == 0
+                           ? g_strdup_printf("from byte %" G_GUINT64_FORMAT " (offset %" G_GUINT64_FORMAT
+                                             ") on there's no whole batch, but %s bytes",
+                                             segment->file_end, segment->end, bytes)
+                           : g_strdup_printf("damaged at byte %" G_GUINT64_FORMAT " (offset %" G_GUINT64_FORMAT
+                                             "), %s bytes before its end; %s whole batches follow",
+                                             segment->file_end, segment->end, bytes, batches);
+}
+
+static void read_segment(SegmentSurvey *segment)
+{
+    size_t len;
+    segment->end = segment->file.offset;
+    g_autofree uint8_t *bytes = (uint8_t *)io_read_file(segment->file.path, &len);
+    if (bytes == NULL) {
+        segment->problem = g_strdup(g_strerror(errno));
+        return;
+    }
+    read_head(segment, bytes, len);
+    if (segment->head_good) read_batches(segment, bytes, len);
+    if (segment->file_end == len && segment->problem == NULL) return;
+    count_rest(segment, bytes, len);
+    if (segment->problem == NULL) describe_rest(segment, len);
+}
+
+static void clear_segment(void *segment)
+{
+    g_free(((SegmentSurvey *)segment)->problem);
+}
+
+GArray *survey_journal(const char *directory, char **error)
+{
+    g_autoptr(GArray) files = ckj_list(directory, error);
+    if (files == NULL) return NULL;
+    GArray *segments = g_array_new(FALSE, TRUE, sizeof(SegmentSurvey));
+    g_array_set_clear_func(segments, clear_segment);
+    for (guint i = 0; i < files->len; i++) {
+        tool_progress("journal", (double)i / files->len);
+        SegmentSurvey segment = { .file = g_array_index(files, JournalSegment, i) };
+        read_segment(&segment);
+        g_array_append_val(segments, segment);
+    }
+    tool_progress("journal", -1);
+    return segments;
+}
