@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/options.h"
+#include "cmds/backups.h"
 #include "cmds/command.h"
 #include "cmds/effect.h"
 #include "cmds/replay.h"
@@ -339,6 +340,12 @@ static void begin_loading(void)
     if (nothing) replay_slice();
 }
 
+static void load_again(void)
+{
+    begin_loading();
+    if (server_loading) loop_timer(state.loop, 0, load_tick, NULL);
+}
+
 /* ---- checkpoints ---- */
 
 static void finished(const char *error)
@@ -382,7 +389,7 @@ static uint64_t window_begins(void)
 static void release_journal(void)
 {
     const CheckpointInfo *all = persist_manifest.checkpoint;
-    if (!all[0].whole || !all[1].whole) return;
+    if (!all[0].whole || !all[1].whole || state.held) return;
     journal_release(MIN(window_begins(), MIN(all[0].offset, all[1].offset)));
 }
 
@@ -538,14 +545,15 @@ void persist_start(Loop *loop, void (*ready)(void))
         ready();
         return;
     }
-    begin_loading();
-    if (server_loading) loop_timer(loop, 0, load_tick, NULL);
+    load_again();
     loop_timer(loop, IDLE_TICK_MS, checkpoint_tick, NULL);
+    backups_start();
 }
 
 static void drop_dataset(void)
 {
     checkpoint_abort("the dataset is loaded anew");
+    finished("the dataset is loaded anew");
     checkpoint_forget_all();
     effects_stop();
     journal_close();
@@ -555,8 +563,32 @@ static void drop_dataset(void)
 void persist_reload(void)
 {
     drop_dataset();
-    begin_loading();
-    if (server_loading) loop_timer(state.loop, 0, load_tick, NULL);
+    load_again();
+}
+
+/* The manifest that a rollback left. */
+static void read_manifest_again(void)
+{
+    char *error = NULL;
+    Manifest manifest;
+    if (manifest_read(".", &manifest, &error) != MANIFEST_READ) refuse_start(error != NULL ? error : "no MANIFEST");
+    manifest_clear(&persist_manifest);
+    persist_manifest = manifest;
+}
+
+bool persist_roll_back(const char *note, char *before, char **error)
+{
+    if (!journal_commit() || !journal_wait_durable()) {
+        *error = g_strdup(journal_trouble() != NULL ? journal_trouble() : "the journal can't be written");
+        return false;
+    }
+    drop_dataset();
+    bool begun;
+    *error = rollback_swap(".", note, before, &begun);
+    if (*error != NULL && begun) refuse_start(*error); /* the next start finishes it */
+    read_manifest_again();
+    load_again();
+    return *error == NULL;
 }
 
 bool persist_reload_now(char **error)

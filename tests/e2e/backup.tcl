@@ -1,0 +1,232 @@
+# backup.tcl: backups, rolling back and clones: on a running server and without one, undone again, to recorded moments;
+# the schedule; what is refused.
+#
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Every type, and a collection that is kept as pages.
+proc fill {{round 0}} {
+    r select 0
+    r mset str hello:$round int 12345 long [repeat x 5000] empty ""
+    r setex later 10000 value
+    for {set i 0} {$i < 100} {incr i} {
+        r rpush list element:$i:$round
+        r hset hash field:$i [repeat v $i]$round
+        r sadd set member:$i:$round
+        r zadd zset [expr {$i * 1.5}] member:$i:$round
+    }
+    for {set i 0} {$i < 6000} {incr i 100} {
+        set args {}
+        for {set j $i} {$j < $i + 100} {incr j} { lappend args field:$j [repeat v 20]:$j:$round }
+        r hmset bighash {*}$args
+    }
+    r select 3
+    r set other database:$round
+    r select 0
+}
+
+proc status_of {command} { r $command status }
+
+# Waits for the job; its outcome: "done ID" or "failed WHY".
+proc outcome {command} {
+    wait_until {![string match "running *" [outcome_now $command]]} 20000
+    return [outcome_now $command]
+}
+
+# While the data is loaded anew, too.
+proc outcome_now {command} { r $command status }
+
+proc backup_now {args} {
+    set id [r backup create {*}$args]
+    assert_equal "done $id" [outcome backup]
+    return $id
+}
+
+proc roll_back {args} {
+    r rollback {*}$args
+    set result [outcome rollback]
+    assert_match "done *" $result
+    return [lindex $result 1]
+}
+
+proc backup_ids {} {
+    set ids {}
+    foreach line [r backup list] { lappend ids [lindex [split $line] 0] }
+    return $ids
+}
+
+proc relaunch {} { launch $::current $::server($::current,options) }
+
+proc tool {args} {
+    lassign [run_ckv {*}$args] status out err
+    if {$status != 0} { fail "ckv $args: status $status: $err" }
+    return [string trim $out]
+}
+
+proc tool_fails {pattern args} {
+    lassign [run_ckv {*}$args] status out err
+    assert {$status != 0}
+    assert_match $pattern $err
+}
+
+with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
+    test "BACKUP: create, list, verify, delete" {
+        assert_equal idle [r backup status]
+        assert_equal {} [r backup list]
+        fill
+        set id [backup_now "a note"]
+        assert_match "20*T*Z" $id
+        set line [lindex [r backup list] 0]
+        assert_equal $id [lindex [split $line] 0]
+        assert_match "* a note" $line
+        assert_equal [info_field ckv_journal_offset] [lindex [split $line] 1]
+        assert {abs([lindex [split $line] 2] - [clock milliseconds]) < 20000}
+        assert_equal 10 [lindex [split $line] 3]
+        assert_equal $id [info_field ckv_last_backup_id]
+        assert_equal ok [info_field ckv_last_backup_status]
+        assert_equal OK [r backup verify $id]
+        assert_equal "done $id" [outcome backup]
+        set second [backup_now]
+        assert_equal [list $id $second] [backup_ids]
+        assert_equal OK [r backup delete $id]
+        assert_equal "done $id" [outcome backup]
+        assert_equal [list $second] [backup_ids]
+        assert_equal [list $second] [glob -tails -directory [server_dir]/backups *]
+    }
+
+    test "BACKUP and ROLLBACK: what is refused" {
+        assert_error "*there's no backup 20000101T000000Z*" {r backup verify 20000101T000000Z}
+        assert_error "*there's no backup ../x*" {r backup delete ../x}
+        assert_error "*there's no backup .*" {r rollback .}
+        assert_error "*not an integer*" {r rollback to yesterday}
+        assert_error "ERR Syntax error*" {r rollback to}
+        assert_error "ERR Syntax error*" {r backup nonsense}
+        assert_error "ERR Syntax error*" {r backup verify}
+        assert_error "*a note is one line*" {r backup create "two\nlines"}
+        assert_error "*a note is one line*" {r backup create [repeat x 201]}
+        set c [connect]
+        r backup create
+        assert_error "*in progress*" {r backup create}
+        assert_error "*in progress*" {r rollback to 0}
+        outcome backup
+        r rollback to 1000
+        assert_match "failed *can't be reached: what can is from *" [outcome rollback]
+        r rollback to 99999999999999
+        assert_match "failed *can't be reached: what can is from *" [outcome rollback]
+        assert {![file exists [server_dir]/rollback.tmp]}
+    }
+
+    test "ROLLBACK to a backup, and back again" {
+        fill
+        set first [r debug digest]
+        set id [backup_now]
+        fill 1
+        r del list
+        set second [r debug digest]
+        set before [roll_back $id]
+        assert_equal $first [r debug digest]
+        r set after rollback
+        set third [r debug digest]
+        restart
+        assert_equal $third [r debug digest]
+        assert_equal OK [r backup verify $before]
+        assert_equal "done $before" [outcome backup]
+        set again [roll_back $before]
+        assert_equal $second [r debug digest]
+        roll_back $again
+        assert_equal $third [r debug digest]
+        kill_server
+        relaunch
+        assert_equal $third [r debug digest]
+        assert {![file exists [server_dir]/rollback.tmp] && ![file exists [server_dir]/ROLLBACK]}
+    }
+
+    test "a backup has what was acknowledged before it, and nothing that came behind its offset" {
+        fill
+        for {set round 0} {$round < 3} {incr round} {
+            set digest [r debug digest]
+            r bgsave
+            r set behind $round
+            set with [r debug digest]
+            set id [r backup create]
+            for {set i 0} {$i < 300} {incr i} {
+                r hset bighash field:$i changed:$round
+                r lpush list $i
+            }
+            assert_equal "done $id" [outcome backup]
+            roll_back $id
+            assert_equal $with [r debug digest]
+        }
+    }
+
+    test "a rollback with a WATCH on a key: its EXEC answers nil" {
+        r set watched 1
+        set id [backup_now]
+        set c [connect]
+        $c watch watched
+        roll_back $id
+        $c multi
+        $c get watched
+        assert_equal (nil) [$c exec]
+    }
+}
+
+with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
+    test "ROLLBACK TO: moments that were recorded, before and behind backups, and after a rollback" {
+        fill
+        backup_now
+        set moments {}
+        for {set i 0} {$i < 8} {incr i} {
+            r set step $i
+            r hset bighash field:$i step:$i
+            r lpush list step:$i
+            if {$i == 2} { r bgsave; wait_until {[info_field rdb_bgsave_in_progress] == 0} }
+            if {$i == 4} backup_now
+            if {$i == 6} { r save }
+            after 3
+            lappend moments [clock milliseconds] [r debug digest]
+            after 3
+        }
+        foreach {ms digest} $moments {
+            set before [roll_back to $ms]
+            assert_equal $digest [r debug digest]
+            r set only here
+            after 3
+            roll_back $before
+        }
+        # What was there, at a moment, is told by the journals of that time, whatever was rolled back since.
+        foreach index {3 0 6 2} {
+            roll_back to [lindex $moments [expr {2 * $index}]]
+            assert_equal [lindex $moments [expr {2 * $index + 1}]] [r debug digest]
+            r set step again
+        }
+        set digest [r debug digest]
+        kill_server
+        relaunch
+        assert_equal $digest [r debug digest]
+    }
+}
+
+with_server {--checkpoint-every 0 --backup-schedule "every 1 second" --backup-keep 2} {
+    test "backups by schedule, of which the newest are kept" {
+        r set a 1
+        set kept [r backup create "not scheduled"]
+        wait_until {[llength [r backup list]] >= 3} 10000
+        set first [lindex [backup_ids] 1]
+        wait_until {$first ni [backup_ids] && [llength [r backup list]] == 3} 10000
+        assert {$kept in [backup_ids]}
+        assert_match "* scheduled" [lindex [r backup list] end]
+        r config set backup-schedule ""
+        wait_until {[info_field ckv_backup_in_progress] == 0}
+        set ids [backup_ids]
+        after 2200
+        assert_equal $ids [backup_ids]
+    }
+}
+
+with_server {--persistence no} {
+    test "persistence no: no backups" {
+        assert_error "ERR persistence is off" {r backup create}
+        assert_error "ERR persistence is off" {r rollback to 1}
+        assert_equal {} [r backup list]
+    }
+}
