@@ -24,7 +24,27 @@ proc fill {{round 0}} {
     r select 0
 }
 
-proc status_of {command} { r $command status }
+# The n-th change: several values, in one transaction.
+proc step {n} {
+    r multi
+    r set steps $n
+    r lpush steplist $n
+    r hset bighash field:[expr {$n % 6000}] step:$n
+    r zadd stepset $n member:$n
+    r exec
+}
+
+# The first so many of them, all of each, and no other.
+proc check_steps {at_least at_most} {
+    set n [r get steps]
+    assert {$at_least <= $n && $n <= $at_most}
+    assert_equal $n [r llen steplist]
+    assert_equal $n [r lindex steplist 0]
+    assert_equal $n [r zcard stepset]
+    assert_equal step:$n [r hget bighash field:[expr {$n % 6000}]]
+    set next [r hget bighash field:[expr {($n + 1) % 6000}]]
+    assert {[scan $next step:%d m] != 1 || $m <= $n}
+}
 
 # Waits for the job; its outcome: "done ID" or "failed WHY".
 proc outcome {command} {
@@ -80,7 +100,7 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
         assert_match "* a note" $line
         assert_equal [info_field ckv_journal_offset] [lindex [split $line] 1]
         assert {abs([lindex [split $line] 2] - [clock milliseconds]) < 20000}
-        assert_equal 10 [lindex [split $line] 3]
+        assert_equal 11 [lindex [split $line] 3]
         assert_equal $id [info_field ckv_last_backup_id]
         assert_equal ok [info_field ckv_last_backup_status]
         assert_equal OK [r backup verify $id]
@@ -140,21 +160,23 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
         assert {![file exists [server_dir]/rollback.tmp] && ![file exists [server_dir]/ROLLBACK]}
     }
 
-    test "a backup has what was acknowledged before it, and nothing that came behind its offset" {
+    test "a backup under load is the dataset of one moment, behind all that was acknowledged before it" {
         fill
+        set step 0
         for {set round 0} {$round < 3} {incr round} {
-            set digest [r debug digest]
             r bgsave
-            r set behind $round
-            set with [r debug digest]
+            step [incr step]
+            set at_least $step
             set id [r backup create]
-            for {set i 0} {$i < 300} {incr i} {
-                r hset bighash field:$i changed:$round
-                r lpush list $i
-            }
+            while {[string match "running *" [r backup status]]} { step [incr step] }
+            set at_most $step
             assert_equal "done $id" [outcome backup]
-            roll_back $id
-            assert_equal $with [r debug digest]
+            assert_equal OK [r backup verify $id]
+            assert_equal "done $id" [outcome backup]
+            set before [roll_back $id]
+            check_steps $at_least $at_most
+            roll_back $before
+            check_steps $at_most $at_most
         }
     }
 
@@ -220,6 +242,158 @@ with_server {--checkpoint-every 0 --backup-schedule "every 1 second" --backup-ke
         set ids [backup_ids]
         after 2200
         assert_equal $ids [backup_ids]
+    }
+}
+
+# ---------------------------------------------------------------- the tools
+
+# The lines of `ckv backup list`, without its head.
+proc listed {args} { return [lrange [split [tool backup list {*}$args] \n] 1 end] }
+
+with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
+    test "the tools on a running server" {
+        set dir [server_dir]
+        fill
+        set first [r debug digest]
+        set id [tool backup create --note "by hand" --dir $dir]
+        assert_match "20*T*Z" $id
+        assert_match "$id *by hand" [lindex [listed --dir $dir] 0]
+        assert_match "$id *by hand" [lindex [listed --port [server_port]] 0]
+        assert_match "$id *by hand" [lindex [listed --socket $dir/ckv.sock] 0]
+        assert_equal "$id is whole" [tool backup verify $id --dir $dir]
+        fill 1
+        set second [r debug digest]
+        set before [lindex [tool rollback $id --dir $dir] end]
+        assert_equal $first [r debug digest]
+        tool rollback $before --dir $dir
+        assert_equal $second [r debug digest]
+        after 5
+        set now [clock milliseconds]
+        after 5
+        r flushall
+        tool rollback --to [expr {$now / 1000.0}] --dir $dir
+        assert_equal $second [r debug digest]
+        r set only here
+        tool rollback --to [clock format [expr {$now / 1000}] -format %Y-%m-%dT%H:%M:%S].[format %03d [expr {$now % 1000}]] \
+            --dir $dir
+        assert_equal $second [r debug digest]
+        assert_equal "" [tool backup delete $id --dir $dir]
+        tool_fails "ckv: there's no backup $id*" backup verify $id --dir $dir
+        tool_fails "ckv: there's no backup $id*" rollback $id --dir $dir
+        tool_fails "*can't be reached*" rollback --to 1000 --dir $dir
+    }
+
+    test "the tools without a server" {
+        set dir [server_dir]
+        fill
+        set first [r debug digest]
+        set online [tool backup create --dir $dir]
+        fill 1
+        set second [r debug digest]
+        kill_server
+        set id [tool backup create --note offline --dir $dir]
+        assert_equal "$id is whole" [tool backup verify $id --dir $dir]
+        set before [lindex [tool rollback $online --dir $dir] end]
+        relaunch
+        assert_equal $first [r debug digest]
+        after 5
+        set now [clock milliseconds]
+        after 5
+        fill 2
+        stop_server
+        tool rollback $id --dir $dir
+        relaunch
+        assert_equal $second [r debug digest]
+        stop_server
+        tool rollback --to [expr {$now / 1000.0}] --dir $dir
+        relaunch
+        assert_equal $first [r debug digest]
+        kill_server
+        tool rollback $before --dir $dir
+        relaunch
+        assert_equal $second [r debug digest]
+        stop_server
+        assert_equal "" [tool backup delete $id --dir $dir]
+        tool_fails "*there's no backup $id*" backup verify $id --dir $dir
+        assert_equal "" [tool backup delete $before --dir $dir]
+        relaunch
+    }
+
+    test "a damaged backup is found, and not gone back to" {
+        fill
+        set id [tool backup create --dir [server_dir]]
+        set path [server_dir]/backups/$id/checkpoint.gdbm
+        set f [open $path r+]
+        fconfigure $f -translation binary
+        seek $f [expr {[file size $path] / 2}]
+        puts -nonewline $f [repeat "\xff" 3000]
+        close $f
+        lassign [run_ckv backup verify $id --dir [server_dir]] status out err
+        assert_equal 3 $status
+        assert_match "ckv: *checkpoint.gdbm*" $err
+        set digest [r debug digest]
+        tool_fails "ckv: *checkpoint*" rollback $id --dir [server_dir]
+        assert_equal $digest [r debug digest]
+        r set still works
+        restart
+        assert_equal works [r get still]
+        assert {![file exists [server_dir]/rollback.tmp]}
+    }
+
+    test "clones, from a backup and from what there is, diverge" {
+        fill
+        set dir [server_dir]
+        set first [r debug digest]
+        set id [tool backup create --dir $dir]
+        r set behind backup
+        set second [r debug digest]
+        set backups [backup_ids]
+        file mkdir $::scratch/clone.full/something
+        tool_fails "*clone.full isn't empty*" clone $id $::scratch/clone.full --dir $dir
+        tool_fails "*there's no backup 2000*" clone 2000 $::scratch/clone.none --dir $dir
+        tool clone $id $::scratch/clone.id --dir $dir
+        tool clone --now $::scratch/clone.now --dir $dir
+        wait_until {[string match "done *" [r backup status]]}
+        assert_equal $backups [backup_ids]
+        kill_server
+        tool clone --now $::scratch/clone.off --dir $dir
+        relaunch
+        set original $::current
+        foreach {clone digest} [list id $first now $second off $second] {
+            set id clone.$clone
+            set ::server($id,dir) $::scratch/$id
+            set ::server($id,log) $::scratch/$id.log
+            launch $id {--checkpoint-every 0}
+            assert_equal $digest [r debug digest]
+            r set who $clone
+            restart
+            assert_equal $clone [r get who]
+            assert_equal backup [expr {$clone eq "id" ? "backup" : [r get behind]}]
+            stop_server
+            set ::current $original
+            assert_equal (nil) [r get who]
+        }
+        assert_equal $second [r debug digest]
+        set ids {}
+        foreach name {id now off} {
+            set f [open $::scratch/clone.$name/MANIFEST]
+            regexp {instance=(\w+)\nhistory=(\w+)\n} [read $f] -> instance history
+            close $f
+            lappend ids $instance $history
+        }
+        assert_equal 6 [llength [lsort -unique $ids]]
+    }
+
+    test "the tools' usage" {
+        foreach line {{backup} {backup nonsense} {backup verify} {backup create x} {rollback} {rollback a b}
+                {rollback a --to 1} {rollback --to yesterday} {clone} {clone a} {clone --now a b} {backup --nonsense}} {
+            lassign [run_ckv {*}$line --dir [server_dir]] status out err
+            assert_equal "2 $line" "$status $line"
+            assert {[llength [split [string trim $err] \n]] == 1}
+        }
+        lassign [run_ckv backup list --dir $::scratch/nowhere] status out err
+        assert_equal 1 $status
+        assert_match "ckv: *nowhere/MANIFEST: No such file or directory*" $err
     }
 }
 
