@@ -274,8 +274,8 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
         tool rollback --to [expr {$now / 1000.0}] --dir $dir
         assert_equal $second [r debug digest]
         r set only here
-        tool rollback --to [clock format [expr {$now / 1000}] -format %Y-%m-%dT%H:%M:%S].[format %03d [expr {$now % 1000}]] \
-            --dir $dir
+        set local [clock format [expr {$now / 1000}] -format "%Y-%m-%d %H:%M:%S"]
+        tool rollback --to $local.[format %03d [expr {$now % 1000}]] --dir $dir
         assert_equal $second [r debug digest]
         assert_equal "" [tool backup delete $id --dir $dir]
         tool_fails "ckv: there's no backup $id*" backup verify $id --dir $dir
