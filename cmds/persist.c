@@ -521,11 +521,27 @@ void persist_hold(bool held)
     state.held = held;
 }
 
+/* When the journal began, if nothing was before it; -1: something was. INFO asks often. */
+static int64_t beginning_ms(uint64_t first_offset)
+{
+    static uint64_t known_offset;
+    static int64_t known_ms = -1;
+    static char known_history[MANIFEST_ID_CHARS + 1];
+    if (first_offset > persist_manifest.start) return -1;
+    if (known_ms < 0 || known_offset != first_offset || strcmp(known_history, persist_manifest.history) != 0) {
+        known_offset = first_offset;
+        known_ms = journal_offset() > first_offset ? state_first_ms(".", first_offset) : -1;
+        memcpy(known_history, persist_manifest.history, sizeof(known_history));
+    }
+    return known_ms;
+}
+
 int64_t persist_oldest_ms(void)
 {
     if (!journal_is_open()) return -1;
     uint64_t first = journal_stats().first_offset;
-    int64_t oldest_ms = backup_oldest_ms(".", first);
+    int64_t oldest_ms = backup_oldest_ms(".", first), start_ms = beginning_ms(first);
+    if (start_ms >= 0 && (oldest_ms < 0 || start_ms < oldest_ms)) oldest_ms = start_ms;
     for (int f = 0; f < 2; f++) {
         const CheckpointInfo *info = &persist_manifest.checkpoint[f];
         if (info->whole && info->offset >= first && (oldest_ms < 0 || info->unix_ms < oldest_ms))
@@ -619,6 +635,7 @@ bool persist_stop(bool save)
 {
     if (!journal_is_open()) return true;
     bool good = true;
+    state.held = false; /* a checkpoint more doesn't touch the file that may be being copied, which is the newest */
     if (save && changed_since_checkpoint()) {
         char *error = NULL;
         log_line(LOG_NOTICE, "Saving a checkpoint before the stop.");

@@ -12,6 +12,8 @@
 #include "store/io.h"
 #include "store/journal.h"
 
+#define SETTLED_MS 2000 /* more than a file system's time is coarse */
+
 static char *backup_path(const char *dir, const char *id)
 {
     return g_build_filename(dir, BACKUP_DIRECTORY, id, NULL);
@@ -160,27 +162,11 @@ bool directory_state(const char *dir, const Manifest *manifest, int slot, State 
 static struct {
     GMutex lock;
     char *dir;
-    struct timespec changed; /* of backups/ when it was looked at */
+    struct timespec changed; /* of backups/ when it was looked at, which was so long after that */
+    bool settled;            /* that a change since shows */
     uint64_t first_offset;
     int64_t oldest_ms;
 } oldest;
-
-static int64_t find_oldest(const char *dir, uint64_t first_offset)
-{
-    g_autofree char *error = NULL;
-    Manifest manifest;
-    if (manifest_read(dir, &manifest, &error) != MANIFEST_READ) return -1;
-    int64_t oldest_ms = -1;
-    g_autoptr(GPtrArray) list = backup_list(dir, NULL);
-    for (guint i = 0; i < list->len; i++) {
-        const Backup *backup = list->pdata[i];
-        bool ours = strcmp(backup->manifest.checkpoint[0].history, manifest.history) == 0;
-        if (!backup->has_journal && (!ours || backup->base_offset < first_offset)) continue;
-        if (oldest_ms < 0 || backup->base_ms < oldest_ms) oldest_ms = backup->base_ms;
-    }
-    manifest_clear(&manifest);
-    return oldest_ms;
-}
 
 int64_t backup_oldest_ms(const char *dir, uint64_t first_offset)
 {
@@ -188,14 +174,15 @@ int64_t backup_oldest_ms(const char *dir, uint64_t first_offset)
     struct stat about;
     if (stat(path, &about) != 0) return -1;
     g_mutex_lock(&oldest.lock);
-    bool known = oldest.dir != NULL && strcmp(oldest.dir, dir) == 0 && oldest.first_offset == first_offset &&
+    bool known = oldest.settled && strcmp(oldest.dir, dir) == 0 && oldest.first_offset == first_offset &&
                  memcmp(&oldest.changed, &about.st_mtim, sizeof(oldest.changed)) == 0;
     if (!known) {
         g_free(oldest.dir);
         oldest.dir = g_strdup(dir);
         oldest.changed = about.st_mtim;
         oldest.first_offset = first_offset;
-        oldest.oldest_ms = find_oldest(dir, first_offset);
+        oldest.settled = g_get_real_time() / 1000 - about.st_mtim.tv_sec * 1000 > SETTLED_MS;
+        oldest.oldest_ms = rollback_oldest_ms(dir);
     }
     int64_t oldest_ms = oldest.oldest_ms;
     g_mutex_unlock(&oldest.lock);

@@ -98,6 +98,9 @@ bool backup_finish_swap(const char *dir, char **error);
  * one may write to meanwhile. `to` mustn't exist, or be empty. */
 char *backup_clone(const char *dir, const char *id, const char *to, const StateWork *work);
 
+/* As backup_oldest_ms, by looking. */
+int64_t rollback_oldest_ms(const char *dir);
+
 /* For rollback.c: the state that a backup, or the directory with its newest checkpoint, has. */
 void backup_state(const char *dir, const Backup *backup, State *state);
 bool directory_state(const char *dir, const Manifest *manifest, int slot, State *state);

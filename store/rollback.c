@@ -46,7 +46,23 @@ typedef struct Search {
     char history[MANIFEST_ID_CHARS + 1];
     uint8_t secret[MANIFEST_SECRET_BYTES];
     int64_t oldest_ms; /* that could be reached; -1: none */
+    bool only_backups; /* leave out what the directory itself could do */
 } Search;
+
+static void search_clear(Search *search)
+{
+    state_clear(&search->best);
+    manifest_clear(&search->manifest);
+    g_clear_pointer(&search->backups, g_ptr_array_unref);
+}
+
+static char *search_begin(Search *search, const char *dir)
+{
+    *search = (Search){ .dir = dir, .oldest_ms = -1, .unix_ms = STATE_ALL };
+    char *error = read_manifest(dir, &search->manifest);
+    if (error == NULL) search->backups = backup_list(dir, NULL);
+    return error;
+}
 
 static bool same_history(const Manifest *manifest, const CheckpointInfo *info)
 {
@@ -96,9 +112,14 @@ static void consider_directory(Search *search, const Stream *stream)
         directory_state(search->dir, &search->manifest, slot, &state);
         consider(search, stream, &state);
     }
-    if (!stream->has_first || stream->first > search->manifest.start) return;
+}
+
+/* A journal that has all there ever was needs no checkpoint. */
+static void consider_beginning(Search *search, const Stream *stream)
+{
+    if (!stream->has_first || stream->first > stream->manifest->start) return;
     State state;
-    if (directory_state(search->dir, &search->manifest, -1, &state)) {
+    if (directory_state(stream->directory, stream->manifest, -1, &state)) {
         consider(search, stream, &state);
     } else {
         state_clear(&state);
@@ -114,7 +135,8 @@ static void search_stream(Search *search, const char *directory, const Manifest 
     stream.has_first = segments->len > 0;
     if (stream.has_first) stream.first = g_array_index(segments, JournalSegment, 0).offset;
     consider_backups(search, &stream);
-    if (backup == NULL) consider_directory(search, &stream);
+    if (backup == NULL && !search->only_backups) consider_directory(search, &stream);
+    if (backup != NULL || !search->only_backups) consider_beginning(search, &stream);
 }
 
 static int compare_end(gconstpointer a, gconstpointer b)
@@ -137,6 +159,17 @@ static void search_streams(Search *search)
         search_stream(search, directory, &backup->manifest, backup);
     }
     if (search->best.directory == NULL) search_stream(search, search->dir, &search->manifest, NULL);
+}
+
+int64_t rollback_oldest_ms(const char *dir)
+{
+    Search search;
+    g_autofree char *error = search_begin(&search, dir);
+    search.unix_ms = -1; /* nothing is as old: all are looked at */
+    search.only_backups = true;
+    if (error == NULL) search_streams(&search);
+    search_clear(&search);
+    return search.oldest_ms;
 }
 
 static char *moment_text(int64_t unix_ms)
@@ -168,21 +201,6 @@ static char *find_backup(Search *search, const char *id)
     memcpy(search->secret, backup->manifest.secret, sizeof(search->secret));
     search->unix_ms = STATE_ALL;
     return NULL;
-}
-
-static void search_clear(Search *search)
-{
-    state_clear(&search->best);
-    manifest_clear(&search->manifest);
-    g_clear_pointer(&search->backups, g_ptr_array_unref);
-}
-
-static char *search_begin(Search *search, const char *dir)
-{
-    *search = (Search){ .dir = dir, .oldest_ms = -1, .unix_ms = STATE_ALL };
-    char *error = read_manifest(dir, &search->manifest);
-    if (error == NULL) search->backups = backup_list(dir, NULL);
-    return error;
 }
 
 /* ---- building a directory from a state ---- */

@@ -180,6 +180,42 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
         }
     }
 
+    test "killed during rollbacks: what was, or what was gone back to" {
+        fill
+        set first [r debug digest]
+        set id [backup_now]
+        fill 1
+        r set more [repeat x 100000]
+        set second [r debug digest]
+        set kept {}
+        for {set round 0} {$round < 12} {incr round} {
+            set target [expr {[r debug digest] eq $first && $kept ne "" ? [lindex $kept end] : $id}]
+            set before [r debug digest]
+            r rollback $target
+            after [expr {int(rand() * 30)}]
+            kill_server
+            relaunch
+            set now [r debug digest]
+            assert {$now in [list $first $second]}
+            if {$now ne $before && $now eq $first} { set kept [lsort [backup_ids]] }
+            assert {![file exists [server_dir]/rollback.tmp] && ![file exists [server_dir]/ROLLBACK]}
+            foreach one [backup_ids] {
+                r backup verify $one
+                assert_equal "done $one" [outcome backup]
+            }
+        }
+    }
+
+    test "INFO: the oldest moment that can be reached" {
+        r set a 1
+        set oldest [info_field ckv_oldest_rollback_time_ms]
+        assert {$oldest > 0 && $oldest <= [clock milliseconds]}
+        r rollback to $oldest
+        assert_match "done *" [outcome rollback]
+        r rollback to [expr {$oldest - 1}]
+        assert_match "failed *can't be reached*" [outcome rollback]
+    }
+
     test "a rollback with a WATCH on a key: its EXEC answers nil" {
         r set watched 1
         set id [backup_now]
@@ -394,6 +430,23 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
         lassign [run_ckv backup list --dir $::scratch/nowhere] status out err
         assert_equal 1 $status
         assert_match "ckv: *nowhere/MANIFEST: No such file or directory*" $err
+    }
+}
+
+with_server {--admin-plane auth --requirepass me:secret --admin-password root} {
+    test "the tools by port need the admin password" {
+        lassign [run_ckv backup create --port [server_port]] status out err
+        assert_equal 1 $status
+        assert_match "ckv: NOAUTH*" $err
+        lassign [run_ckv backup create --port [server_port] --password nonsense] status out err
+        assert_equal 1 $status
+        set id [tool backup create --port [server_port] --password root]
+        assert_match "$id *" [lindex [listed --port [server_port] --password root] 0]
+        assert_match "$id *" [lindex [listed --dir [server_dir]] 0]
+        set c [connect]
+        $c auth me:secret
+        assert_error "ERR unknown command*" {$c backup list}
+        assert_error "ERR unknown command*" {$c rollback to 1}
     }
 }
 
