@@ -144,13 +144,21 @@ static bool read_line(Talk *talk, char *line, int size)
     return true;
 }
 
+static char *error_text(const char *line)
+{
+    if (g_str_has_prefix(line, "-ERR unknown command") || g_str_has_prefix(line, "-NOAUTH"))
+        return g_strdup_printf("port %d: that is for operators; give the admin-password by --password",
+                               talk_options.port);
+    return g_strdup(g_str_has_prefix(line, "-ERR ") ? line + strlen("-ERR ") : line + 1);
+}
+
 /* One that is no array; NULL: the connection ended, or *error. */
 static char *read_scalar(Talk *talk, const char *line, char **error)
 {
     switch (line[0]) {
     case '+':
     case ':': return g_strdup(line + 1);
-    case '-': *error = g_strdup(g_str_has_prefix(line, "-ERR ") ? line + strlen("-ERR ") : line + 1); return NULL;
+    case '-': *error = error_text(line); return NULL;
     case '$': break;
     default: return NULL;
     }

@@ -437,7 +437,7 @@ with_server {--admin-plane auth --requirepass me:secret --admin-password root} {
     test "the tools by port need the admin password" {
         lassign [run_ckv backup create --port [server_port]] status out err
         assert_equal 1 $status
-        assert_match "ckv: NOAUTH*" $err
+        assert_match "ckv: port *: that is for operators; give the admin-password*" $err
         lassign [run_ckv backup create --port [server_port] --password nonsense] status out err
         assert_equal 1 $status
         set id [tool backup create --port [server_port] --password root]
