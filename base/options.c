@@ -159,8 +159,9 @@ static bool parse_interval(char **words, int64_t *seconds)
     if (!number_parse_int(slice_of(words[1]), &count) || count < 1 || count > INT32_MAX) return false;
     bool minutes = g_ascii_strcasecmp(words[2], "minutes") == 0 || g_ascii_strcasecmp(words[2], "minute") == 0;
     bool hours = g_ascii_strcasecmp(words[2], "hours") == 0 || g_ascii_strcasecmp(words[2], "hour") == 0;
-    *seconds = count * (hours ? 3600 : 60);
-    return minutes || hours;
+    bool secs = g_ascii_strcasecmp(words[2], "seconds") == 0 || g_ascii_strcasecmp(words[2], "second") == 0;
+    *seconds = count * (hours ? 3600 : minutes ? 60 : 1);
+    return minutes || hours || secs;
 }
 
 bool backup_schedule_parse(const char *text, BackupSchedule *schedule)
@@ -296,7 +297,7 @@ const Option option_table[] = {
     MEMORY(PERSISTENCE, "checkpoint-journal-bytes", checkpoint_journal_bytes, "268435456", 0, OPTION_LIVE,
            "growth of the journal that starts a checkpoint; 0: never for its size"),
     SPECIAL(PERSISTENCE, "backup-schedule", set_backup_schedule, backup_schedule_text, "",
-            "HH:MM of every day, every N minutes, every N hours, or \"\"", OPTION_LIVE | OPTION_WORDS,
+            "HH:MM of every day, every N seconds, every N minutes, every N hours, or \"\"", OPTION_LIVE | OPTION_WORDS,
             "when backups are made"),
     NUMBER(PERSISTENCE, "backup-keep", backup_keep, "7", 0, INT32_MAX, OPTION_LIVE,
            "scheduled backups that are kept; 0: all"),

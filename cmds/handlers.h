@@ -172,5 +172,8 @@ void cmd_latency(Request *r);
 void cmd_save(Request *r);
 void cmd_bgsave(Request *r);
 void cmd_lastsave(Request *r);
+/* backups.c */
+void cmd_backup(Request *r);
+void cmd_rollback(Request *r);
 
 #endif

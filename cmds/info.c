@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/options.h"
 #include "ckv.h"
+#include "cmds/backups.h"
 #include "cmds/command.h"
 #include "cmds/handlers.h"
 #include "cmds/persist.h"
@@ -34,8 +35,8 @@ static struct {
     int64_t changes, last_save_sec, loading, saving, save_sec, saving_sec, journal_on, journal_offset, durable_offset,
         first_offset, journal_bytes, journal_segments, journal_pending, journal_syncs, journal_sync_us,
         checkpoint_time_ms, checkpoint_ms, checkpoint_offset, checkpoint_pages, checkpoint_bytes, pages_done,
-        pages_total, waiting_bytes, oldest_ms;
-    const char *save_status, *write_status, *journal_error, *checkpoint_error;
+        pages_total, waiting_bytes, oldest_ms, backing_up;
+    const char *save_status, *write_status, *journal_error, *checkpoint_error, *backup_id, *backup_status;
     /* stats */
     int64_t connections, commands, commands_rate, bytes_in, bytes_out, rejected, expired, evicted, hits, misses,
         channels, patterns;
@@ -149,6 +150,10 @@ static void look_at_persistence(void)
     seen.pages_total = (int64_t)status.pages_total;
     seen.waiting_bytes = (int64_t)status.waiting_bytes;
     seen.oldest_ms = persist_oldest_ms();
+    BackupsSeen backups = backups_seen();
+    seen.backing_up = backups.in_progress;
+    seen.backup_id = backups.last_id;
+    seen.backup_status = backups.last_status;
     look_at_journal();
 }
 
@@ -271,6 +276,9 @@ static const Field persistence_fields[] = {
     { "ckv_checkpoint_pages_total", FIELD_NUMBER, &seen.pages_total },
     { "ckv_checkpoint_waiting_bytes", FIELD_NUMBER, &seen.waiting_bytes },
     { "ckv_oldest_rollback_time_ms", FIELD_NUMBER, &seen.oldest_ms },
+    { "ckv_backup_in_progress", FIELD_NUMBER, &seen.backing_up },
+    { "ckv_last_backup_id", FIELD_TEXT, &seen.backup_id },
+    { "ckv_last_backup_status", FIELD_TEXT, &seen.backup_status },
 };
 
 static const Field stats_fields[] = {

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/options.h"
+#include "cmds/backups.h"
 #include "cmds/command.h"
 #include "cmds/effect.h"
 #include "cmds/replay.h"
@@ -363,6 +364,12 @@ static void begin_loading(void)
     if (nothing) replay_slice();
 }
 
+static void load_again(void)
+{
+    begin_loading();
+    if (server_loading) loop_timer(state.loop, 0, load_tick, NULL);
+}
+
 /* ---- checkpoints ---- */
 
 static void finished(const char *error)
@@ -406,7 +413,7 @@ static uint64_t window_begins(void)
 static void release_journal(void)
 {
     const CheckpointInfo *all = persist_manifest.checkpoint;
-    if (!all[0].whole || !all[1].whole) return;
+    if (!all[0].whole || !all[1].whole || state.held) return;
     journal_release(MIN(window_begins(), MIN(all[0].offset, all[1].offset)));
 }
 
@@ -538,11 +545,27 @@ void persist_hold(bool held)
     state.held = held;
 }
 
+/* When the journal began, if nothing was before it; -1: something was. INFO asks often. */
+static int64_t beginning_ms(uint64_t first_offset)
+{
+    static uint64_t known_offset;
+    static int64_t known_ms = -1;
+    static char known_history[MANIFEST_ID_CHARS + 1];
+    if (first_offset > persist_manifest.start) return -1;
+    if (known_ms < 0 || known_offset != first_offset || strcmp(known_history, persist_manifest.history) != 0) {
+        known_offset = first_offset;
+        known_ms = journal_offset() > first_offset ? state_first_ms(".", first_offset) : -1;
+        memcpy(known_history, persist_manifest.history, sizeof(known_history));
+    }
+    return known_ms;
+}
+
 int64_t persist_oldest_ms(void)
 {
     if (!journal_is_open()) return -1;
     uint64_t first = journal_stats().first_offset;
-    int64_t oldest_ms = backup_oldest_ms(".", first);
+    int64_t oldest_ms = backup_oldest_ms(".", first), start_ms = beginning_ms(first);
+    if (start_ms >= 0 && (oldest_ms < 0 || start_ms < oldest_ms)) oldest_ms = start_ms;
     for (int f = 0; f < 2; f++) {
         const CheckpointInfo *info = &persist_manifest.checkpoint[f];
         if (info->whole && info->offset >= first && (oldest_ms < 0 || info->unix_ms < oldest_ms))
@@ -562,14 +585,15 @@ void persist_start(Loop *loop, void (*ready)(void))
         ready();
         return;
     }
-    begin_loading();
-    if (server_loading) loop_timer(loop, 0, load_tick, NULL);
+    load_again();
     loop_timer(loop, IDLE_TICK_MS, checkpoint_tick, NULL);
+    backups_start();
 }
 
 static void drop_dataset(void)
 {
     checkpoint_abort("the dataset is loaded anew");
+    finished("the dataset is loaded anew");
     checkpoint_forget_all();
     effects_stop();
     journal_close();
@@ -579,8 +603,32 @@ static void drop_dataset(void)
 void persist_reload(void)
 {
     drop_dataset();
-    begin_loading();
-    if (server_loading) loop_timer(state.loop, 0, load_tick, NULL);
+    load_again();
+}
+
+/* The manifest that a rollback left. */
+static void read_manifest_again(void)
+{
+    char *error = NULL;
+    Manifest manifest;
+    if (manifest_read(".", &manifest, &error) != MANIFEST_READ) refuse_start(error != NULL ? error : "no MANIFEST");
+    manifest_clear(&persist_manifest);
+    persist_manifest = manifest;
+}
+
+bool persist_roll_back(const char *note, char *before, char **error)
+{
+    if (!journal_commit() || !journal_wait_durable()) {
+        *error = g_strdup(journal_trouble() != NULL ? journal_trouble() : "the journal can't be written");
+        return false;
+    }
+    drop_dataset();
+    bool begun;
+    *error = rollback_swap(".", note, before, &begun);
+    if (*error != NULL && begun) refuse_start(*error); /* the next start finishes it */
+    read_manifest_again();
+    load_again();
+    return *error == NULL;
 }
 
 bool persist_reload_now(char **error)
@@ -611,6 +659,7 @@ bool persist_stop(bool save)
 {
     if (!journal_is_open()) return true;
     bool good = true;
+    state.held = false; /* a checkpoint more doesn't touch the file that may be being copied, which is the newest */
     if (save && changed_since_checkpoint()) {
         char *error = NULL;
         log_line(LOG_NOTICE, "Saving a checkpoint before the stop.");

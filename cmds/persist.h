@@ -23,6 +23,9 @@ bool persist_stop(bool save);
 
 /* Empties all databases in memory and loads them from disk again, in slices as at the start: after a rollback. */
 void persist_reload(void);
+/* Puts what rollback_build made in place, and loads it as persist_reload does; `before` gets the id of the backup of
+ * what there was. False: *error (g_free it), and nothing has changed. */
+bool persist_roll_back(const char *note, char *before, char **error);
 /* The same at once, serving nobody meanwhile: DEBUG RELOAD. False: *error (g_free it), and nothing happened. */
 bool persist_reload_now(char **error);
 
@@ -36,7 +39,7 @@ bool persist_save(char **error);
 /* `done` is called once when the running checkpoint has ended, with NULL or what went wrong. */
 void persist_when_done(void (*done)(const char *error, void *context), void *context);
 
-/* While a file is being copied no further checkpoint starts. */
+/* While files are being copied no further checkpoint starts, and no segment of the journal goes. */
 void persist_hold(bool held);
 
 extern Manifest persist_manifest;

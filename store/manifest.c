@@ -122,6 +122,13 @@ static uint64_t checksum_of(const char *text, size_t len)
     return XXH3_64bits(text, len);
 }
 
+static void put_backup(GKeyFile *file, const Manifest *manifest)
+{
+    g_key_file_set_string(file, "ckv", "note", manifest->note);
+    g_key_file_set_uint64(file, "ckv", "end", manifest->end);
+    g_key_file_set_int64(file, "ckv", "end-ms", manifest->end_ms);
+}
+
 static char *manifest_text(const Manifest *manifest)
 {
     g_autoptr(GKeyFile) file = g_key_file_new();
@@ -133,7 +140,7 @@ static char *manifest_text(const Manifest *manifest)
     g_key_file_set_uint64(file, "ckv", "offset2", manifest->offset2);
     g_key_file_set_uint64(file, "ckv", "start", manifest->start);
     g_key_file_set_string(file, "ckv", "secret", secret);
-    if (manifest->note != NULL) g_key_file_set_string(file, "ckv", "note", manifest->note);
+    if (manifest->note != NULL) put_backup(file, manifest);
     for (int f = 0; f < 2; f++) {
         if (manifest->checkpoint[f].whole) put_checkpoint(file, groups[f], &manifest->checkpoint[f]);
     }
@@ -177,6 +184,8 @@ static bool get_manifest(GKeyFile *file, Manifest *manifest)
         if (g_key_file_has_group(file, groups[f])) good = get_checkpoint(file, groups[f], &manifest->checkpoint[f]);
     }
     manifest->note = g_key_file_get_string(file, "ckv", "note", NULL);
+    if (good && manifest->note != NULL)
+        good = get_u64(file, "ckv", "end", &manifest->end) && get_i64(file, "ckv", "end-ms", &manifest->end_ms);
     return good;
 }
 

@@ -43,6 +43,8 @@ typedef struct Manifest {
     uint8_t secret[MANIFEST_SECRET_BYTES]; /* the hash's */
     CheckpointInfo checkpoint[2]; /* checkpoint-a.gdbm, checkpoint-b.gdbm (in a backup: checkpoint.gdbm, none) */
     char *note;                   /* of a backup: why it was made; NULL otherwise. g_free'd by manifest_clear */
+    uint64_t end;                 /* of a backup: up to where it has all, and when that was */
+    int64_t end_ms;
 } Manifest;
 
 extern const char *const checkpoint_file_name[2];

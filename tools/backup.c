@@ -1,11 +1,151 @@
-/* backup.c: `ckv backup`.
+/* backup.c: `ckv backup`: makes, lists, verifies and deletes backups, of a running server or of its directory.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
+#include <stdio.h>
+#include <string.h>
+
+#include "store/backup.h"
+#include "tools/talk.h"
 #include "tools/tools.h"
+
+static void on_progress(double part, void *context)
+{
+    tool_progress(context, part);
+}
+
+/* Says what went wrong, if something did, and frees it. */
+static ToolStatus result(char *error, ToolStatus status)
+{
+    if (error == NULL) return TOOL_OK;
+    tool_fail("%s", error);
+    g_free(error);
+    return status;
+}
+
+/* ---- create ---- */
+
+static ToolStatus create_online(Talk *talk, const char *note)
+{
+    char *error = NULL;
+    g_auto(GStrv) reply = talk_ask(talk, &error, "BACKUP", "CREATE", note, NULL);
+    g_autofree char *id = reply == NULL ? NULL : talk_await(talk, "BACKUP", "backup", &error);
+    if (id != NULL) printf("%s\n", id);
+    return result(error, TOOL_FAILED);
+}
+
+static ToolStatus create(Talk *talk, const char *note)
+{
+    if (!backup_note_valid(note)) return tool_fail("a note is one line of UTF-8, of at most %d bytes", BACKUP_NOTE_MAX);
+    if (talk != NULL) return create_online(talk, note);
+    char id[BACKUP_ID_CHARS + 1];
+    StateWork work = { on_progress, "backup" };
+    char *error = backup_create_offline(talk_options.dir, note, id, &work);
+    tool_progress("backup", -1);
+    if (error == NULL) printf("%s\n", id);
+    return result(error, TOOL_FAILED);
+}
+
+/* ---- list ---- */
+
+static void print_line(const char *id, const char *offset, int64_t unix_ms, const char *keys, const char *bytes,
+                       const char *note)
+{
+    g_autoptr(GDateTime) time = g_date_time_new_from_unix_local(unix_ms / 1000);
+    g_autofree char *text = time != NULL ? g_date_time_format(time, "%Y-%m-%d %H:%M:%S") : g_strdup("-");
+    printf("%-19s %19s.%03d %14s %12s %14s  %s\n", id, text, (int)(unix_ms % 1000), offset, keys, bytes, note);
+}
+
+static ToolStatus list_online(Talk *talk)
+{
+    char *error = NULL;
+    g_auto(GStrv) lines = talk_ask(talk, &error, "BACKUP", "LIST", NULL);
+    for (int i = 0; lines != NULL && lines[i] != NULL; i++) {
+        g_auto(GStrv) words = g_strsplit(lines[i], " ", 6);
+        if (g_strv_length(words) < 6) continue;
+        print_line(words[0], words[1], g_ascii_strtoll(words[2], NULL, 10), words[3], words[4], words[5]);
+    }
+    return result(error, TOOL_FAILED);
+}
+
+static ToolStatus list(Talk *talk)
+{
+    printf("%-19s %-23s %14s %12s %14s  %s\n", "ID", "TIME", "OFFSET", "KEYS", "BYTES", "NOTE");
+    if (talk != NULL) return list_online(talk);
+    char *error = NULL;
+    g_autoptr(GPtrArray) all = backup_list(talk_options.dir, &error);
+    for (guint i = 0; i < all->len; i++) {
+        const Backup *backup = all->pdata[i];
+        g_autofree char *offset = g_strdup_printf("%" G_GUINT64_FORMAT, backup->offset);
+        g_autofree char *keys = g_strdup_printf("%" G_GUINT64_FORMAT, backup->keys);
+        g_autofree char *bytes = g_strdup_printf("%" G_GUINT64_FORMAT, backup->bytes);
+        print_line(backup->id, offset, backup->unix_ms, keys, bytes, backup->note);
+    }
+    return result(error, TOOL_DAMAGE);
+}
+
+/* ---- verify, delete ---- */
+
+static ToolStatus verify_online(Talk *talk, const char *id)
+{
+    char *error = NULL;
+    g_auto(GStrv) reply = talk_ask(talk, &error, "BACKUP", "VERIFY", id, NULL);
+    if (reply == NULL) return result(error, TOOL_FAILED);
+    g_autofree char *done = talk_await(talk, "BACKUP", "verifying", &error);
+    if (done != NULL) printf("%s is whole\n", id);
+    return result(error, TOOL_DAMAGE);
+}
+
+static ToolStatus verify(Talk *talk, const char *id)
+{
+    if (talk != NULL) return verify_online(talk, id);
+    char *error = NULL;
+    g_autoptr(Backup) backup = backup_find(talk_options.dir, id, &error);
+    if (backup == NULL) return result(error, TOOL_FAILED);
+    StateWork work = { on_progress, "verifying" };
+    error = backup_verify(talk_options.dir, id, &work);
+    tool_progress("verifying", -1);
+    if (error == NULL) printf("%s is whole\n", id);
+    return result(error, TOOL_DAMAGE);
+}
+
+static ToolStatus delete (Talk *talk, const char *id)
+{
+    char *error = NULL;
+    if (talk == NULL) return result(backup_delete(talk_options.dir, id), TOOL_FAILED);
+    g_auto(GStrv) reply = talk_ask(talk, &error, "BACKUP", "DELETE", id, NULL);
+    g_autofree char *done = reply == NULL ? NULL : talk_await(talk, "BACKUP", "deleting", &error);
+    return result(error, TOOL_FAILED);
+}
+
+/* ---- */
+
+static ToolStatus usage(void)
+{
+    tool_fail("usage: ckv backup create|list|verify ID|delete ID; see ckv backup --help");
+    return TOOL_USAGE;
+}
 
 ToolStatus tool_backup(int argc, char **argv)
 {
-    (void)argc;
-    (void)argv;
-    return tool_fail("WIP");
+    g_autofree char *note = NULL;
+    const GOptionEntry entries[] = { { "note", 0, 0, G_OPTION_ARG_STRING, &note, "create: why it is made", "TEXT" },
+                                     TALK_OPTIONS,
+                                     G_OPTION_ENTRY_NULL };
+    const char *summary = "Makes a backup in DIR/backups and prints its id; lists them; verifies every byte of one\n"
+                          "(exit status 3: it's damaged); deletes one. A running server goes on meanwhile.";
+    if (!tool_parse(&argc, &argv, "create | list | verify ID | delete ID", summary, entries)) return TOOL_USAGE;
+    bool alone = argc == 2 && (strcmp(argv[1], "create") == 0 || strcmp(argv[1], "list") == 0);
+    bool with_id = argc == 3 && (strcmp(argv[1], "verify") == 0 || strcmp(argv[1], "delete") == 0);
+    if (!alone && !with_id) return usage();
+    Talk *talk;
+    if (!talk_open(&talk)) return TOOL_FAILED;
+    ToolStatus status;
+    switch (argv[1][0]) {
+    case 'c': status = create(talk, note != NULL ? note : ""); break;
+    case 'l': status = list(talk); break;
+    case 'v': status = verify(talk, argv[2]); break;
+    default: status = delete (talk, argv[2]); break;
+    }
+    talk_free(talk);
+    return status;
 }

@@ -306,7 +306,7 @@ proc disconnect {c} {
     foreach {id list} [array get ::connections] {
         set ::connections($id) [lsearch -all -inline -not -exact $list $c]
     }
-    interp alias {} $c {}
+    catch {interp alias {} $c {}}
     catch {
         fconfigure $c -blocking 0
         close $c

@@ -1,0 +1,447 @@
+/* backups.c: BACKUP and ROLLBACK, and backups by schedule. Called by the command table, and see backups.h.
+ *
+ * Design. One job at a time. What reads or writes much runs in a thread, which a timer looks after. A backup is a new
+ * checkpoint, begun after the command so that it has all that was acknowledged before, and a copy of that file; while
+ * that goes on no other checkpoint is made. A rollback builds the new state while commands go on, whose changes are in
+ * the backup that is made of what it replaces; then the journal is closed, files are renamed, and the data is loaded
+ * anew.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "cmds/backups.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/options.h"
+#include "cmds/command.h"
+#include "cmds/handlers.h"
+#include "cmds/persist.h"
+#include "cmds/server.h"
+#include "cmds/subcommand.h"
+#include "store/backup.h"
+#include "store/checkpoint.h"
+#include "store/journal.h"
+
+#define TICK_MS          10
+#define SCHEDULE_TICK_MS 1000
+#define RETRY_MS         60000 /* after a scheduled backup failed */
+
+typedef enum JobKind { JOB_NONE, JOB_CREATE, JOB_VERIFY, JOB_DELETE, JOB_ROLLBACK } JobKind;
+
+/* What STATUS says of the last job of a command. */
+typedef struct Outcome {
+    char *done;   /* an id */
+    char *failed; /* why; both NULL: there was none yet */
+} Outcome;
+
+static struct {
+    JobKind kind;
+    char id[BACKUP_ID_CHARS + 1]; /* of the backup; "": a moment is gone back to */
+    int64_t to_ms;
+    char *note;
+    bool loading; /* the rollback's last part */
+    /* the thread's, while it runs; it has a copy of the manifest */
+    GThread *thread;
+    int done, percent; /* atomic */
+    char *error;
+    Manifest manifest;
+    int slot;
+} job;
+
+static Outcome backup_outcome, rollback_outcome;
+static char last_id[BACKUP_ID_CHARS + 1];
+static char *last_error;
+static int64_t schedule_last_ms, schedule_retry_ms; /* unix */
+
+/* ---- jobs ---- */
+
+static void on_progress(double part, void *context)
+{
+    (void)context;
+    g_atomic_int_set(&job.percent, (int)(part * 100));
+}
+
+static const StateWork work = { on_progress, NULL };
+
+static char *copy_backup(void)
+{
+    char *error = backup_create_from_file(".", job.id, &job.manifest, job.slot, job.note, &work);
+    if (error == NULL && strcmp(job.note, BACKUP_SCHEDULED) == 0) error = backup_prune(".", options.backup_keep);
+    return error;
+}
+
+static char *build_rollback(void)
+{
+    RollbackTarget target = { job.id[0] != '\0' ? job.id : NULL, job.to_ms };
+    char *error = rollback_build(".", &target, NULL, &work);
+    Manifest built;
+    if (error != NULL || manifest_read(ROLLBACK_BUILDING, &built, &error) != MANIFEST_READ) return error;
+    bool same = memcmp(built.secret, job.manifest.secret, sizeof(built.secret)) == 0;
+    manifest_clear(&built);
+    if (same) return NULL;
+    return g_strdup("it's another directory's backup; stop the server, and run: ckv rollback ID");
+}
+
+static gpointer run_thread(gpointer context)
+{
+    (void)context;
+    switch (job.kind) {
+    case JOB_CREATE: job.error = copy_backup(); break;
+    case JOB_VERIFY: job.error = backup_verify(".", job.id, &work); break;
+    case JOB_DELETE: job.error = backup_remove_remains("."); break;
+    case JOB_ROLLBACK: job.error = build_rollback(); break;
+    case JOB_NONE: break;
+    }
+    g_atomic_int_set(&job.done, 1);
+    loop_wake(server.loop);
+    return NULL;
+}
+
+static void set_outcome(Outcome *outcome, const char *done, const char *failed)
+{
+    g_free(outcome->done);
+    g_free(outcome->failed);
+    *outcome = (Outcome){ g_strdup(done), g_strdup(failed) };
+}
+
+/* Ends the job; `error` NULL: all went well. */
+static void end_job(const char *error)
+{
+    static const char *const names[] = { "", "Backup", "Verifying backup", "Deleting backup", "Rollback" };
+    if (error != NULL) log_line(LOG_WARNING, "%s %s failed: %s", names[job.kind], job.id, error);
+    if (error == NULL) log_line(LOG_NOTICE, "%s %s done.", names[job.kind], job.id);
+    set_outcome(job.kind == JOB_ROLLBACK ? &rollback_outcome : &backup_outcome, error == NULL ? job.id : NULL, error);
+    if (job.kind == JOB_CREATE) {
+        g_free(last_error);
+        last_error = g_strdup(error);
+        if (error == NULL) memcpy(last_id, job.id, sizeof(last_id));
+        if (error != NULL && strcmp(job.note, BACKUP_SCHEDULED) == 0) schedule_retry_ms = clock_unix_ms + RETRY_MS;
+    }
+    g_clear_pointer(&job.note, g_free);
+    job.kind = JOB_NONE;
+    persist_hold(false);
+}
+
+/* The new state is built: in with it. */
+static void switch_over(void)
+{
+    char before[BACKUP_ID_CHARS + 1], *error = NULL;
+    log_line(LOG_NOTICE, "%s: the data is loaded anew.", job.note);
+    transaction_touch_all(NULL);
+    job.loading = persist_roll_back(job.note, before, &error);
+    if (!job.loading) {
+        end_job(error);
+    } else {
+        log_line(LOG_NOTICE, "What there was is kept as backup %s.", before);
+        g_strlcpy(job.id, before, sizeof(job.id));
+    }
+    g_free(error);
+}
+
+static void thread_ended(void)
+{
+    g_thread_join(g_steal_pointer(&job.thread));
+    g_autofree char *error = g_steal_pointer(&job.error);
+    if (error == NULL && job.kind == JOB_ROLLBACK) {
+        switch_over();
+    } else {
+        end_job(error);
+    }
+}
+
+static int64_t job_tick(void *context)
+{
+    (void)context;
+    if (job.loading && !server_loading) {
+        job.loading = false;
+        end_job(NULL);
+    } else if (job.thread != NULL && g_atomic_int_get(&job.done) != 0) {
+        thread_ended();
+    }
+    return job.kind == JOB_NONE ? -1 : TICK_MS;
+}
+
+static void start_thread(void)
+{
+    job.done = job.percent = 0;
+    job.manifest = persist_manifest;
+    job.thread = g_thread_new("ckv-backup", run_thread, NULL);
+    loop_timer(server.loop, TICK_MS, job_tick, NULL);
+}
+
+/* ---- making a backup ---- */
+
+static void on_checkpoint(const char *error, void *context)
+{
+    (void)context;
+    if (job.kind != JOB_CREATE) return;
+    if (error != NULL) {
+        end_job(error);
+        return;
+    }
+    persist_hold(true);
+    job.slot = checkpoint_status().last;
+    start_thread();
+}
+
+static int64_t begin_own_checkpoint(void *context);
+
+static void on_earlier_checkpoint(const char *error, void *context)
+{
+    (void)error;
+    loop_timer(server.loop, 0, begin_own_checkpoint, context);
+}
+
+/* As soon as none is running that was begun before. */
+static int64_t begin_own_checkpoint(void *context)
+{
+    char *error = NULL;
+    if (checkpoint_status().state != CHECKPOINT_IDLE) {
+        persist_when_done(on_earlier_checkpoint, context);
+    } else if (persist_begin_checkpoint(&error)) {
+        persist_when_done(on_checkpoint, NULL);
+    } else {
+        end_job(error);
+    }
+    g_free(error);
+    return -1;
+}
+
+static void begin_backup(const char *note)
+{
+    job.kind = JOB_CREATE;
+    job.percent = 0;
+    job.note = g_strdup(note);
+    backup_new_id(".", job.id);
+    begin_own_checkpoint(NULL);
+}
+
+/* ---- by schedule ---- */
+
+static int64_t newest_scheduled_ms(void)
+{
+    g_autoptr(GPtrArray) list = backup_list(".", NULL);
+    int64_t newest_ms = 0;
+    for (guint i = 0; i < list->len; i++) {
+        const Backup *backup = list->pdata[i];
+        if (strcmp(backup->note, BACKUP_SCHEDULED) == 0) newest_ms = MAX(newest_ms, backup->unix_ms);
+    }
+    return newest_ms;
+}
+
+/* The last moment at or before now at which the clock showed the minute of the day. */
+static int64_t last_time_of_day_ms(int minute)
+{
+    g_autoptr(GDateTime) now = g_date_time_new_from_unix_local(clock_unix_ms / 1000);
+    for (int days = 0; days < 2; days++) {
+        g_autoptr(GDateTime) day = g_date_time_add_days(now, -days);
+        g_autoptr(GDateTime) due =
+            g_date_time_new_local(g_date_time_get_year(day), g_date_time_get_month(day),
+                                  g_date_time_get_day_of_month(day), minute / 60, minute % 60, 0);
+        if (due != NULL && g_date_time_compare(due, now) <= 0) return g_date_time_to_unix(due) * 1000;
+    }
+    return 0;
+}
+
+static bool is_due(void)
+{
+    BackupSchedule schedule;
+    if (!backup_schedule_parse(options.backup_schedule, &schedule)) return false;
+    if (schedule.daily) return schedule_last_ms < last_time_of_day_ms(schedule.minute);
+    return schedule.every_sec > 0 && clock_unix_ms - schedule_last_ms >= schedule.every_sec * 1000;
+}
+
+static int64_t schedule_tick(void *context)
+{
+    (void)context;
+    if (server_loading || !journal_is_open() || job.kind != JOB_NONE || clock_unix_ms < schedule_retry_ms || !is_due())
+        return SCHEDULE_TICK_MS;
+    schedule_last_ms = clock_unix_ms;
+    begin_backup(BACKUP_SCHEDULED);
+    return SCHEDULE_TICK_MS;
+}
+
+void backups_start(void)
+{
+    /* What was due while no server ran isn't made up for. */
+    schedule_last_ms = MAX(newest_scheduled_ms(), clock_unix_ms);
+    loop_timer(server.loop, SCHEDULE_TICK_MS, schedule_tick, NULL);
+}
+
+BackupsSeen backups_seen(void)
+{
+    return (BackupsSeen){ job.kind == JOB_CREATE, last_id, last_error == NULL ? "ok" : last_error };
+}
+
+/* ---- BACKUP ---- */
+
+/* Neither loading, nor without a directory, nor at work. */
+static bool check_ready(Request *r)
+{
+    if (server_loading) {
+        reply_error(r->out, "LOADING CKV is loading the dataset in memory");
+    } else if (!journal_is_open()) {
+        reply_error(r->out, "ERR persistence is off");
+    } else if (job.kind != JOB_NONE) {
+        reply_error(r->out, "ERR a backup or a rollback is in progress");
+    } else {
+        return true;
+    }
+    return false;
+}
+
+/* Answers with the error and frees it. */
+static void reply_failure(Request *r, char *error)
+{
+    reply_errorf(r->out, "ERR %s", error);
+    g_free(error);
+}
+
+static void reply_outcome(Request *r, const Outcome *outcome, bool running)
+{
+    g_autofree char *text = NULL;
+    int percent = job.loading ? 50 + (int)(persist_loading().progress * 50) : g_atomic_int_get(&job.percent);
+    if (job.kind == JOB_ROLLBACK && !job.loading) percent /= 2;
+    if (running) {
+        text = g_strdup_printf("running %d", percent);
+    } else if (outcome->failed != NULL) {
+        text = g_strdup_printf("failed %s", outcome->failed);
+    } else {
+        text = outcome->done != NULL ? g_strdup_printf("done %s", outcome->done) : g_strdup("idle");
+    }
+    reply_bulk_cstring(r->out, text);
+}
+
+/* BACKUP CREATE [note] */
+static void backup_create(Request *r)
+{
+    g_autofree char *note = r->argc > 2 ? g_strndup(r->argv[2].ptr, r->argv[2].len) : g_strdup("");
+    if (!check_ready(r)) return;
+    if ((r->argc > 2 && strlen(note) != r->argv[2].len) || !backup_note_valid(note)) {
+        reply_errorf(r->out, "ERR a note is one line of UTF-8, of at most %d bytes", BACKUP_NOTE_MAX);
+        return;
+    }
+    begin_backup(note);
+    if (job.kind == JOB_NONE) {
+        reply_errorf(r->out, "ERR %s", backup_outcome.failed);
+    } else {
+        reply_status(r->out, job.id);
+    }
+}
+
+static void backup_status(Request *r)
+{
+    reply_outcome(r, &backup_outcome, job.kind != JOB_NONE && job.kind != JOB_ROLLBACK);
+}
+
+/* BACKUP LIST: "id offset unix_ms keys bytes note" each */
+static void backups_list(Request *r)
+{
+    g_autoptr(GPtrArray) list = options.persistence ? backup_list(".", NULL) : g_ptr_array_new();
+    reply_array(r->out, list->len);
+    for (guint i = 0; i < list->len; i++) {
+        const Backup *backup = list->pdata[i];
+        g_autofree char *text = g_strdup_printf(
+            "%s %" G_GUINT64_FORMAT " %" G_GINT64_FORMAT " %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT " %s", backup->id,
+            backup->offset, backup->unix_ms, backup->keys, backup->bytes, backup->note);
+        reply_bulk_cstring(r->out, text);
+    }
+}
+
+/* The argument as an id; false with the error answered if there's no such backup. */
+static bool take_id(Request *r, int index)
+{
+    char *error = NULL;
+    g_autofree char *id = g_strndup(r->argv[index].ptr, r->argv[index].len);
+    g_autoptr(Backup) backup = backup_find(".", id, &error);
+    if (backup == NULL) {
+        reply_failure(r, error);
+        return false;
+    }
+    g_strlcpy(job.id, backup->id, sizeof(job.id));
+    return true;
+}
+
+/* BACKUP VERIFY id */
+static void backup_verify_command(Request *r)
+{
+    if (!check_ready(r) || !take_id(r, 2)) return;
+    job.kind = JOB_VERIFY;
+    start_thread();
+    reply_ok(r->out);
+}
+
+/* BACKUP DELETE id */
+static void backup_delete_command(Request *r)
+{
+    if (!check_ready(r)) return;
+    g_autofree char *id = g_strndup(r->argv[2].ptr, r->argv[2].len);
+    char *error = backup_hide(".", id);
+    if (error != NULL) {
+        reply_failure(r, error);
+        return;
+    }
+    g_strlcpy(job.id, id, sizeof(job.id));
+    job.kind = JOB_DELETE;
+    start_thread();
+    reply_ok(r->out);
+}
+
+void cmd_backup(Request *r)
+{
+    static const SubCommand table[] = {
+        { "create", 2, 3, backup_create },
+        { "status", 2, 2, backup_status },
+        { "list", 2, 2, backups_list },
+        { "verify", 3, 3, backup_verify_command },
+        { "delete", 3, 3, backup_delete_command },
+    };
+    if (subcommand_run(r, table, G_N_ELEMENTS(table)) == SUBCOMMAND_RAN) return;
+    reply_error(r->out, "ERR Syntax error. Try BACKUP (CREATE [note]|LIST|STATUS|VERIFY id|DELETE id)");
+}
+
+/* ---- ROLLBACK ---- */
+
+static void begin_rollback(char *note)
+{
+    job.kind = JOB_ROLLBACK;
+    job.note = note;
+    persist_hold(true);
+    start_thread();
+}
+
+static void rollback_status(Request *r)
+{
+    reply_outcome(r, &rollback_outcome, job.kind == JOB_ROLLBACK);
+}
+
+/* ROLLBACK TO unix-ms */
+static void rollback_to(Request *r)
+{
+    if (!check_ready(r) || !arg_int(r, 2, &job.to_ms, NULL)) return;
+    if (!journal_commit()) {
+        reply_errorf(r->out, "ERR %s", journal_trouble());
+        return;
+    }
+    job.id[0] = '\0';
+    begin_rollback(g_strdup_printf("before rollback to %" G_GINT64_FORMAT, job.to_ms));
+    reply_status(r->out, "Rollback started");
+}
+
+/* ROLLBACK id */
+static void rollback_id(Request *r)
+{
+    if (!check_ready(r) || !take_id(r, 1)) return;
+    begin_rollback(g_strdup_printf("before rollback to %s", job.id));
+    reply_status(r->out, "Rollback started");
+}
+
+void cmd_rollback(Request *r)
+{
+    static const SubCommand table[] = { { "status", 2, 2, rollback_status }, { "to", 3, 3, rollback_to } };
+    if (subcommand_run(r, table, G_N_ELEMENTS(table)) == SUBCOMMAND_RAN) return;
+    if (r->argc == 2 && !arg_is(r, 1, "to")) {
+        rollback_id(r);
+    } else {
+        reply_error(r->out, "ERR Syntax error. Try ROLLBACK (id|TO unix-ms|STATUS)");
+    }
+}

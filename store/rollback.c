@@ -1,0 +1,510 @@
+/* rollback.c: going back to a backup or a moment, and clones: see backup.h.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <glib/gstdio.h>
+
+#include "base/random.h"
+#include "store/backup.h"
+#include "store/checkpoint.h"
+#include "store/io.h"
+#include "store/journal.h"
+
+#define BUILDING_BEFORE ROLLBACK_BUILDING "/before" /* the MANIFEST of the backup of what there was */
+
+static char *read_manifest(const char *dir, Manifest *manifest)
+{
+    char *error = NULL;
+    switch (manifest_read(dir, manifest, &error)) {
+    case MANIFEST_READ: return NULL;
+    case MANIFEST_BAD: return error;
+    case MANIFEST_MISSING: return g_strdup_printf("%s has no MANIFEST: it's no data directory", dir);
+    }
+    return error;
+}
+
+/* ---- finding the state that leads to a moment ---- */
+
+/* A journal, and what it's the journal of: the directory's, or a backup's. */
+typedef struct Stream {
+    char *directory;
+    const Manifest *manifest; /* borrowed */
+    const Backup *backup;     /* NULL: the directory's */
+    uint64_t first;           /* offset of its first segment */
+    bool has_first;
+} Stream;
+
+typedef struct Search {
+    const char *dir;
+    Manifest manifest;
+    GPtrArray *backups;
+    int64_t unix_ms;
+    State best; /* checkpoint and directory NULL: none yet */
+    char history[MANIFEST_ID_CHARS + 1];
+    uint8_t secret[MANIFEST_SECRET_BYTES];
+    int64_t oldest_ms; /* that could be reached; -1: none */
+    bool only_backups; /* leave out what the directory itself could do */
+} Search;
+
+static void search_clear(Search *search)
+{
+    state_clear(&search->best);
+    manifest_clear(&search->manifest);
+    g_clear_pointer(&search->backups, g_ptr_array_unref);
+}
+
+static char *search_begin(Search *search, const char *dir)
+{
+    *search = (Search){ .dir = dir, .oldest_ms = -1, .unix_ms = STATE_ALL };
+    char *error = read_manifest(dir, &search->manifest);
+    if (error == NULL) search->backups = backup_list(dir, NULL);
+    return error;
+}
+
+static bool same_history(const Manifest *manifest, const CheckpointInfo *info)
+{
+    if (strcmp(info->history, manifest->history) == 0) return true;
+    return manifest->history2[0] != '\0' && strcmp(info->history, manifest->history2) == 0 &&
+           info->offset <= manifest->offset2;
+}
+
+/* A state that a stream may go on from: takes it if it's the best so far. */
+static void consider(Search *search, const Stream *stream, State *state)
+{
+    bool linked = state->info.offset >= stream->first || !stream->has_first;
+    if (linked && (search->oldest_ms < 0 || state->info.unix_ms < search->oldest_ms))
+        search->oldest_ms = state->info.unix_ms;
+    bool better = search->best.directory == NULL || state->info.offset > search->best.info.offset;
+    if (!linked || state->info.unix_ms > search->unix_ms || !better) {
+        state_clear(state);
+        return;
+    }
+    state_clear(&search->best);
+    g_free(state->directory);
+    state->directory = g_strdup(stream->directory);
+    search->best = *state;
+    memcpy(search->history, stream->manifest->history, sizeof(search->history));
+    memcpy(search->secret, stream->manifest->secret, sizeof(search->secret));
+}
+
+static void consider_backups(Search *search, const Stream *stream)
+{
+    for (guint i = 0; i < search->backups->len; i++) {
+        const Backup *backup = search->backups->pdata[i];
+        const CheckpointInfo *info = &backup->manifest.checkpoint[0];
+        bool own = backup == stream->backup;
+        if (!own && (!info->whole || !same_history(stream->manifest, info))) continue;
+        if (!own && stream->backup != NULL && info->offset > stream->backup->offset) continue;
+        State state;
+        backup_state(search->dir, backup, &state);
+        consider(search, stream, &state);
+    }
+}
+
+static void consider_directory(Search *search, const Stream *stream)
+{
+    for (int slot = 0; slot < 2; slot++) {
+        if (!search->manifest.checkpoint[slot].whole) continue;
+        State state;
+        directory_state(search->dir, &search->manifest, slot, &state);
+        consider(search, stream, &state);
+    }
+}
+
+/* A journal that has all there ever was needs no checkpoint. */
+static void consider_beginning(Search *search, const Stream *stream)
+{
+    if (!stream->has_first || stream->first > stream->manifest->start) return;
+    State state;
+    if (directory_state(stream->directory, stream->manifest, -1, &state)) {
+        consider(search, stream, &state);
+    } else {
+        state_clear(&state);
+    }
+}
+
+static void search_stream(Search *search, const char *directory, const Manifest *manifest, const Backup *backup)
+{
+    g_autofree char *error = NULL;
+    g_autoptr(GArray) segments = journal_segments(directory, &error);
+    if (segments == NULL) return;
+    Stream stream = { .directory = (char *)(uintptr_t)directory, .manifest = manifest, .backup = backup };
+    stream.has_first = segments->len > 0;
+    if (stream.has_first) stream.first = g_array_index(segments, JournalSegment, 0).offset;
+    consider_backups(search, &stream);
+    if (backup == NULL && !search->only_backups) consider_directory(search, &stream);
+    if (backup != NULL || !search->only_backups) consider_beginning(search, &stream);
+}
+
+static int compare_end(gconstpointer a, gconstpointer b)
+{
+    const Backup *x = *(const Backup *const *)a, *y = *(const Backup *const *)b;
+    return x->unix_ms < y->unix_ms ? -1 : x->unix_ms > y->unix_ms;
+}
+
+/* The journals that know of the moment: the one that ends first behind it was in force then. */
+static void search_streams(Search *search)
+{
+    g_autoptr(GPtrArray) by_end = g_ptr_array_new();
+    for (guint i = 0; i < search->backups->len; i++)
+        g_ptr_array_add(by_end, search->backups->pdata[i]);
+    g_ptr_array_sort(by_end, compare_end);
+    for (guint i = 0; i < by_end->len && search->best.directory == NULL; i++) {
+        const Backup *backup = by_end->pdata[i];
+        if (!backup->has_journal || backup->unix_ms < search->unix_ms) continue;
+        g_autofree char *directory = g_build_filename(search->dir, BACKUP_DIRECTORY, backup->id, NULL);
+        search_stream(search, directory, &backup->manifest, backup);
+    }
+    if (search->best.directory == NULL) search_stream(search, search->dir, &search->manifest, NULL);
+}
+
+int64_t rollback_oldest_ms(const char *dir)
+{
+    Search search;
+    g_autofree char *error = search_begin(&search, dir);
+    search.unix_ms = -1; /* nothing is as old: all are looked at */
+    search.only_backups = true;
+    if (error == NULL) search_streams(&search);
+    search_clear(&search);
+    return search.oldest_ms;
+}
+
+static char *moment_text(int64_t unix_ms)
+{
+    g_autoptr(GDateTime) time = g_date_time_new_from_unix_local(unix_ms / 1000);
+    g_autofree char *text = time == NULL ? NULL : g_date_time_format(time, "%Y-%m-%d %H:%M:%S");
+    return g_strdup_printf("%s (%" G_GINT64_FORMAT ".%03d)", text, unix_ms / 1000, (int)(unix_ms % 1000));
+}
+
+static char *find_moment(Search *search)
+{
+    int64_t now_ms = g_get_real_time() / 1000;
+    if (search->unix_ms <= now_ms) search_streams(search);
+    if (search->best.directory != NULL) return NULL;
+    if (search->oldest_ms < 0) search_stream(search, search->dir, &search->manifest, NULL);
+    g_autofree char *wanted = moment_text(search->unix_ms), *now = moment_text(now_ms);
+    g_autofree char *first = search->oldest_ms < 0 ? NULL : moment_text(search->oldest_ms);
+    if (first == NULL) return g_strdup_printf("%s can't be reached: there's no checkpoint and no backup", wanted);
+    return g_strdup_printf("%s can't be reached: what can is from %s to now, %s", wanted, first, now);
+}
+
+static char *find_backup(Search *search, const char *id)
+{
+    char *error = NULL;
+    g_autoptr(Backup) backup = backup_find(search->dir, id, &error);
+    if (backup == NULL) return error;
+    backup_state(search->dir, backup, &search->best);
+    memcpy(search->history, backup->manifest.history, sizeof(search->history));
+    memcpy(search->secret, backup->manifest.secret, sizeof(search->secret));
+    search->unix_ms = STATE_ALL;
+    return NULL;
+}
+
+/* ---- building a directory from a state ---- */
+
+static char *build_checkpoint(const State *state, const char *to, const char *history, Manifest *manifest,
+                              const StateWork *work)
+{
+    if (state->checkpoint == NULL) return NULL;
+    g_autofree char *file = g_build_filename(to, checkpoint_file_name[0], NULL);
+    char *error = state_copy_checkpoint(state, file, work);
+    if (error == NULL) error = checkpoint_verify(file, &state->info, NULL, NULL);
+    manifest->checkpoint[0] = state->info;
+    memcpy(manifest->checkpoint[0].history, history, sizeof(manifest->checkpoint[0].history));
+    return error;
+}
+
+/* Fills `to`, which is there and empty. The manifest has its ids and the secret. */
+static char *build(const State *state, int64_t until_ms, const char *to, Manifest *manifest, StateEnd *end,
+                   const StateWork *work)
+{
+    manifest->start = state->start;
+    char *error = build_checkpoint(state, to, manifest->history, manifest, work);
+    if (error == NULL) error = state_copy_journal(state, until_ms, manifest->history, to, true, end, work);
+    if (error != NULL) return error;
+    if (manifest->history2[0] != '\0') manifest->offset2 = end->offset;
+    error = manifest_write(to, manifest);
+    if (error == NULL && !io_sync_directory(to)) error = state_errno(to);
+    return error;
+}
+
+static char *build_rollback(const Search *search, const char *to, StateEnd *end, const StateWork *work)
+{
+    Manifest manifest;
+    manifest_init(&manifest);
+    memcpy(manifest.instance, search->manifest.instance, sizeof(manifest.instance));
+    memcpy(manifest.history2, search->history, sizeof(manifest.history2));
+    memcpy(manifest.secret, search->secret, sizeof(manifest.secret));
+    char *error = build(&search->best, search->unix_ms, to, &manifest, end, work);
+    manifest_clear(&manifest);
+    return error;
+}
+
+char *rollback_build(const char *dir, const RollbackTarget *target, StateEnd *cut, const StateWork *work)
+{
+    StateEnd end;
+    Search search;
+    g_autofree char *to = g_build_filename(dir, ROLLBACK_BUILDING, NULL);
+    char *error = search_begin(&search, dir);
+    search.unix_ms = target->unix_ms;
+    if (error == NULL) error = target->id != NULL ? find_backup(&search, target->id) : find_moment(&search);
+    if (error == NULL && (!state_remove(to) || io->mkdir(to, 0700) != 0)) error = state_errno(to);
+    if (error == NULL) error = build_rollback(&search, to, cut != NULL ? cut : &end, work);
+    if (error != NULL) state_remove(to);
+    search_clear(&search);
+    return error;
+}
+
+/* ---- the switch ----
+ *
+ * Each step does nothing if it was done before. What is in place is old as long as its successor is still in
+ * rollback.tmp/. */
+
+typedef struct Swap {
+    const char *dir;
+    char before[BACKUP_ID_CHARS + 1];
+    int newest;          /* the old checkpoint that the backup keeps; -1: there was none */
+    bool has_checkpoint; /* the new state has one */
+    char *hidden;        /* backups/.<before>.tmp */
+} Swap;
+
+static char *in(const Swap *swap, const char *directory, const char *name)
+{
+    return g_build_filename(swap->dir, directory, name, NULL);
+}
+
+static bool there(const Swap *swap, const char *directory, const char *name)
+{
+    g_autofree char *path = in(swap, directory, name);
+    return access(path, F_OK) == 0;
+}
+
+/* Moves it if it's there. */
+static char *move(const Swap *swap, const char *from_directory, const char *from_name, const char *to_directory,
+                  const char *to_name)
+{
+    g_autofree char *from = in(swap, from_directory, from_name), *to = in(swap, to_directory, to_name);
+    if (io->rename(from, to) == 0 || errno == ENOENT) return NULL;
+    return g_strdup_printf("%s to %s: %s", from, to, g_strerror(errno));
+}
+
+static char *sync_in(const Swap *swap, const char *directory)
+{
+    g_autofree char *path = g_build_filename(swap->dir, directory, NULL);
+    return io_sync_directory(path) || errno == ENOENT ? NULL : state_errno(path);
+}
+
+static char *move_old_checkpoints(const Swap *swap)
+{
+    if (swap->has_checkpoint && !there(swap, ROLLBACK_BUILDING, checkpoint_file_name[0])) return NULL;
+    char *error = NULL;
+    if (swap->newest >= 0) error = move(swap, "", checkpoint_file_name[swap->newest], swap->hidden, BACKUP_FILE);
+    for (int f = 0; f < 2 && error == NULL; f++) {
+        if (f == swap->newest) continue;
+        g_autofree char *path = in(swap, "", checkpoint_file_name[f]);
+        if (io->unlink(path) != 0 && errno != ENOENT) error = state_errno(path);
+    }
+    return error;
+}
+
+/* What was there becomes a backup. */
+static char *move_old(const Swap *swap)
+{
+    g_autofree char *backups = g_build_filename(swap->dir, BACKUP_DIRECTORY, NULL);
+    if (io->mkdir(backups, 0700) != 0 && errno != EEXIST) return state_errno(backups);
+    char *error = move(swap, BUILDING_BEFORE, "", swap->hidden, "");
+    if (error == NULL && !io_sync_directory(swap->dir)) error = state_errno(swap->dir);
+    if (error == NULL) error = sync_in(swap, BACKUP_DIRECTORY);
+    if (error == NULL && !there(swap, swap->hidden, MANIFEST_FILE) && !there(swap, BACKUP_DIRECTORY, swap->before))
+        error = g_strdup_printf("%s: the backup %s is neither there nor being made", backups, swap->before);
+    if (error == NULL) error = move_old_checkpoints(swap);
+    if (error == NULL && there(swap, ROLLBACK_BUILDING, JOURNAL_DIRECTORY))
+        error = move(swap, "", JOURNAL_DIRECTORY, swap->hidden, JOURNAL_DIRECTORY);
+    if (error == NULL) error = sync_in(swap, swap->hidden);
+    if (error == NULL) error = move(swap, swap->hidden, "", BACKUP_DIRECTORY, swap->before);
+    if (error == NULL) error = sync_in(swap, BACKUP_DIRECTORY);
+    if (error == NULL) error = sync_in(swap, "");
+    return error;
+}
+
+static char *move_new(const Swap *swap)
+{
+    char *error = move(swap, ROLLBACK_BUILDING, JOURNAL_DIRECTORY, "", JOURNAL_DIRECTORY);
+    if (error == NULL) error = move(swap, ROLLBACK_BUILDING, checkpoint_file_name[0], "", checkpoint_file_name[0]);
+    if (error == NULL) error = sync_in(swap, "");
+    if (error == NULL) error = move(swap, ROLLBACK_BUILDING, MANIFEST_FILE, "", MANIFEST_FILE);
+    if (error == NULL) error = sync_in(swap, "");
+    return error;
+}
+
+static char *end_swap(const Swap *swap)
+{
+    g_autofree char *building = in(swap, ROLLBACK_BUILDING, ""), *marker = in(swap, "", ROLLBACK_MARKER);
+    if (io->unlink(marker) != 0 && errno != ENOENT) return state_errno(marker);
+    char *error = sync_in(swap, "");
+    if (error == NULL && !state_remove(building)) error = state_errno(building);
+    return error;
+}
+
+static char *run_swap(const Swap *swap)
+{
+    char *error = move_old(swap);
+    if (error == NULL) error = move_new(swap);
+    if (error == NULL) error = end_swap(swap);
+    return error;
+}
+
+/* ---- its marker ---- */
+
+static char *write_marker(const Swap *swap)
+{
+    g_autofree char *path = in(swap, "", ROLLBACK_MARKER);
+    g_autofree char *text = g_strdup_printf("[rollback]\nbefore=%s\nnewest=%d\nhas-checkpoint=%d\n", swap->before,
+                                            swap->newest, swap->has_checkpoint);
+    return io_replace_file(path, slice_of(text)) ? NULL : state_errno(path);
+}
+
+static void take_before(Swap *swap, const char *before)
+{
+    g_strlcpy(swap->before, before, sizeof(swap->before));
+    swap->hidden = g_strdup_printf("%s/.%s.tmp", BACKUP_DIRECTORY, before);
+}
+
+/* False: there's none, or *error. */
+static bool read_marker(const char *dir, Swap *swap, char **error)
+{
+    *swap = (Swap){ .dir = dir };
+    g_autofree char *path = in(swap, "", ROLLBACK_MARKER);
+    size_t len;
+    g_autofree char *text = io_read_file(path, &len);
+    if (text == NULL) {
+        if (errno != ENOENT) *error = state_errno(path);
+        return false;
+    }
+    g_autoptr(GKeyFile) file = g_key_file_new();
+    bool parsed = g_key_file_load_from_data(file, text, len, G_KEY_FILE_NONE, NULL);
+    g_autofree char *before = parsed ? g_key_file_get_string(file, "rollback", "before", NULL) : NULL;
+    if (before == NULL || strspn(before, "0123456789TZ-") != strlen(before)) {
+        *error = g_strdup_printf("%s is damaged; what a rollback was to make is in %s", path, ROLLBACK_BUILDING);
+        return false;
+    }
+    take_before(swap, before);
+    swap->newest = CLAMP(g_key_file_get_integer(file, "rollback", "newest", NULL), -1, 1);
+    swap->has_checkpoint = g_key_file_get_integer(file, "rollback", "has-checkpoint", NULL) != 0;
+    return true;
+}
+
+bool backup_finish_swap(const char *dir, char **error)
+{
+    *error = NULL;
+    Swap swap;
+    if (read_marker(dir, &swap, error)) {
+        *error = run_swap(&swap);
+        g_free(swap.hidden);
+        return *error == NULL;
+    }
+    if (*error != NULL) return false;
+    g_autofree char *building = g_build_filename(dir, ROLLBACK_BUILDING, NULL);
+    if (!state_remove(building)) *error = state_errno(building);
+    return *error == NULL;
+}
+
+/* ---- beginning it ---- */
+
+/* Where the directory's journal ends, behind what its newest checkpoint has. */
+static char *find_end(const char *dir, const Manifest *manifest, const State *state, StateEnd *end)
+{
+    char *error = NULL;
+    *end = (StateEnd){ state->info.offset, g_get_real_time() / 1000 };
+    g_autoptr(GArray) segments = journal_segments(dir, &error);
+    if (segments == NULL || segments->len == 0) return error;
+    State last = { .directory = state->directory, .info = { .unix_ms = end->unix_ms }, .start = manifest->start };
+    last.info.offset = MAX(g_array_index(segments, JournalSegment, segments->len - 1).offset, state->info.offset);
+    StateEnd found = *end;
+    error = state_verify(&last, &found, NULL);
+    end->offset = found.offset;
+    return error;
+}
+
+/* The MANIFEST of the backup of what there is. */
+static char *prepare_before(Swap *swap, const char *note)
+{
+    Manifest manifest;
+    char *error = read_manifest(swap->dir, &manifest);
+    if (error != NULL) return error;
+    State state;
+    StateEnd end;
+    swap->newest = manifest_newest(&manifest);
+    directory_state(swap->dir, &manifest, swap->newest, &state);
+    error = find_end(swap->dir, &manifest, &state, &end);
+    g_autofree char *path = in(swap, BUILDING_BEFORE, "");
+    if (error == NULL && io->mkdir(path, 0700) != 0 && errno != EEXIST) error = state_errno(path);
+    manifest.checkpoint[0] = state.info;
+    manifest.checkpoint[1] = (CheckpointInfo){ .db = -1 };
+    manifest.note = g_strdup(note);
+    manifest.end = end.offset;
+    manifest.end_ms = end.unix_ms;
+    if (error == NULL) error = manifest_write(path, &manifest);
+    manifest_clear(&manifest);
+    state_clear(&state);
+    return error;
+}
+
+char *rollback_swap(const char *dir, const char *note, char before[BACKUP_ID_CHARS + 1], bool *begun)
+{
+    Swap swap = { .dir = dir };
+    *begun = false;
+    backup_new_id(dir, before);
+    take_before(&swap, before);
+    swap.has_checkpoint = there(&swap, ROLLBACK_BUILDING, checkpoint_file_name[0]);
+    char *error = prepare_before(&swap, note);
+    if (error == NULL && (error = sync_in(&swap, ROLLBACK_BUILDING)) == NULL) error = write_marker(&swap);
+    g_autofree char *marker = in(&swap, "", ROLLBACK_MARKER);
+    *begun = access(marker, F_OK) == 0;
+    if (error == NULL) error = run_swap(&swap);
+    if (!*begun) {
+        g_autofree char *building = in(&swap, ROLLBACK_BUILDING, "");
+        state_remove(building);
+    }
+    g_free(swap.hidden);
+    return error;
+}
+
+/* ---- clones ---- */
+
+static char *prepare_clone(const char *to)
+{
+    if (io->mkdir(to, 0700) == 0) return NULL;
+    if (errno != EEXIST) return state_errno(to);
+    GDir *dir = g_dir_open(to, 0, NULL);
+    if (dir == NULL) return g_strdup_printf("%s is no directory", to);
+    bool empty = g_dir_read_name(dir) == NULL;
+    g_dir_close(dir);
+    return empty ? NULL : g_strdup_printf("%s isn't empty; give a directory that doesn't exist yet", to);
+}
+
+char *backup_clone(const char *dir, const char *id, const char *to, const StateWork *work)
+{
+    Search search;
+    StateEnd end;
+    Manifest manifest;
+    manifest_init(&manifest);
+    char *error = search_begin(&search, dir);
+    if (error == NULL && id != NULL) {
+        error = find_backup(&search, id);
+    } else if (error == NULL) {
+        directory_state(dir, &search.manifest, manifest_newest(&search.manifest), &search.best);
+        memcpy(search.secret, search.manifest.secret, sizeof(search.secret));
+    }
+    if (error == NULL) error = prepare_clone(to);
+    memcpy(manifest.secret, search.secret, sizeof(manifest.secret));
+    if (error == NULL) error = build(&search.best, STATE_ALL, to, &manifest, &end, work);
+    g_autofree char *parent = g_path_get_dirname(to);
+    if (error == NULL && !io_sync_directory(parent)) error = state_errno(parent);
+    manifest_clear(&manifest);
+    search_clear(&search);
+    return error;
+}

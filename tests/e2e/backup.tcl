@@ -1,0 +1,459 @@
+# backup.tcl: backups, rolling back and clones: on a running server and without one, undone again, to recorded moments;
+# the schedule; what is refused.
+#
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Every type, and a collection that is kept as pages.
+proc fill {{round 0}} {
+    r select 0
+    r mset str hello:$round int 12345 long [repeat x 5000] empty ""
+    r setex later 10000 value
+    for {set i 0} {$i < 100} {incr i} {
+        r rpush list element:$i:$round
+        r hset hash field:$i [repeat v $i]$round
+        r sadd set member:$i:$round
+        r zadd zset [expr {$i * 1.5}] member:$i:$round
+    }
+    for {set i 0} {$i < 6000} {incr i 100} {
+        set args {}
+        for {set j $i} {$j < $i + 100} {incr j} { lappend args field:$j [repeat v 20]:$j:$round }
+        r hmset bighash {*}$args
+    }
+    r select 3
+    r set other database:$round
+    r select 0
+}
+
+# The n-th change: several values, in one transaction.
+proc step {n} {
+    r multi
+    r set steps $n
+    r lpush steplist $n
+    r hset bighash field:[expr {$n % 6000}] step:$n
+    r zadd stepset $n member:$n
+    r exec
+}
+
+# The first so many of them, all of each, and no other.
+proc check_steps {at_least at_most} {
+    set n [r get steps]
+    assert {$at_least <= $n && $n <= $at_most}
+    assert_equal $n [r llen steplist]
+    assert_equal $n [r lindex steplist 0]
+    assert_equal $n [r zcard stepset]
+    assert_equal step:$n [r hget bighash field:[expr {$n % 6000}]]
+    set next [r hget bighash field:[expr {($n + 1) % 6000}]]
+    assert {[scan $next step:%d m] != 1 || $m <= $n}
+}
+
+# Waits for the job; its outcome: "done ID" or "failed WHY".
+proc outcome {command} {
+    wait_until {![string match "running *" [outcome_now $command]]} 20000
+    return [outcome_now $command]
+}
+
+# While the data is loaded anew, too.
+proc outcome_now {command} { r $command status }
+
+proc backup_now {args} {
+    set id [r backup create {*}$args]
+    assert_equal "done $id" [outcome backup]
+    return $id
+}
+
+proc roll_back {args} {
+    r rollback {*}$args
+    set result [outcome rollback]
+    assert_match "done *" $result
+    return [lindex $result 1]
+}
+
+proc backup_ids {} {
+    set ids {}
+    foreach line [r backup list] { lappend ids [lindex [split $line] 0] }
+    return $ids
+}
+
+proc relaunch {} { launch $::current $::server($::current,options) }
+
+proc tool {args} {
+    lassign [run_ckv {*}$args] status out err
+    if {$status != 0} { fail "ckv $args: status $status: $err" }
+    return [string trim $out]
+}
+
+proc tool_fails {pattern args} {
+    lassign [run_ckv {*}$args] status out err
+    assert {$status != 0}
+    assert_match $pattern $err
+}
+
+with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
+    test "BACKUP: create, list, verify, delete" {
+        assert_equal idle [r backup status]
+        assert_equal {} [r backup list]
+        fill
+        set id [backup_now "a note"]
+        assert_match "20*T*Z" $id
+        set line [lindex [r backup list] 0]
+        assert_equal $id [lindex [split $line] 0]
+        assert_match "* a note" $line
+        assert_equal [info_field ckv_journal_offset] [lindex [split $line] 1]
+        assert {abs([lindex [split $line] 2] - [clock milliseconds]) < 20000}
+        assert_equal 11 [lindex [split $line] 3]
+        assert_equal $id [info_field ckv_last_backup_id]
+        assert_equal ok [info_field ckv_last_backup_status]
+        assert_equal OK [r backup verify $id]
+        assert_equal "done $id" [outcome backup]
+        set second [backup_now]
+        assert_equal [list $id $second] [backup_ids]
+        assert_equal OK [r backup delete $id]
+        assert_equal "done $id" [outcome backup]
+        assert_equal [list $second] [backup_ids]
+        assert_equal [list $second] [glob -tails -directory [server_dir]/backups *]
+    }
+
+    test "BACKUP and ROLLBACK: what is refused" {
+        assert_error "*there's no backup 20000101T000000Z*" {r backup verify 20000101T000000Z}
+        assert_error "*there's no backup ../x*" {r backup delete ../x}
+        assert_error "*there's no backup .*" {r rollback .}
+        assert_error "*not an integer*" {r rollback to yesterday}
+        assert_error "ERR Syntax error*" {r rollback to}
+        assert_error "ERR Syntax error*" {r backup nonsense}
+        assert_error "ERR Syntax error*" {r backup verify}
+        assert_error "*a note is one line*" {r backup create "two\nlines"}
+        assert_error "*a note is one line*" {r backup create [repeat x 201]}
+        set c [connect]
+        r backup create
+        assert_error "*in progress*" {r backup create}
+        assert_error "*in progress*" {r rollback to 0}
+        outcome backup
+        r rollback to 1000
+        assert_match "failed *can't be reached: what can is from *" [outcome rollback]
+        r rollback to 99999999999999
+        assert_match "failed *can't be reached: what can is from *" [outcome rollback]
+        assert {![file exists [server_dir]/rollback.tmp]}
+    }
+
+    test "ROLLBACK to a backup, and back again" {
+        fill
+        set first [r debug digest]
+        set id [backup_now]
+        fill 1
+        r del list
+        set second [r debug digest]
+        set before [roll_back $id]
+        assert_equal $first [r debug digest]
+        r set after rollback
+        set third [r debug digest]
+        restart
+        assert_equal $third [r debug digest]
+        assert_equal OK [r backup verify $before]
+        assert_equal "done $before" [outcome backup]
+        set again [roll_back $before]
+        assert_equal $second [r debug digest]
+        roll_back $again
+        assert_equal $third [r debug digest]
+        kill_server
+        relaunch
+        assert_equal $third [r debug digest]
+        assert {![file exists [server_dir]/rollback.tmp] && ![file exists [server_dir]/ROLLBACK]}
+    }
+
+    test "a backup under load is the dataset of one moment, behind all that was acknowledged before it" {
+        fill
+        set step 0
+        for {set round 0} {$round < 3} {incr round} {
+            r bgsave
+            step [incr step]
+            set at_least $step
+            set id [r backup create]
+            while {[string match "running *" [r backup status]]} { step [incr step] }
+            set at_most $step
+            assert_equal "done $id" [outcome backup]
+            assert_equal OK [r backup verify $id]
+            assert_equal "done $id" [outcome backup]
+            set before [roll_back $id]
+            check_steps $at_least $at_most
+            roll_back $before
+            check_steps $at_most $at_most
+        }
+    }
+
+    test "killed during rollbacks: what was, or what was gone back to" {
+        fill
+        set first [r debug digest]
+        set id [backup_now]
+        fill 1
+        r set more [repeat x 100000]
+        set second [r debug digest]
+        set kept {}
+        for {set round 0} {$round < 12} {incr round} {
+            set target [expr {[r debug digest] eq $first && $kept ne "" ? [lindex $kept end] : $id}]
+            set before [r debug digest]
+            r rollback $target
+            after [expr {int(rand() * 30)}]
+            kill_server
+            relaunch
+            set now [r debug digest]
+            assert {$now in [list $first $second]}
+            if {$now ne $before && $now eq $first} { set kept [lsort [backup_ids]] }
+            assert {![file exists [server_dir]/rollback.tmp] && ![file exists [server_dir]/ROLLBACK]}
+            foreach one [backup_ids] {
+                r backup verify $one
+                assert_equal "done $one" [outcome backup]
+            }
+        }
+    }
+
+    test "INFO: the oldest moment that can be reached" {
+        r set a 1
+        set oldest [info_field ckv_oldest_rollback_time_ms]
+        assert {$oldest > 0 && $oldest <= [clock milliseconds]}
+        r rollback to $oldest
+        assert_match "done *" [outcome rollback]
+        r rollback to [expr {$oldest - 1}]
+        assert_match "failed *can't be reached*" [outcome rollback]
+    }
+
+    test "a rollback with a WATCH on a key: its EXEC answers nil" {
+        r set watched 1
+        set id [backup_now]
+        set c [connect]
+        $c watch watched
+        roll_back $id
+        $c multi
+        $c get watched
+        assert_equal (nil) [$c exec]
+    }
+}
+
+with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
+    test "ROLLBACK TO: moments that were recorded, before and behind backups, and after a rollback" {
+        fill
+        backup_now
+        set moments {}
+        for {set i 0} {$i < 8} {incr i} {
+            r set step $i
+            r hset bighash field:$i step:$i
+            r lpush list step:$i
+            if {$i == 2} { r bgsave; wait_until {[info_field rdb_bgsave_in_progress] == 0} }
+            if {$i == 4} backup_now
+            if {$i == 6} { r save }
+            after 3
+            lappend moments [clock milliseconds] [r debug digest]
+            after 3
+        }
+        foreach {ms digest} $moments {
+            set before [roll_back to $ms]
+            assert_equal $digest [r debug digest]
+            r set only here
+            after 3
+            roll_back $before
+        }
+        # What was there, at a moment, is told by the journals of that time, whatever was rolled back since.
+        foreach index {3 0 6 2} {
+            roll_back to [lindex $moments [expr {2 * $index}]]
+            assert_equal [lindex $moments [expr {2 * $index + 1}]] [r debug digest]
+            r set step again
+        }
+        set digest [r debug digest]
+        kill_server
+        relaunch
+        assert_equal $digest [r debug digest]
+    }
+}
+
+with_server {--checkpoint-every 0 --backup-schedule "every 1 second" --backup-keep 2} {
+    test "backups by schedule, of which the newest are kept" {
+        r set a 1
+        set kept [r backup create "not scheduled"]
+        wait_until {[llength [r backup list]] >= 3} 10000
+        set first [lindex [backup_ids] 1]
+        wait_until {$first ni [backup_ids] && [llength [r backup list]] == 3} 10000
+        assert {$kept in [backup_ids]}
+        assert_match "* scheduled" [lindex [r backup list] end]
+        r config set backup-schedule ""
+        wait_until {[info_field ckv_backup_in_progress] == 0}
+        set ids [backup_ids]
+        after 2200
+        assert_equal $ids [backup_ids]
+    }
+}
+
+# ---------------------------------------------------------------- the tools
+
+# The lines of `ckv backup list`, without its head.
+proc listed {args} { return [lrange [split [tool backup list {*}$args] \n] 1 end] }
+
+with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
+    test "the tools on a running server" {
+        set dir [server_dir]
+        fill
+        set first [r debug digest]
+        set id [tool backup create --note "by hand" --dir $dir]
+        assert_match "20*T*Z" $id
+        assert_match "$id *by hand" [lindex [listed --dir $dir] 0]
+        assert_match "$id *by hand" [lindex [listed --port [server_port]] 0]
+        assert_match "$id *by hand" [lindex [listed --socket $dir/ckv.sock] 0]
+        assert_equal "$id is whole" [tool backup verify $id --dir $dir]
+        fill 1
+        set second [r debug digest]
+        set before [lindex [tool rollback $id --dir $dir] end]
+        assert_equal $first [r debug digest]
+        tool rollback $before --dir $dir
+        assert_equal $second [r debug digest]
+        after 5
+        set now [clock milliseconds]
+        after 5
+        r flushall
+        tool rollback --to [expr {$now / 1000.0}] --dir $dir
+        assert_equal $second [r debug digest]
+        r set only here
+        set local [clock format [expr {$now / 1000}] -format "%Y-%m-%d %H:%M:%S"]
+        tool rollback --to $local.[format %03d [expr {$now % 1000}]] --dir $dir
+        assert_equal $second [r debug digest]
+        assert_equal "" [tool backup delete $id --dir $dir]
+        tool_fails "ckv: there's no backup $id*" backup verify $id --dir $dir
+        tool_fails "ckv: there's no backup $id*" rollback $id --dir $dir
+        tool_fails "*can't be reached*" rollback --to 1000 --dir $dir
+    }
+
+    test "the tools without a server" {
+        set dir [server_dir]
+        fill
+        set first [r debug digest]
+        set online [tool backup create --dir $dir]
+        fill 1
+        set second [r debug digest]
+        kill_server
+        set id [tool backup create --note offline --dir $dir]
+        assert_equal "$id is whole" [tool backup verify $id --dir $dir]
+        set before [lindex [tool rollback $online --dir $dir] end]
+        relaunch
+        assert_equal $first [r debug digest]
+        after 5
+        set now [clock milliseconds]
+        after 5
+        fill 2
+        stop_server
+        tool rollback $id --dir $dir
+        relaunch
+        assert_equal $second [r debug digest]
+        stop_server
+        tool rollback --to [expr {$now / 1000.0}] --dir $dir
+        relaunch
+        assert_equal $first [r debug digest]
+        kill_server
+        tool rollback $before --dir $dir
+        relaunch
+        assert_equal $second [r debug digest]
+        stop_server
+        assert_equal "" [tool backup delete $id --dir $dir]
+        tool_fails "*there's no backup $id*" backup verify $id --dir $dir
+        assert_equal "" [tool backup delete $before --dir $dir]
+        relaunch
+    }
+
+    test "a damaged backup is found, and not gone back to" {
+        fill
+        set id [tool backup create --dir [server_dir]]
+        set path [server_dir]/backups/$id/checkpoint.gdbm
+        set f [open $path r+]
+        fconfigure $f -translation binary
+        seek $f [expr {[file size $path] / 2}]
+        puts -nonewline $f [repeat "\xff" 3000]
+        close $f
+        lassign [run_ckv backup verify $id --dir [server_dir]] status out err
+        assert_equal 3 $status
+        assert_match "ckv: *checkpoint.gdbm*" $err
+        set digest [r debug digest]
+        tool_fails "ckv: *checkpoint*" rollback $id --dir [server_dir]
+        assert_equal $digest [r debug digest]
+        r set still works
+        restart
+        assert_equal works [r get still]
+        assert {![file exists [server_dir]/rollback.tmp]}
+    }
+
+    test "clones, from a backup and from what there is, diverge" {
+        fill
+        set dir [server_dir]
+        set first [r debug digest]
+        set id [tool backup create --dir $dir]
+        r set behind backup
+        set second [r debug digest]
+        set backups [backup_ids]
+        file mkdir $::scratch/clone.full/something
+        tool_fails "*clone.full isn't empty*" clone $id $::scratch/clone.full --dir $dir
+        tool_fails "*there's no backup 2000*" clone 2000 $::scratch/clone.none --dir $dir
+        tool clone $id $::scratch/clone.id --dir $dir
+        tool clone --now $::scratch/clone.now --dir $dir
+        wait_until {[string match "done *" [r backup status]]}
+        assert_equal $backups [backup_ids]
+        kill_server
+        tool clone --now $::scratch/clone.off --dir $dir
+        relaunch
+        set original $::current
+        foreach {clone digest} [list id $first now $second off $second] {
+            set id clone.$clone
+            set ::server($id,dir) $::scratch/$id
+            set ::server($id,log) $::scratch/$id.log
+            launch $id {--checkpoint-every 0}
+            assert_equal $digest [r debug digest]
+            r set who $clone
+            restart
+            assert_equal $clone [r get who]
+            assert_equal backup [expr {$clone eq "id" ? "backup" : [r get behind]}]
+            stop_server
+            set ::current $original
+            assert_equal (nil) [r get who]
+        }
+        assert_equal $second [r debug digest]
+        set ids {}
+        foreach name {id now off} {
+            set f [open $::scratch/clone.$name/MANIFEST]
+            regexp {instance=(\w+)\nhistory=(\w+)\n} [read $f] -> instance history
+            close $f
+            lappend ids $instance $history
+        }
+        assert_equal 6 [llength [lsort -unique $ids]]
+    }
+
+    test "the tools' usage" {
+        foreach line {{backup} {backup nonsense} {backup verify} {backup create x} {rollback} {rollback a b}
+                {rollback a --to 1} {rollback --to yesterday} {clone} {clone a} {clone --now a b} {backup --nonsense}} {
+            lassign [run_ckv {*}$line --dir [server_dir]] status out err
+            assert_equal "2 $line" "$status $line"
+            assert {[llength [split [string trim $err] \n]] == 1}
+        }
+        lassign [run_ckv backup list --dir $::scratch/nowhere] status out err
+        assert_equal 1 $status
+        assert_match "ckv: *nowhere/MANIFEST: No such file or directory*" $err
+    }
+}
+
+with_server {--admin-plane auth --requirepass me:secret --admin-password root} {
+    test "the tools by port need the admin password" {
+        lassign [run_ckv backup create --port [server_port]] status out err
+        assert_equal 1 $status
+        assert_match "ckv: port *: that is for operators; give the admin-password*" $err
+        lassign [run_ckv backup create --port [server_port] --password nonsense] status out err
+        assert_equal 1 $status
+        set id [tool backup create --port [server_port] --password root]
+        assert_match "$id *" [lindex [listed --port [server_port] --password root] 0]
+        assert_match "$id *" [lindex [listed --dir [server_dir]] 0]
+        set c [connect]
+        $c auth me:secret
+        assert_error "ERR unknown command*" {$c backup list}
+        assert_error "ERR unknown command*" {$c rollback to 1}
+    }
+}
+
+with_server {--persistence no} {
+    test "persistence no: no backups" {
+        assert_error "ERR persistence is off" {r backup create}
+        assert_error "ERR persistence is off" {r rollback to 1}
+        assert_equal {} [r backup list]
+    }
+}

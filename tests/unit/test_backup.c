@@ -1,0 +1,481 @@
+/* test_backup.c: store/backup: every operation on files at which a rollback, its completion or a backup can be cut off;
+ * after each the directory must be what it was or what it was to become. And pruning, moments, ids.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "store/backup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <glib/gstdio.h>
+
+#include "base/clock.h"
+#include "store/checkpoint.h"
+#include "store/io.h"
+#include "store/journal.h"
+
+/* ---- the process dies at an operation: nothing that follows happens ---- */
+
+static long operations_left = LONG_MAX;
+
+static bool dead(void)
+{
+    if (operations_left > 0) {
+        operations_left--;
+        return false;
+    }
+    errno = EIO;
+    return true;
+}
+
+static int mortal_open(const char *path, int flags, mode_t mode)
+{
+    return (flags & O_CREAT) != 0 && dead() ? -1 : io_kernel.open(path, flags, mode);
+}
+
+static ssize_t mortal_write(int fd, const void *from, size_t len, off_t at)
+{
+    return dead() ? -1 : io_kernel.write(fd, from, len, at);
+}
+
+static int mortal_sync(int fd)
+{
+    (void)fd;
+    return dead() ? -1 : 0;
+}
+
+static int mortal_rename(const char *from, const char *to)
+{
+    return dead() ? -1 : io_kernel.rename(from, to);
+}
+
+static int mortal_unlink(const char *path)
+{
+    return dead() ? -1 : io_kernel.unlink(path);
+}
+
+static int mortal_mkdir(const char *path, mode_t mode)
+{
+    return dead() ? -1 : io_kernel.mkdir(path, mode);
+}
+
+static Io mortal;
+
+static void live_for(long operations)
+{
+    operations_left = operations;
+    io = &mortal;
+}
+
+/* Whether it lived on. */
+static bool survived(void)
+{
+    bool result = operations_left > 0;
+    operations_left = LONG_MAX;
+    return result;
+}
+
+/* ---- directories ---- */
+
+static char *scratch;
+
+static void copy_tree(const char *from, const char *to)
+{
+    g_mkdir(to, 0700);
+    GDir *dir = g_dir_open(from, 0, NULL);
+    for (const char *name; dir != NULL && (name = g_dir_read_name(dir)) != NULL;) {
+        g_autofree char *a = g_build_filename(from, name, NULL), *b = g_build_filename(to, name, NULL), *text = NULL;
+        gsize len;
+        if (g_file_test(a, G_FILE_TEST_IS_DIR)) {
+            copy_tree(a, b);
+        } else if (g_file_get_contents(a, &text, &len, NULL)) {
+            assert_true(g_file_set_contents_full(b, text, (gssize)len, G_FILE_SET_CONTENTS_NONE, 0600, NULL));
+        }
+    }
+    if (dir != NULL) g_dir_close(dir);
+}
+
+static void fresh_copy(const char *from, const char *to)
+{
+    assert_true(state_remove(to));
+    copy_tree(from, to);
+}
+
+/* What a start would load, as text, all of it verified; the history aside. */
+static char *describe(const char *dir)
+{
+    char *error = NULL;
+    Manifest manifest;
+    if (manifest_read(dir, &manifest, &error) != MANIFEST_READ) fail_msg("%s: %s", dir, error);
+    State state;
+    StateEnd end;
+    directory_state(dir, &manifest, manifest_newest(&manifest), &state);
+    error = state_verify(&state, &end, NULL);
+    if (error != NULL) fail_msg("%s", error);
+    GString *text = g_string_new(NULL);
+    g_string_append_printf(text, "%s checkpoint %d offset %ld sum %lx; ", manifest.instance, state.checkpoint != NULL,
+                           state.info.offset, state.info.sum);
+    JournalReader *reader = journal_reader_new(dir, state.info.offset, NULL, &error);
+    if (reader == NULL) fail_msg("%s", error);
+    for (JournalBatch batch; journal_read(reader, &batch) == JOURNAL_BATCH;) {
+        g_autofree char *sum =
+            g_compute_checksum_for_data(G_CHECKSUM_MD5, (const guchar *)batch.payload.ptr, batch.payload.len);
+        g_string_append_printf(text, "%ld:%ld:%.8s ", batch.offset, batch.unix_ms, sum);
+    }
+    g_string_append_printf(text, "end %ld", end.offset);
+    journal_reader_free(reader);
+    state_clear(&state);
+    manifest_clear(&manifest);
+    return g_string_free(text, FALSE);
+}
+
+/* ---- making a data directory ---- */
+
+static Keyspace *ks;
+
+static void write_batches(int from, int count)
+{
+    for (int i = from; i < from + count; i++) {
+        g_autofree char *key = g_strdup_printf("key:%d", i), *value = g_strnfill(50 + (gsize)i, 'v');
+        Slice argv[] = { SLICE("SET"), slice_of(key), slice_of(value) };
+        clock_refresh();
+        keyspace_put_string(&ks->dbs[0], argv[1], argv[2]);
+        journal_append(0, argv, 3);
+        assert_true(journal_commit());
+        g_usleep(2000);
+    }
+}
+
+static void make_checkpoint(void)
+{
+    char *error = NULL;
+    clock_refresh();
+    if (!checkpoint_start(journal_offset(), 0, clock_unix_ms, &error)) fail_msg("%s", error);
+    for (CheckpointStep step = CHECKPOINT_MORE; step != CHECKPOINT_DONE;) {
+        step = checkpoint_step(1000, journal_offset());
+        if (step == CHECKPOINT_WAIT) checkpoint_wait();
+        assert_int_not_equal(step, CHECKPOINT_FAILED);
+    }
+    g_usleep(2000);
+}
+
+/* A directory with so many checkpoints, batches before, between and behind them, and a backup of the state behind the
+ * first; returns the backup's id, and a moment between the last two things. */
+static void make_directory(const char *path, int checkpoints, char *id, int64_t *moment_ms)
+{
+    char *error = NULL;
+    Manifest manifest;
+    assert_int_equal(g_mkdir(path, 0700), 0);
+    assert_int_equal(chdir(path), 0);
+    manifest_init(&manifest);
+    table_set_secret(manifest.secret, sizeof(manifest.secret));
+    assert_null(manifest_write(".", &manifest));
+    ks = keyspace_new(1);
+    checkpoint_init(ks, &manifest, NULL);
+    JournalStart start = { .db = -1, .history = manifest.history, .sync = JOURNAL_SYNC_NO, .segment_bytes = 500 };
+    clock_refresh();
+    assert_null(journal_open(&start));
+    for (int i = 0; i < checkpoints; i++) {
+        write_batches(i * 10, 10);
+        make_checkpoint();
+    }
+    write_batches(100, 5);
+    if (checkpoints > 0) {
+        backup_new_id(".", id);
+        error = backup_create_from_file(".", id, &manifest, 0, "of the first", NULL);
+    } else {
+        error = backup_create_offline(".", "of the journal", id, NULL);
+    }
+    if (error != NULL) fail_msg("%s", error);
+    clock_refresh();
+    *moment_ms = clock_unix_ms;
+    g_usleep(3000);
+    clock_refresh();
+    write_batches(200, 5);
+    assert_true(journal_close());
+    checkpoint_forget_all();
+    keyspace_free(ks);
+    manifest_clear(&manifest);
+    assert_int_equal(chdir(scratch), 0);
+}
+
+static int setup(void **context)
+{
+    (void)context;
+    mortal = io_kernel;
+    mortal.open = mortal_open;
+    mortal.write = mortal_write;
+    mortal.sync = mortal_sync;
+    mortal.rename = mortal_rename;
+    mortal.unlink = mortal_unlink;
+    mortal.mkdir = mortal_mkdir;
+    scratch = g_dir_make_tmp("ckv-backup-XXXXXX", NULL);
+    return 0;
+}
+
+static int teardown(void **context)
+{
+    (void)context;
+    io = &io_kernel;
+    assert_int_equal(chdir("/"), 0);
+    assert_true(state_remove(scratch));
+    g_free(scratch);
+    return 0;
+}
+
+/* ---- rollbacks that are cut off ---- */
+
+/* Makes the switch; true if it went to its end. *begun: from there on it must be finished. */
+static bool roll_back(const char *dir, const RollbackTarget *target, char *before, bool *begun)
+{
+    *begun = false;
+    char *error = rollback_build(dir, target, NULL, NULL);
+    if (error == NULL) error = rollback_swap(dir, "before", before, begun);
+    bool done = error == NULL;
+    g_free(error);
+    return done;
+}
+
+static void finish(const char *dir)
+{
+    char *error = NULL;
+    if (!backup_finish_swap(dir, &error)) fail_msg("%s", error);
+    g_autofree char *building = g_build_filename(dir, ROLLBACK_BUILDING, NULL);
+    g_autofree char *marker = g_build_filename(dir, ROLLBACK_MARKER, NULL);
+    assert_int_not_equal(access(building, F_OK), 0);
+    assert_int_not_equal(access(marker, F_OK), 0);
+}
+
+/* What there was is a whole backup, which leads back. */
+static void check_undo(const char *dir, const char *before, const char *old)
+{
+    char again[BACKUP_ID_CHARS + 1], *error = backup_verify(dir, before, NULL);
+    if (error != NULL) fail_msg("%s", error);
+    bool begun;
+    RollbackTarget target = { .id = before };
+    assert_true(roll_back(dir, &target, again, &begun));
+    g_autofree char *text = describe(dir);
+    assert_string_equal(text, old);
+}
+
+static guint count_backups(const char *dir)
+{
+    char *error = NULL;
+    g_autoptr(GPtrArray) list = backup_list(dir, &error);
+    if (error != NULL) fail_msg("%s", error);
+    return list->len;
+}
+
+/* The nth operation of the rollback, and, if it had begun, the `second` one of the start that finishes it, are the last
+ * ones. False: it has no nth. */
+static bool cut_off(const char *base, const RollbackTarget *target, const char *old, const char *new, long nth,
+                    long second)
+{
+    char before[BACKUP_ID_CHARS + 1], *error = NULL;
+    bool begun;
+    g_autofree char *dir = g_build_filename(scratch, "work", NULL);
+    fresh_copy(base, dir);
+    live_for(nth);
+    bool done = roll_back(dir, target, before, &begun);
+    bool lived = survived();
+    live_for(second);
+    backup_finish_swap(dir, &error);
+    g_free(error);
+    survived();
+    finish(dir);
+    g_autofree char *text = describe(dir);
+    if (strcmp(text, new) != 0) {
+        assert_string_equal(text, old);
+        assert_false(begun);
+        assert_false(done);
+        assert_int_equal(count_backups(dir), 1);
+    } else {
+        assert_int_equal(count_backups(dir), 2);
+        check_undo(dir, before, old);
+    }
+    return !lived;
+}
+
+static void cut_off_everywhere(int checkpoints, bool by_moment)
+{
+    char id[BACKUP_ID_CHARS + 1], before[BACKUP_ID_CHARS + 1];
+    RollbackTarget target = { .id = id };
+    bool begun;
+    g_autofree char *base = g_build_filename(scratch, "base", NULL), *whole = g_build_filename(scratch, "whole", NULL);
+    make_directory(base, checkpoints, id, &target.unix_ms);
+    if (by_moment) target.id = NULL;
+    live_for(LONG_MAX); /* syncs cost time */
+    fresh_copy(base, whole);
+    assert_true(roll_back(whole, &target, before, &begun));
+    g_autofree char *old = describe(base), *new = describe(whole);
+    assert_string_not_equal(old, new);
+    long n = 0;
+    while (cut_off(base, &target, old, new, n, g_random_int_range(0, 25)))
+        n++;
+    assert_true(n > 30);
+    for (int i = 0; i < 60; i++)
+        cut_off(base, &target, old, new, g_random_int_range((int)n - 30, (int)n), i % 30);
+}
+
+static void test_cut_off_journal_only(void **context)
+{
+    (void)context;
+    cut_off_everywhere(0, false);
+}
+
+static void test_cut_off_journal_only_moment(void **context)
+{
+    (void)context;
+    cut_off_everywhere(0, true);
+}
+
+static void test_cut_off_one_checkpoint(void **context)
+{
+    (void)context;
+    cut_off_everywhere(1, false);
+}
+
+static void test_cut_off_one_checkpoint_moment(void **context)
+{
+    (void)context;
+    cut_off_everywhere(1, true);
+}
+
+static void test_cut_off_two_checkpoints(void **context)
+{
+    (void)context;
+    cut_off_everywhere(2, false);
+}
+
+static void test_cut_off_two_checkpoints_moment(void **context)
+{
+    (void)context;
+    cut_off_everywhere(2, true);
+}
+
+/* ---- backups ---- */
+
+static void test_backups_cut_off(void **context)
+{
+    (void)context;
+    char id[BACKUP_ID_CHARS + 1];
+    int64_t moment_ms;
+    g_autofree char *base = g_build_filename(scratch, "base", NULL), *dir = g_build_filename(scratch, "work", NULL);
+    make_directory(base, 1, id, &moment_ms);
+    bool lived = false;
+    for (long n = 0; !lived; n++) {
+        fresh_copy(base, dir);
+        live_for(n);
+        char *error = backup_create_offline(dir, "cut off", id, NULL);
+        lived = survived();
+        guint count = count_backups(dir);
+        assert_true(count == 2 || error != NULL);
+        if (count == 2) assert_null(backup_verify(dir, id, NULL));
+        g_free(error);
+        live_for(n);
+        error = backup_delete(dir, id);
+        survived();
+        assert_true(error != NULL || count_backups(dir) == 1);
+        g_free(error);
+        assert_null(backup_create_offline(dir, "again", id, NULL));
+        assert_null(backup_verify(dir, id, NULL));
+        g_autofree char *path = g_build_filename(dir, BACKUP_DIRECTORY, NULL);
+        GDir *entries = g_dir_open(path, 0, NULL);
+        for (const char *name; (name = g_dir_read_name(entries)) != NULL;)
+            assert_int_not_equal(name[0], '.');
+        g_dir_close(entries);
+    }
+}
+
+static void test_prune(void **context)
+{
+    (void)context;
+    char id[BACKUP_ID_CHARS + 1], ids[14][BACKUP_ID_CHARS + 1];
+    int64_t moment_ms;
+    g_autofree char *dir = g_build_filename(scratch, "base", NULL);
+    make_directory(dir, 1, id, &moment_ms);
+    for (int i = 0; i < 14; i++)
+        assert_null(backup_create_offline(dir, i % 7 == 3 ? "by hand" : BACKUP_SCHEDULED, ids[i], NULL));
+    assert_null(backup_prune(dir, 0));
+    assert_int_equal(count_backups(dir), 15);
+    assert_null(backup_prune(dir, 2));
+    g_autoptr(GPtrArray) list = backup_list(dir, NULL);
+    const char *left[] = { id, ids[3], ids[10], ids[12], ids[13] };
+    assert_int_equal(list->len, G_N_ELEMENTS(left));
+    for (guint i = 0; i < list->len; i++)
+        assert_string_equal(((const Backup *)list->pdata[i])->id, left[i]);
+}
+
+/* A clone of each, which has the same data. */
+static void test_clone(void **context)
+{
+    (void)context;
+    char id[BACKUP_ID_CHARS + 1];
+    int64_t moment_ms;
+    g_autofree char *dir = g_build_filename(scratch, "base", NULL), *to = g_build_filename(scratch, "clone", NULL);
+    make_directory(dir, 2, id, &moment_ms);
+    assert_null(backup_clone(dir, NULL, to, NULL));
+    g_autofree char *old = describe(dir), *new = describe(to);
+    assert_string_equal(strchr(old, ' '), strchr(new, ' '));
+    assert_int_not_equal(strncmp(old, new, MANIFEST_ID_CHARS), 0);
+    g_autofree char *error = backup_clone(dir, id, to, NULL);
+    assert_non_null(strstr(error, "isn't empty"));
+    g_autofree char *again = describe(to);
+    assert_string_equal(again, new);
+}
+
+static void test_unknown(void **context)
+{
+    (void)context;
+    char id[BACKUP_ID_CHARS + 1], *error = NULL;
+    int64_t moment_ms;
+    g_autofree char *dir = g_build_filename(scratch, "base", NULL);
+    make_directory(dir, 1, id, &moment_ms);
+    g_autofree char *old = describe(dir);
+    static const char *const names[] = {
+        "", ".", "..", "../..", "/", "20200101T000000Z", "a", ".20200101T000000Z.tmp"
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+        assert_null(backup_find(dir, names[i], &error));
+        g_clear_pointer(&error, g_free);
+        error = backup_delete(dir, names[i]);
+        assert_non_null(error);
+        g_clear_pointer(&error, g_free);
+        RollbackTarget target = { .id = names[i] };
+        error = rollback_build(dir, &target, NULL, NULL);
+        assert_non_null(error);
+        g_clear_pointer(&error, g_free);
+    }
+    RollbackTarget early = { NULL, 1000 };
+    error = rollback_build(dir, &early, NULL, NULL);
+    assert_non_null(strstr(error, "can't be reached"));
+    g_free(error);
+    g_autofree char *text = describe(dir);
+    assert_string_equal(text, old);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_cut_off_journal_only, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_cut_off_journal_only_moment, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_cut_off_one_checkpoint, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_cut_off_one_checkpoint_moment, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_cut_off_two_checkpoints, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_cut_off_two_checkpoints_moment, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_backups_cut_off, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_prune, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_clone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_unknown, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,44 @@
+/* talk.h: whom a tool works with: a data directory that no server uses, or the server that uses it, through its
+ * operator's socket. The tools that can do both call it.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef CKV_TOOLS_TALK_H
+#define CKV_TOOLS_TALK_H
+
+#include "tools/tools.h"
+
+typedef struct TalkOptions {
+    char *dir, *socket, *password; /* dir is never NULL behind talk_open */
+    int port;
+} TalkOptions;
+extern TalkOptions talk_options;
+
+/* For the tool's own list of options. */
+#define TALK_OPTIONS                                                                                                   \
+    { "dir", 0, 0, G_OPTION_ARG_FILENAME, &talk_options.dir, "the data directory; the working directory", "DIR" },     \
+        { "socket", 0, 0, G_OPTION_ARG_FILENAME, &talk_options.socket, "the running server's socket", "PATH" },        \
+        { "port", 0, 0, G_OPTION_ARG_INT, &talk_options.port, "its port on this host, instead", "N" },                 \
+    {                                                                                                                  \
+        "password", 0, 0, G_OPTION_ARG_STRING, &talk_options.password, "its admin-password, with --port", "WORD"       \
+    }
+
+/* A connection to a server. */
+typedef struct Talk Talk;
+
+/* Finds out with whom. *talk NULL: with the directory talk_options.dir, which is locked for this process, and in which
+ * an interrupted rollback has been finished. False: neither can be, which was said. */
+bool talk_open(Talk **talk);
+void talk_free(Talk *talk);
+
+/* Sends a command, the words up to NULL, and returns the reply's strings: one, or those of an array. NULL: *error, to
+ * g_free. */
+char **talk_ask(Talk *talk, char **error, ...) G_GNUC_NULL_TERMINATED;
+
+/* Waits for the job whose STATUS `command` tells, showing progress under `name`. What follows "done " (g_free it);
+ * NULL: *error. */
+char *talk_await(Talk *talk, const char *command, const char *name, char **error);
+
+/* The directory of the server that is talked to (g_free), if it's on this host; NULL: *error. */
+char *talk_directory(Talk *talk, char **error);
+
+#endif
