@@ -151,10 +151,13 @@ static bool walk_next(Walk *walk, JournalBatch *batch, char **error)
     return true;
 }
 
-static char *copy_batches(Walk *walk, Segments *out)
+/* With `always` there's a segment even if it stays empty: a start takes a checkpoint whose own one is missing for
+ * damaged. */
+static char *copy_batches(Walk *walk, Segments *out, bool always)
 {
     char *error = NULL;
     JournalBatch batch;
+    if (always && !begin_segment(out, walk->end->offset)) return state_errno(out->path);
     while (error == NULL && walk_next(walk, &batch, &error)) {
         if (!put_batch(out, &batch)) error = state_errno(out->path);
     }
@@ -171,7 +174,7 @@ char *state_copy_journal(const State *state, int64_t until_ms, const char *histo
     g_autofree char *journal = g_build_filename(to, JOURNAL_DIRECTORY, NULL);
     if (io->mkdir(journal, 0700) != 0) error = state_errno(journal);
     Segments out = { .directory = to, .history = history, .fd = -1, .buffer = g_byte_array_new() };
-    if (error == NULL) error = copy_batches(&walk, &out);
+    if (error == NULL) error = copy_batches(&walk, &out, always);
     g_byte_array_unref(out.buffer);
     journal_reader_free(walk.reader);
     if (error != NULL) return error;
