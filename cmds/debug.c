@@ -10,6 +10,7 @@
 #include "cmds/persist.h"
 #include "cmds/subcommand.h"
 #include "store/hash.h"
+#include "store/journal.h"
 #include "store/list.h"
 #include "store/set.h"
 #include "store/zset.h"
@@ -225,6 +226,8 @@ static void debug_sleep(Request *r)
     reply_ok(r->out);
 }
 
+#define POPULATE_COMMIT_BYTES (16UL << 20)
+
 /* POPULATE count [prefix]: sets prefix:0 to value:0 and so on, but for those that are there */
 static void debug_populate(Request *r)
 {
@@ -243,6 +246,7 @@ static void debug_populate(Request *r)
         keyspace_put_string(r->db, name, (Slice){ value, (size_t)len });
         effect_set(r->db, name, (Slice){ value, (size_t)len }, -1);
         keyspace_changed(r->db, name);
+        if (journal_pending_bytes() > POPULATE_COMMIT_BYTES) journal_commit(); /* each key is a change of its own */
     }
     reply_ok(r->out);
 }

@@ -254,8 +254,15 @@ size_t effect_bytes(const Slice *argv, int argc)
     return bytes;
 }
 
+/* The most that a command, or a transaction, may add to the journal at once: a batch has at most 1 GB. */
+#define CHANGE_BYTES_MAX (512UL << 20)
+
 bool effect_admit(Out *out, size_t bytes)
 {
+    if (bytes > CHANGE_BYTES_MAX) {
+        reply_error(out, "ERR more than 512 MB can't be changed at once; send it in several parts");
+        return false;
+    }
     const char *trouble = journal_trouble();
     if (trouble == NULL && journal_reserve(bytes + RESERVE_MORE)) return true;
     if (trouble == NULL) trouble = journal_trouble();

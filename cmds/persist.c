@@ -97,7 +97,9 @@ static void make_new_manifest(void)
     }
     manifest_init(&persist_manifest);
     char *message = manifest_write(".", &persist_manifest);
-    if (message != NULL) refuse_start(message);
+    if (message == NULL) return;
+    g_autofree char *whole = g_strdup_printf("%s; make room or give a directory that can be written by --dir", message);
+    refuse_start(whole);
 }
 
 void persist_open(void)
@@ -135,7 +137,7 @@ static void empty_keyspace(void)
 static void begin_replay(void)
 {
     char *error = NULL;
-    state.reader = journal_reader_new(".", state.offset, NULL, &error);
+    state.reader = journal_reader_new(".", state.offset, persist_manifest.history, &error);
     if (state.reader == NULL) refuse_start(error);
     state.journal_bytes = journal_reader_left(state.reader);
 }

@@ -638,6 +638,11 @@ CheckpointStatus checkpoint_status(void)
     return status;
 }
 
+size_t checkpoint_waiting_bytes(void)
+{
+    return state.walk == NULL ? 0 : writer_waiting(state.walk->writer);
+}
+
 void checkpoint_forget_all(void)
 {
     checkpoint_abort("the dataset is replaced");

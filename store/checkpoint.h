@@ -60,6 +60,9 @@ typedef struct CheckpointStatus {
 } CheckpointStatus;
 CheckpointStatus checkpoint_status(void);
 
+/* The bytes in memory that wait for the writer. */
+size_t checkpoint_waiting_bytes(void);
+
 /* Waits until the writer has something to say. */
 void checkpoint_wait(void);
 

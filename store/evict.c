@@ -6,7 +6,9 @@
 #include "base/clock.h"
 #include "base/options.h"
 #include "base/random.h"
+#include "store/checkpoint.h"
 #include "store/grave.h"
+#include "store/journal.h"
 #include "store/mem.h"
 
 /* Redis' MAXMEMORY_EVICTION_POOL_SIZE. */
@@ -191,11 +193,18 @@ static bool evict_one(Keyspace *keyspace)
     return entry != NULL;
 }
 
+size_t evict_used(void)
+{
+    size_t used = mem_used(), passing = checkpoint_waiting_bytes();
+    if (journal_is_open()) passing += journal_pending_bytes();
+    return used > passing ? used - passing : 0;
+}
+
 bool evict_run(Keyspace *keyspace)
 {
-    if (options.maxmemory == 0 || mem_used() <= (size_t)options.maxmemory) return true;
+    if (options.maxmemory == 0 || evict_used() <= (size_t)options.maxmemory) return true;
     int64_t start_us = clock_now_us();
-    for (unsigned round = 1; mem_used() > (size_t)options.maxmemory; round++) {
+    for (unsigned round = 1; evict_used() > (size_t)options.maxmemory; round++) {
         /* What was deleted makes room before any other key has to go. */
         bool dug = grave_bytes() > 0;
         if (dug)

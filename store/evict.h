@@ -12,6 +12,9 @@
 
 #include "store/keyspace.h"
 
+/* The memory that counts for maxmemory: without what waits to be written to disk, which isn't the data's. */
+size_t evict_used(void);
+
 /* Frees what was deleted (grave.h), and then deletes keys, until the memory in use is within options.maxmemory, or for
  * about a millisecond: the next call goes on. False: too much is in use, and no (further) key may go. */
 bool evict_run(Keyspace *keyspace);
