@@ -20,7 +20,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from load import ACCOUNTS, Client, WideWriter, Writer  # noqa: E402
 from model import SHARED, Comparison, Model, read_state  # noqa: E402
-from server import Lost, NotStarted, Server, info, is_redis, now_ms  # noqa: E402
+from server import Lost, NotStarted, Server, info, is_redis, now_ms, sanitizer_report  # noqa: E402
 
 WRITERS = 4
 FSYNCS = ("everysec", "always", "no")
@@ -133,9 +133,10 @@ class Run:
     def round(self, with_checkpoint):
         """Problems found, as a list of texts."""
         clients, checkpointer = self.load_and_kill(with_checkpoint)
+        report = sanitizer_report(self.server.said())
         self.start()
         state, before, after = self.observe()
-        problems = [client.problem for client in clients if client.problem]
+        problems = [client.problem for client in clients if client.problem] + ([report] if report else [])
         if checkpointer and checkpointer.refused:
             problems.append("BGSAVE was answered with " + checkpointer.refused)
         parts = self.split(state)
