@@ -16,6 +16,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from server import IN_PROGRESS, LAST_STATUS, UnixConnection, free_port, info  # noqa: E402
 
 SERVER_CORE, LOAD_CORE = "0", "1"
+AHEAD = ("nice", "-n", "-10") if os.geteuid() == 0 else ()  # of whatever else runs here
 START_S_MAX = 300
 CHECKPOINT_S_MAX = 300
 BATCH = 10000
@@ -53,7 +54,7 @@ class Subject:
         self.port = free_port()
         start = time.monotonic()
         with open(self.directory + ".log", "ab") as log:
-            self.process = subprocess.Popen(["taskset", "-c", SERVER_CORE, *self.command(fsync, appendonly)],
+            self.process = subprocess.Popen([*AHEAD, "taskset", "-c", SERVER_CORE, *self.command(fsync, appendonly)],
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         while not self.serves():
             if self.process.poll() is not None or time.monotonic() > start + START_S_MAX:
@@ -91,7 +92,7 @@ class Subject:
     # ---- load
 
     def benchmark_command(self, *words):
-        return ["taskset", "-c", LOAD_CORE, "redis-benchmark", "-s", self.path, *map(str, words)]
+        return [*AHEAD, "taskset", "-c", LOAD_CORE, "redis-benchmark", "-s", self.path, *map(str, words)]
 
     def benchmark(self, *words):
         """Requests a second."""

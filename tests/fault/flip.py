@@ -22,14 +22,13 @@ from concurrent.futures import ProcessPoolExecutor
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from faults import CHANGES, DBS, SEED, Session, script  # noqa: E402
 from model import Comparison, Model, read_state  # noqa: E402
-from server import NotStarted, Server, checkpoint, is_redis, now_ms  # noqa: E402
+from server import NotStarted, Server, checkpoint, is_redis, now_ms, sanitizer_report  # noqa: E402
 from resp import Incomplete, parse  # noqa: E402  (server.py knows where it is)
 
 PROGRAM_S_MAX = 30
 FAILURES_SHOWN = 5
 CHUNK = 100
 KINDS = ("bit", "byte", "length", "missing")
-SANITIZER = ("AddressSanitizer", "runtime error:", "LeakSanitizer")
 ENVIRONMENT = {"ASAN_OPTIONS": "exitcode=99:detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1"}
 
 Damage = collections.namedtuple("Damage", "path kind at")
@@ -124,7 +123,7 @@ class Outcome:
 
 
 def ended_badly(status, said):
-    if any(word in said for word in SANITIZER):
+    if sanitizer_report(said):
         return "a sanitizer's report"
     if status < 0 or status >= 99:
         return "it crashed with status %d" % status
@@ -149,7 +148,7 @@ def read_by_dump(program, directory):
     said = done.stderr.decode(errors="replace")
     if done.returncode != 0:
         return Outcome(said=said, wrong=ended_badly(done.returncode, said))
-    if any(word in said for word in SANITIZER):
+    if sanitizer_report(said):
         return Outcome(said=said, wrong="a sanitizer's report")
     try:
         return Outcome(state=state_of_dump(done.stdout), said=said)

@@ -20,9 +20,10 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from load import ACCOUNTS, Client, WideWriter, Writer  # noqa: E402
 from model import SHARED, Comparison, Model, read_state  # noqa: E402
-from server import Lost, NotStarted, Server, info, is_redis, now_ms  # noqa: E402
+from server import Lost, NotStarted, Server, info, is_redis, now_ms, sanitizer_report  # noqa: E402
 
 WRITERS = 4
+FSYNCS = ("everysec", "always", "no")
 ROUNDS_A_DIRECTORY = 20
 LOAD_S_MAX = 0.6
 CHECKPOINT_DELAY_S_MAX = 0.03
@@ -30,11 +31,12 @@ JOIN_S_MAX = 30
 
 
 class Checkpointer(threading.Thread):
-    """Keeps checkpoints running until the connection breaks."""
+    """Keeps checkpoints running until the connection breaks, and now and then makes a backup or changes fsync."""
 
-    def __init__(self, connection):
+    def __init__(self, connection, rng, has_backups):
         super().__init__(daemon=True)
         self.connection = connection
+        self.rng, self.has_backups = rng, has_backups
         self.started = threading.Event()
         self.refused = ""
         self.count = 0
@@ -48,6 +50,10 @@ class Checkpointer(threading.Thread):
                     self.started.set()
                 elif b"progress" not in reply:
                     self.refused = reply.decode(errors="replace")
+                if self.has_backups and self.rng.random() < 0.05:
+                    self.connection.call("BACKUP", "CREATE")
+                if self.rng.random() < 0.02:
+                    self.connection.call("CONFIG", "SET", "appendfsync", self.rng.choice(FSYNCS))
                 time.sleep(0.003)
         except Lost:
             self.connection.close()
@@ -83,10 +89,14 @@ class Run:
             clients.append(Client(connection, self.writer(name), model))
         return clients
 
+    def checkpointer(self):
+        return Checkpointer(self.server.connect(), random.Random(self.rng.getrandbits(64)),
+                            not is_redis(self.server.program))
+
     def load_and_kill(self, with_checkpoint):
         """The clients as the kill left them."""
         clients = self.clients()
-        checkpointer = Checkpointer(self.server.connect()) if with_checkpoint else None
+        checkpointer = self.checkpointer() if with_checkpoint else None
         for thread in clients + ([checkpointer] if checkpointer else []):
             thread.start()
         time.sleep(self.rng.random() ** 2 * LOAD_S_MAX)
@@ -123,9 +133,10 @@ class Run:
     def round(self, with_checkpoint):
         """Problems found, as a list of texts."""
         clients, checkpointer = self.load_and_kill(with_checkpoint)
+        report = sanitizer_report(self.server.said())
         self.start()
         state, before, after = self.observe()
-        problems = [client.problem for client in clients if client.problem]
+        problems = [client.problem for client in clients if client.problem] + ([report] if report else [])
         if checkpointer and checkpointer.refused:
             problems.append("BGSAVE was answered with " + checkpointer.refused)
         parts = self.split(state)
@@ -231,7 +242,7 @@ def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--ckv", default="build/ckv", metavar="PATH")
     options.add_argument("--rounds", type=int, default=10, help="for each fsync mode")
-    options.add_argument("--fsync", default="everysec,always,no")
+    options.add_argument("--fsync", default=",".join(FSYNCS))
     options.add_argument("--seed", type=int, default=random.SystemRandom().getrandbits(32))
     options.add_argument("--keep", action="store_true", help="keep the directory of a failed round")
     args = options.parse_args()

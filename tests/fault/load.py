@@ -18,6 +18,7 @@ from resp import encode  # noqa: E402  (server.py knows where it is)
 DBS = (0, 1, 2)
 ACCOUNTS = 8
 LARGE_BYTES_MAX = 1 << 20
+BIG_MEMBERS = 6000
 PIPELINES = (1, 1, 2, 5, 16)
 WIDE_KEYS = 6000
 WIDE_PIPELINE = 64
@@ -54,7 +55,8 @@ class Writer:
         self.db = 0
         self.makers = ([self.string] * 4 + [self.list] * 4 + [self.set] * 3 + [self.zset] * 3 + [self.hash] * 4 +
                        [self.expiry] * 3 + [self.volatile] * 2 + [self.keys] * 2 + [self.large] + [self.select] +
-                       [self.transfer] * 2 + [self.stamp] + [self.count] + [self.multi] * 2)
+                       [self.transfer] * 2 + [self.stamp] + [self.count] + [self.multi] * 2 +
+                       ([self.big] * 4 if operator else []))
 
     # ---- parts
 
@@ -130,6 +132,33 @@ class Writer:
         key, text = self.key(b"L", 2), self.rng.randbytes(size)
         return self.choose(("SET", key, text), ("HSET", self.key(b"H", 1), self.rng.randrange(3), text[:size // 3]),
                            ("LPUSH", self.key(b"Q", 1), text[:size // 3]), ("DEL", self.key(b"Q", 1)), ("DEL", key))
+
+    def big(self):
+        """Collections of thousands of elements, which checkpoints keep as pages of their own. They are all in database
+        0, grow for a while, and then go."""
+        kind = self.rng.choice((b"bs", b"bz", b"bh", b"bl"))
+        key, other = [b"%s:%b:%d" % (self.name.encode(), kind, n) for n in (0, 1)]
+        if self.rng.random() < 0.08:
+            inner = self.choose(("DEL", key), ("RENAME", key, other), ("DEL", other), ("EXPIRE", key, 5000),
+                                *self.shrink(kind, key))
+        else:
+            inner = flatten(self.grow(kind, key))
+        self.db = 0
+        return [flatten(("MULTI",)), flatten(("SELECT", 0)), inner, flatten(("EXEC",))]
+
+    def big_members(self, count):
+        return [b"member-%020d" % self.rng.randrange(BIG_MEMBERS) for _ in range(count)]
+
+    def grow(self, kind, key):
+        members = self.big_members(self.rng.choice((1, 3, 400)))
+        scored = [part for member in members for part in (self.rng.randrange(10000), member)]
+        return {b"bs": ("SADD", key, *members), b"bz": ("ZADD", key, *scored), b"bh": ("HMSET", key, *scored[::-1]),
+                b"bl": (self.rng.choice(("RPUSH", "LPUSH")), key, *members)}[kind]
+
+    def shrink(self, kind, key):
+        members = self.big_members(200)
+        return {b"bs": [("SREM", key, *members)], b"bz": [("ZREM", key, *members), ("ZREMRANGEBYRANK", key, 0, 1500)],
+                b"bh": [("HDEL", key, *members)], b"bl": [("LTRIM", key, 700, 3000), ("LPOP", key)]}[kind]
 
     def select(self):
         self.db = self.rng.choice(DBS)

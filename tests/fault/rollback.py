@@ -247,9 +247,9 @@ def test_rollback_refuses_a_running_server(bench):
 class Loader(threading.Thread):
     """Raises its counters in a fixed order, pipelined, as fast as it can."""
 
-    def __init__(self, connection, name):
+    def __init__(self, connection, prefix):
         super().__init__(daemon=True)
-        self.connection, self.name = connection, name
+        self.connection, self.prefix = connection, prefix
         self.sent = self.answered = 0
         self.ended = False
         self.problem = ""
@@ -258,11 +258,11 @@ class Loader(threading.Thread):
         try:
             while not self.ended:
                 self.turn()
-        except (Lost, OSError) as error:
-            self.problem = str(error)
+        except Exception as error:
+            self.problem = "%s: %s" % (type(error).__name__, error)
 
     def turn(self):
-        batch = [(b"INCRBY", b"%s:%d" % (self.name, (self.sent + n) % COUNTERS), b"1") for n in range(37)]
+        batch = [(b"INCRBY", b"%s:%d" % (self.prefix, (self.sent + n) % COUNTERS), b"1") for n in range(37)]
         self.sent += len(batch)
         for reply in self.connection.calls(batch):
             if not reply.startswith(b":"):
@@ -270,9 +270,9 @@ class Loader(threading.Thread):
             self.answered += 1
 
 
-def check_counters(state, name, least, most, about):
+def check_counters(state, prefix, least, most, about):
     """The counters must be a prefix of the order in which they were raised."""
-    values = [int(state.get((0, b"%s:%d" % (name, n)), b"0")) for n in range(COUNTERS)]
+    values = [int(state.get((0, b"%s:%d" % (prefix, n)), b"0")) for n in range(COUNTERS)]
     total = sum(values)
     expected = [total // COUNTERS + (n < total % COUNTERS) for n in range(COUNTERS)]
     need(values == expected, "%s: counters %r are no state of one moment" % (about, values))
@@ -326,7 +326,7 @@ def check_list(bench, identities):
 def check_backup(state, loaders, least, most, about):
     need(sum(1 for _, key in state if key.startswith(b"fill:")) == 20000, about + ": keys are missing")
     for loader, low, high in zip(loaders, least, most):
-        check_counters(state, loader.name, low, high, about)
+        check_counters(state, loader.prefix, low, high, about)
 
 
 def fill(server, count):

@@ -19,6 +19,7 @@ READY_S_MAX = 30
 STOP_S_MAX = 30
 CHECKPOINT_S_MAX = 30
 IN_PROGRESS = "rdb_bgsave_in_progress"
+SANITIZERS = ("AddressSanitizer", "ThreadSanitizer", "LeakSanitizer", "runtime error:")
 LAST_STATUS = "rdb_last_bgsave_status"
 
 
@@ -49,6 +50,12 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def sanitizer_report(said):
+    """The beginning of what a sanitizer has to say, or an empty text."""
+    places = [said.find(word) for word in SANITIZERS if word in said]
+    return said[min(places):][:3000] if places else ""
 
 
 def is_redis(program):
