@@ -66,7 +66,7 @@ static int64_t sync_due_us(void)
 {
     const JsyncSegment *last = last_segment();
     int64_t due = NEVER;
-    /* A finished segment doesn't wait for the second to be over: a checkpoint that began there may be waiting for it. */
+    /* A finished segment doesn't wait for the second to be over: a checkpoint that began at its end may wait for it. */
     if (durable < s.goal || durable < last->offset)
         due = 0;
     else if (s.mode != JOURNAL_SYNC_NO && durable < last->end)

@@ -37,6 +37,7 @@ step "build with gcc" "${make[@]}" all units CC=gcc
 step "unit tests" "${make[@]}" unit CC=gcc
 step "end-to-end tests" make -s e2e CC=gcc
 step "what is on the disk" tests/format/test_format.py build/ckv
+step "faults" make -s fault-quick CC=gcc
 step "golden transcripts" make -s golden CC=gcc
 step "upstream harness" compat/upstream/selftest.py
 step "upstream suite" make -s upstream CC=gcc IF_FOUND=1
@@ -49,6 +50,7 @@ step "build with clang" "${make[@]}" all units CC=clang
 step "build with sanitizers" "${make[@]}" all units CC=gcc SAN=asan
 step "unit tests, sanitizers" "${make[@]}" unit CC=gcc SAN=asan
 step "end-to-end tests, sanitizers" make -s e2e CC=gcc SAN=asan
+step "flipped bytes, sanitizers" tests/fault/flip.py --ckv build-asan/ckv --sample 60 --checkpoints 1
 step "golden transcripts, sanitizers" make -s golden CC=gcc SAN=asan
 step "fuzz" make -s fuzz FUZZ_SECONDS=20
 step "lint" make -s lint
