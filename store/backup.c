@@ -334,7 +334,7 @@ char *backup_hide(const char *dir, const char *id)
     char *error = NULL;
     g_autofree char *path = backup_path(dir, id), *hidden = hidden_path(dir, id);
     if (!id_valid(id) || !g_file_test(path, G_FILE_TEST_IS_DIR)) {
-        g_autoptr(Backup) none = backup_find(dir, id, &error);
+        backup_free(backup_find(dir, id, &error));
         return error;
     }
     g_autofree char *directory = g_build_filename(dir, BACKUP_DIRECTORY, NULL);

@@ -113,7 +113,7 @@ static ToolStatus delete (Talk *talk, const char *id)
     char *error = NULL;
     if (talk == NULL) return result(backup_delete(talk_options.dir, id), TOOL_FAILED);
     g_auto(GStrv) reply = talk_ask(talk, &error, "BACKUP", "DELETE", id, NULL);
-    g_autofree char *done = reply == NULL ? NULL : talk_await(talk, "BACKUP", "deleting", &error);
+    if (reply != NULL) g_free(talk_await(talk, "BACKUP", "deleting", &error));
     return result(error, TOOL_FAILED);
 }
 

@@ -30,7 +30,7 @@ static char *clone_now(Talk *talk, const char *dir, const char *to)
     if (id == NULL) return error;
     error = clone_from(dir, id, to);
     char *second = NULL;
-    g_auto(GStrv) deleted = talk_ask(talk, &second, "BACKUP", "DELETE", id, NULL);
+    g_strfreev(talk_ask(talk, &second, "BACKUP", "DELETE", id, NULL));
     if (error != NULL) {
         g_free(second);
         return error;

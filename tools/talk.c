@@ -146,7 +146,8 @@ static bool read_line(Talk *talk, char *line, int size)
 
 static char *error_text(const char *line)
 {
-    if (g_str_has_prefix(line, "-ERR unknown command") || g_str_has_prefix(line, "-NOAUTH"))
+    bool refused = g_str_has_prefix(line, "-ERR unknown command") || g_str_has_prefix(line, "-NOAUTH");
+    if (refused && talk_options.port != 0)
         return g_strdup_printf("port %d: that is for operators; give the admin-password by --password",
                                talk_options.port);
     return g_strdup(g_str_has_prefix(line, "-ERR ") ? line + strlen("-ERR ") : line + 1);

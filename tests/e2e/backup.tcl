@@ -206,6 +206,27 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
         }
     }
 
+    test "behind a rollback, a damaged checkpoint isn't made up for by a journal that doesn't begin at the beginning" {
+        fill
+        set id [backup_now]
+        r set behind backup
+        set before [roll_back $id]
+        r set behind rollback
+        kill_server
+        set f [open [server_dir]/checkpoint-a.gdbm r+]
+        fconfigure $f -translation binary
+        seek $f 20000
+        puts -nonewline $f [repeat "\xff" 100000]
+        close $f
+        lassign [run_ckv --port 0 --dir [server_dir]] status out err
+        assert_equal 1 $status
+        assert_match "*checkpoint-a.gdbm*ckv rollback ID*" $err
+        # What the message says helps.
+        tool rollback $before --dir [server_dir]
+        relaunch
+        assert_equal backup [r get behind]
+    }
+
     test "INFO: the oldest moment that can be reached" {
         r set a 1
         set oldest [info_field ckv_oldest_rollback_time_ms]

@@ -169,6 +169,7 @@ static const struct {
     { "backup-schedule", "04:3", NULL },
     { "backup-schedule", "04:30 ", NULL },
     { "backup-schedule", "every 30 minutes", "every 30 minutes" },
+    { "backup-schedule", "every 5 seconds", "every 5 seconds" },
     { "backup-schedule", "EVERY 1 Hour", "EVERY 1 Hour" },
     { "backup-schedule", "every 0 hours", NULL },
     { "backup-schedule", "every -1 hours", NULL },
