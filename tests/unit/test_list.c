@@ -263,7 +263,7 @@ static void test_chunks_that_make_no_list(void **context)
 {
     (void)context;
     for (unsigned missing = 0; missing < 5; missing++) {
-        List *list = list_new_big();
+        List *loaded = list_new_big();
         for (unsigned i = 0; i < 5; i++) {
             if (i == missing) continue;
             List *one = list_new();
@@ -273,12 +273,12 @@ static void test_chunks_that_make_no_list(void **context)
             image_put_varint(&image, i == 4 ? 0 : i + 2);
             pack_encode((const Pack *)(const void *)one, &image);
             Slice in = { image.bytes, image.len };
-            assert_true(list_decode_paged_chunk(list, &in));
+            assert_true(list_decode_paged_chunk(loaded, &in));
             list_free(one);
             g_free(image.bytes);
         }
-        assert_true(list_link_paged(list) == (missing == 0)); /* without the first one, the others are one */
-        while (list_free_some(list, 1)) {
+        assert_true(list_link_paged(loaded) == (missing == 0)); /* without the first one, the others are one */
+        while (list_free_some(loaded, 1)) {
         }
     }
 }
