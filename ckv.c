@@ -71,6 +71,8 @@ static bool answered(const char *word)
 {
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
         options_print_help();
+        printf("\nTools, each with a --help of its own\n");
+        tools_print_list();
     } else if (strcmp(word, "--man") == 0) {
         options_print_manual();
     } else if (strcmp(word, "--version") == 0 || strcmp(word, "-v") == 0) {

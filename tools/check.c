@@ -8,7 +8,6 @@
 #include "tools/survey.h"
 #include "tools/tools.h"
 
-#define DEFAULT_DIRECTORY "./data"
 #define BACKUPS_DIRECTORY "backups"
 
 static const char summary[] =
@@ -285,7 +284,7 @@ ToolStatus tool_check(int argc, char **argv)
     gboolean repair = FALSE;
     const GOptionEntry entries[] = {
         { "repair", 0, 0, G_OPTION_ARG_NONE, &repair, "do what is needed for a start, and keep what is removed", NULL },
-        { "dir", 0, 0, G_OPTION_ARG_FILENAME, &directory, "the data directory (" DEFAULT_DIRECTORY ")", "DIR" },
+        { "dir", 0, 0, G_OPTION_ARG_FILENAME, &directory, "the data directory (" TOOL_DIRECTORY ")", "DIR" },
         G_OPTION_ENTRY_NULL,
     };
     if (!tool_parse(&argc, &argv, "[DIR]", summary, entries)) return TOOL_USAGE;
@@ -293,6 +292,6 @@ ToolStatus tool_check(int argc, char **argv)
         fprintf(stderr, "ckv check: one directory at a time; see ckv check --help\n");
         return TOOL_USAGE;
     }
-    if (directory == NULL) directory = g_strdup(argc == 2 ? argv[1] : DEFAULT_DIRECTORY);
+    if (directory == NULL) directory = g_strdup(argc == 2 ? argv[1] : TOOL_DIRECTORY);
     return check_directory(directory, repair);
 }

@@ -65,5 +65,7 @@ ToolStatus tool_clone(int argc, char **argv)
     if (!talk_open(&talk)) return TOOL_FAILED;
     g_autofree char *error = talk != NULL ? clone_online(talk, id, to) : clone_from(talk_options.dir, id, to);
     talk_free(talk);
-    return error == NULL ? TOOL_OK : tool_fail("%s", error);
+    if (error != NULL) return tool_fail("%s", error);
+    printf("%s is a data directory of its own; start it by: ckv --dir %s\n", to, to);
+    return TOOL_OK;
 }

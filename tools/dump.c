@@ -15,7 +15,6 @@
 #include "tools/load.h"
 #include "tools/tools.h"
 
-#define DEFAULT_DIRECTORY "./data"
 #define CHUNK_ELEMENTS    64 /* of a collection, in one command */
 #define BUFFER_BYTES      (1 << 20)
 
@@ -223,7 +222,7 @@ ToolStatus tool_dump(int argc, char **argv)
 {
     g_autofree char *directory = NULL, *backup = NULL;
     const GOptionEntry entries[] = {
-        { "dir", 0, 0, G_OPTION_ARG_FILENAME, &directory, "the data directory (" DEFAULT_DIRECTORY ")", "DIR" },
+        { "dir", 0, 0, G_OPTION_ARG_FILENAME, &directory, "the data directory (" TOOL_DIRECTORY ")", "DIR" },
         { "backup", 0, 0, G_OPTION_ARG_STRING, &backup, "a backup in it, instead of the data itself", "ID" },
         G_OPTION_ENTRY_NULL,
     };
@@ -234,6 +233,6 @@ ToolStatus tool_dump(int argc, char **argv)
                 odd_id ? "that's no backup's ID" : "one directory at a time");
         return TOOL_USAGE;
     }
-    if (directory == NULL) directory = g_strdup(argc == 2 ? argv[1] : DEFAULT_DIRECTORY);
+    if (directory == NULL) directory = g_strdup(argc == 2 ? argv[1] : TOOL_DIRECTORY);
     return dump_directory(directory, backup);
 }

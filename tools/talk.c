@@ -118,7 +118,7 @@ bool talk_open(Talk **talk)
 {
     g_autofree char *error = NULL;
     *talk = NULL;
-    if (talk_options.dir == NULL) talk_options.dir = g_strdup(".");
+    if (talk_options.dir == NULL) talk_options.dir = g_strdup(TOOL_DIRECTORY);
     bool good = false;
     if (talk_options.socket != NULL || talk_options.port != 0) {
         *talk = talk_new(talk_options.socket != NULL ? connect_unix(talk_options.socket, &error)

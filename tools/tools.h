@@ -17,6 +17,9 @@ typedef enum ToolStatus {
     TOOL_DAMAGE = 3, /* check: something is damaged */
 } ToolStatus;
 
+/* The data directory if none is named: the server's default. */
+#define TOOL_DIRECTORY "./data"
+
 typedef struct Tool {
     const char *name;
     ToolStatus (*run)(int argc, char **argv); /* argv[0] is the tool's name */
