@@ -19,8 +19,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from faults import CHANGES, HEAL_S_MAX, Plan, Session, script  # noqa: E402
-from server import Lost, NotStarted, Server, checkpoint, is_redis  # noqa: E402
-from nth import make_backup  # noqa: E402
+from server import Lost, NotStarted, Server, checkpoint, is_redis, make_backup  # noqa: E402
 
 DISK_MB = 48
 WRITES_MAX = 8000

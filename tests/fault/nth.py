@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from faults import CHANGES, HEAL_S_MAX, Plan, Session, names_fault, script, seed_directory  # noqa: E402
-from server import Lost, NotStarted, Server, checkpoint, is_redis  # noqa: E402
+from server import Lost, NotStarted, Server, checkpoint, is_redis, make_backup  # noqa: E402
 
 ROOM = "create,write,truncate,allocate,rename,mkdir"
 FAILURES_SHOWN = 6
@@ -168,11 +168,6 @@ class Run:
         finally:
             self.server.kill()
             shutil.rmtree(self.parent, ignore_errors=True)
-
-
-def make_backup(connection):
-    reply = connection.call("BACKUP", "CREATE")
-    return reply.decode(errors="replace") if reply.startswith(b"-") else ""
 
 
 class Campaign:

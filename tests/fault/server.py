@@ -183,5 +183,20 @@ def checkpoint(connection):
     return "" if wait_checkpoint(connection) else "INFO: %s is not ok" % LAST_STATUS
 
 
+def make_backup(connection, seconds=CHECKPOINT_S_MAX):
+    """Makes a backup and waits for it: an empty text, or why there is none."""
+    reply = connection.call("BACKUP", "CREATE")
+    if not reply.startswith(b"+"):
+        return reply.decode(errors="replace")
+    end = time.monotonic() + seconds
+    while True:
+        status = connection.call("BACKUP", "STATUS")[1:].decode(errors="replace")
+        if not status.startswith("running"):
+            return "" if status.startswith("done") else "BACKUP STATUS: " + status
+        if time.monotonic() > end:
+            raise Lost("the backup does not end within %d s" % seconds)
+        time.sleep(0.005)
+
+
 def now_ms():
     return time.time() * 1000
