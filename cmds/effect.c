@@ -17,6 +17,9 @@ _Static_assert((int)FSYNC_EVERYSEC == (int)JOURNAL_SYNC_EVERYSEC && (int)FSYNC_A
 /* What is set aside for a command besides its arguments: the heads, a SELECT, a PEXPIREAT. */
 #define RESERVE_MORE 1024
 
+/* The most that is reserved: a longer string isn't stored anyway, and what the command refuses needs no room. */
+#define RESERVE_MOST ((size_t)KEYSPACE_STRING_MAX)
+
 /* A piece of a command on many elements. */
 #define PIECE_ELEMENTS 1024
 #define PIECE_BYTES    (256 * 1024)
@@ -255,16 +258,16 @@ size_t effect_bytes(const Slice *argv, int argc)
 }
 
 /* The most that a command, or a transaction, may add to the journal at once: a batch has at most 1 GB. */
-#define CHANGE_BYTES_MAX (512UL << 20)
+#define CHANGE_BYTES_MAX (768UL << 20)
 
 bool effect_admit(Out *out, size_t bytes)
 {
     if (bytes > CHANGE_BYTES_MAX) {
-        reply_error(out, "ERR more than 512 MB can't be changed at once; send it in several parts");
+        reply_error(out, "ERR more than 768 MB can't be changed at once; send it in several parts");
         return false;
     }
     const char *trouble = journal_trouble();
-    if (trouble == NULL && journal_reserve(bytes + RESERVE_MORE)) return true;
+    if (trouble == NULL && journal_reserve(MIN(bytes, RESERVE_MOST) + RESERVE_MORE)) return true;
     if (trouble == NULL) trouble = journal_trouble();
     reply_errorf(out, "MISCONF CKV can't write its journal: %s. Writes are refused until it can; reads go on.",
                  trouble != NULL ? trouble : "there is no room");

@@ -662,11 +662,16 @@ static ListChunk *find_head(const Chain *chain)
     return NULL;
 }
 
-/* Undoes what was decoded, as far as freeing needs it. */
+/* Links all chunks in whatever order, for freeing: they don't make a list. */
 static void link_anyhow(Chain *chain)
 {
-    for (ListChunk *chunk = chain->head; chunk != NULL; chunk = chunk->prev)
-        chunk->next = chunk->prev;
+    ListChunk *before = NULL;
+    for (ListChunk *chunk = chain->head, *following; chunk != NULL; before = chunk, chunk = following) {
+        following = chunk->prev;
+        chunk->prev = before;
+        chunk->next = following;
+    }
+    chain->tail = before;
 }
 
 bool list_link_paged(List *list)

@@ -31,7 +31,7 @@ static char *describe(const PageFile *file, const char *path)
 {
     gdbm_error code = file == NULL ? gdbm_errno : gdbm_last_errno(file->db);
     int system = file == NULL ? errno : gdbm_last_syserr(file->db);
-    if (gdbm_check_syserr(code)) return g_strdup_printf("%s: %s (%s)", path, g_strerror(system), gdbm_strerror(code));
+    if (gdbm_check_syserr(code) || (code == GDBM_NEED_RECOVERY && system != 0)) return g_strdup_printf("%s: %s (%s)", path, g_strerror(system), gdbm_strerror(code));
     return g_strdup_printf("%s: %s", path, gdbm_strerror(code));
 }
 

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "store/ckj.h"
 #include "store/io.h"
 
 #define LOST_DIRECTORY "lost"
@@ -275,6 +276,25 @@ static char *move_segments(const Repair *repair)
     return error;
 }
 
+/* A start takes a checkpoint whose own segment of the journal is missing for damaged: what was written since is given
+ * up, so there's an empty one. */
+static char *begin_journal(const Repair *repair)
+{
+    Manifest manifest;
+    char *error = NULL, path[4096];
+    if (manifest_read(repair->survey->directory, &manifest, &error) != MANIFEST_READ) return error;
+    int newest = manifest_newest(&manifest);
+    if (newest < 0) return NULL;
+    uint64_t offset = manifest.checkpoint[newest].offset;
+    if (!ckj_path(path, sizeof(path), repair->survey->directory, offset))
+        return g_strdup_printf("%s: too long a path", repair->journal);
+    if (g_file_test(path, G_FILE_TEST_EXISTS)) return NULL;
+    if (io->mkdir(repair->journal, 0700) != 0 && errno != EEXIST) return failed(repair->journal);
+    char head[CKJ_HEAD_BYTES];
+    ckj_put_head((uint8_t *)head, offset, manifest.history);
+    return io_replace_file(path, (Slice){ head, sizeof(head) }) ? NULL : failed(path);
+}
+
 static char *run_steps(Repair *repair)
 {
     const Plan *plan = repair->plan;
@@ -284,7 +304,7 @@ static char *run_steps(Repair *repair)
     if (error == NULL) error = move_checkpoints(repair);
     if (error == NULL) error = move_segments(repair);
     if (error == NULL && plan->cut) error = journal_cut(repair->survey->directory, plan->base.reach);
-    return error;
+    return error == NULL ? begin_journal(repair) : error;
 }
 
 char *repair_run(const Survey *survey, const Plan *plan)

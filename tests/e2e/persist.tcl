@@ -55,7 +55,7 @@ proc checkpoint_now {} {
 
 proc encodings {} {
     set all {}
-    foreach key [lsort [r keys *]] { lappend all $key [r type $key] [r object encoding $key] [r ttl $key] }
+    foreach key [lsort [r keys *]] { lappend all $key [r type $key] [r object encoding $key] [expr {[r ttl $key] > 0}] }
     return $all
 }
 

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/options.h"
+#include "store/image.h"
 #include "store/mem.h"
 
 static List *list;
@@ -257,12 +258,38 @@ static void test_chunks_that_shrink(void **state)
     }
 }
 
+/* Chunks from a checkpoint, one of which is missing: they're no list, and all of them can be freed. */
+static void test_chunks_that_make_no_list(void **context)
+{
+    (void)context;
+    for (unsigned missing = 0; missing < 5; missing++) {
+        List *list = list_new_big();
+        for (unsigned i = 0; i < 5; i++) {
+            if (i == missing) continue;
+            List *one = list_new();
+            list_push(&one, LIST_TAIL, SLICE("element"));
+            Image image = { 0 };
+            image_put_varint(&image, i + 1);
+            image_put_varint(&image, i == 4 ? 0 : i + 2);
+            pack_encode((const Pack *)(const void *)one, &image);
+            Slice in = { image.bytes, image.len };
+            assert_true(list_decode_paged_chunk(list, &in));
+            list_free(one);
+            g_free(image.bytes);
+        }
+        assert_true(list_link_paged(list) == (missing == 0)); /* without the first one, the others are one */
+        while (list_free_some(list, 1)) {
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_models),
         cmocka_unit_test(test_bytes_an_element),
         cmocka_unit_test(test_huge_elements),
+        cmocka_unit_test(test_chunks_that_make_no_list),
         cmocka_unit_test(test_inserting_between_full_chunks),
         cmocka_unit_test(test_chunks_that_shrink),
     };
