@@ -48,7 +48,7 @@ class Checkpointer(threading.Thread):
                 if reply.startswith(b"+"):
                     self.count += 1
                     self.started.set()
-                elif b"progress" not in reply:
+                elif b"progress" not in reply and b"being copied" not in reply:
                     self.refused = reply.decode(errors="replace")
                 if self.has_backups and self.rng.random() < 0.05:
                     self.connection.call("BACKUP", "CREATE")
