@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "cmds/effect.h"
 
+#include "base/log.h"
 #include "base/number.h"
 #include "base/options.h"
 #include "store/journal.h"
@@ -218,10 +219,26 @@ uint64_t effect_gate_offset(void)
     return options.fsync == FSYNC_ALWAYS ? journal_durable() : journal_written();
 }
 
+/* Says once that the journal can't be written, and once that it can again. */
+static void tell_trouble(void)
+{
+    static bool told;
+    const char *trouble = journal_trouble();
+    if ((trouble != NULL) == told) return;
+    told = trouble != NULL;
+    if (told) {
+        log_line(LOG_WARNING, "The journal can't be written: %s. Writes are refused until it can; reads go on.",
+                 trouble);
+    } else {
+        log_line(LOG_NOTICE, "The journal is written again.");
+    }
+}
+
 void effect_commit(void)
 {
     if (!effects_on) return;
     journal_commit(); /* what can't be written now waits in it */
+    tell_trouble();
     uint64_t offset = journal_offset(), safe = effect_gate_offset();
     for (guint i = 0; i < answers->len && safe < offset; i++) {
         const Answer *answer = &g_array_index(answers, Answer, i);

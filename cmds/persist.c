@@ -8,6 +8,7 @@
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "cmds/persist.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -460,8 +461,11 @@ bool persist_begin_checkpoint(char **error)
         *error = g_strdup("a backup is being copied");
         return false;
     }
+    errno = 0;
     if (!journal_commit() || !journal_rotate()) {
-        *error = g_strdup(journal_trouble() != NULL ? journal_trouble() : "the journal can't be written");
+        *error = journal_trouble() != NULL
+                     ? g_strdup(journal_trouble())
+                     : g_strdup_printf(JOURNAL_DIRECTORY ": no segment can be begun: %s", g_strerror(errno));
         return false;
     }
     if (!checkpoint_start(journal_offset(), journal_db(), clock_unix_ms, error)) return false;

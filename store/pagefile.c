@@ -31,7 +31,9 @@ static char *describe(const PageFile *file, const char *path)
 {
     gdbm_error code = file == NULL ? gdbm_errno : gdbm_last_errno(file->db);
     int system = file == NULL ? errno : gdbm_last_syserr(file->db);
-    if (gdbm_check_syserr(code) || (code == GDBM_NEED_RECOVERY && system != 0)) return g_strdup_printf("%s: %s (%s)", path, g_strerror(system), gdbm_strerror(code));
+    if (system == 0) system = errno; /* gdbm forgets it when it marks the file as one that needs recovery */
+    if (gdbm_check_syserr(code) || (code == GDBM_NEED_RECOVERY && system != 0))
+        return g_strdup_printf("%s: %s (%s)", path, g_strerror(system), gdbm_strerror(code));
     return g_strdup_printf("%s: %s", path, gdbm_strerror(code));
 }
 
@@ -60,10 +62,12 @@ static void release(PageFile *file)
 
 bool pagefile_close(PageFile *file, char **error)
 {
+    errno = 0;
     bool good = !file->writes || gdbm_sync(file->db) == 0;
     if (!good) *error = describe(file, file->path);
+    errno = 0;
     if (gdbm_close(file->db) != 0 && good) {
-        *error = g_strdup_printf("%s: %s", file->path, gdbm_strerror(gdbm_errno));
+        *error = describe(NULL, file->path);
         good = false;
     }
     release(file);
@@ -83,6 +87,7 @@ static datum to_datum(Slice slice)
 
 bool pagefile_put(PageFile *file, Slice key, Slice sealed, char **error)
 {
+    errno = 0;
     if (gdbm_store(file->db, to_datum(key), to_datum(sealed), GDBM_REPLACE) == 0) return true;
     *error = describe(file, file->path);
     return false;
@@ -90,6 +95,7 @@ bool pagefile_put(PageFile *file, Slice key, Slice sealed, char **error)
 
 bool pagefile_delete(PageFile *file, Slice key, char **error)
 {
+    errno = 0;
     if (gdbm_delete(file->db, to_datum(key)) == 0 || gdbm_last_errno(file->db) == GDBM_ITEM_NOT_FOUND) return true;
     *error = describe(file, file->path);
     return false;

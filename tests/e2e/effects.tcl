@@ -324,6 +324,8 @@ proc keep_all {} {
         foreach key [r keys *] { r persist $key }
     }
     r select 0
+    after 300 ;# those that had expired by then are gone
+    r ping
 }
 
 foreach fsync {everysec always no} {

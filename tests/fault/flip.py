@@ -97,10 +97,11 @@ class Template:
         last = len(self.states) - 1
         if damage.path != self.last_segment():
             return [last]
-        if damage.kind == "length":
-            whole = max((k for k, size in enumerate(self.sizes) if size <= damage.at), default=0)
+        if damage.kind in ("length", "missing"):  # that the last one is gone can't be told: README says so
+            left = damage.at if damage.kind == "length" else 0
+            whole = max((k for k, size in enumerate(self.sizes) if size <= left), default=0)
             return [whole]
-        return [last, last - 1] if damage.kind != "missing" and damage.at >= self.sizes[-2] else [last]
+        return [last, last - 1] if damage.at >= self.sizes[-2] else [last]
 
 
 def damaged(content, damage):

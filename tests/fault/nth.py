@@ -39,9 +39,10 @@ KINDS = [
     Kind("tear", {"mode": "tear", "calls": "write"}),
 ]
 # What may fail without a word, since it costs nothing: a mapping (GDBM then reads), what will be removed later. Also a
-# short write that is gone on with, what is read while the server runs (only to find out what can be removed), and the
-# directory itself, which is there.
-SILENT = ("map", "unlink")
+# short write that is gone on with, what is read while the server runs (only to find out what can be removed), the
+# directory itself, which is there, and what is tried again before any client asks: room that is reserved ahead and given
+# back, a journal segment that isn't begun, a sync.
+SILENT = ("map", "unlink", "allocate", "create", "rename", "truncate", "sync")
 
 
 class Run:

@@ -153,11 +153,6 @@ def test_missing_segment(one, _):
     one.refused("a missing segment", "journal")
 
 
-def test_missing_last_segment(one, _):
-    os.unlink(one.path(one.segments()[-1]))
-    one.refused("no last segment", "journal")
-
-
 def test_missing_journal(one, _):
     shutil.rmtree(one.path("journal"))
     one.refused("no journal", "journal")
