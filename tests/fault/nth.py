@@ -40,8 +40,8 @@ KINDS = [
 ]
 # What may fail without a word, since it costs nothing: a mapping (GDBM then reads), what will be removed later. Also a
 # short write that is gone on with, what is read while the server runs (only to find out what can be removed), the
-# directory itself, which is there, and what is tried again before any client asks: room that is reserved ahead and given
-# back, a journal segment that isn't begun, a sync.
+# directory itself, which is there, and what is tried again before any client asks: room reserved ahead and given
+# back, a journal segment, a sync.
 SILENT = ("map", "unlink", "allocate", "create", "rename", "truncate", "sync")
 
 
