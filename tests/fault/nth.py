@@ -146,7 +146,8 @@ class Run:
     def check_named(self, fault):
         operation, path = fault
         quiet = operation in ("read", "open") and self.number > self.start_operations
-        if self.ends_by_kill() or self.kind.name == "short" or operation in SILENT or quiet or path == ".":
+        quiet = quiet or path == "." or path.endswith(".ckj.tmp")  # a segment that isn't begun yet
+        if self.ends_by_kill() or self.kind.name == "short" or operation in SILENT or quiet:
             return
         said = self.said + "\n".join(self.session.errors)
         if not names_fault(said, operation, path, self.plan.error_text()):
