@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "store/io.h"
+#include "store/journal.h"
 
 /* Batches that wait in memory beyond this go to the spill file. */
 #define SPILL_BYTES (24UL << 20)
@@ -164,6 +165,9 @@ static char *seal_file(CheckpointWriter *writer)
     const char *path = checkpoint_file_name[writer->slot];
     if (stat(path, &stat_buffer) == 0) info->file_bytes = (uint64_t)stat_buffer.st_size;
     if (!io_sync_directory(".")) return g_strdup_printf("%s: %s", path, g_strerror(errno));
+    /* The segment that begins where the checkpoint does: a start takes it for lost if it isn't there. */
+    if (!io_sync_directory(JOURNAL_DIRECTORY) && errno != ENOENT)
+        return g_strdup_printf(JOURNAL_DIRECTORY ": %s", g_strerror(errno));
     info->whole = true;
     writer->manifest.checkpoint[writer->slot] = *info;
     return manifest_write(".", &writer->manifest);
