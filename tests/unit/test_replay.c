@@ -430,9 +430,29 @@ static int tear_down(void **state)
     return 0;
 }
 
+/* A batch is read into the place of the one before: what was known of a key that was there isn't true of the next one.
+ */
+static void test_keys_at_the_same_address(void **state)
+{
+    (void)state;
+    static const char *const batches[] = { "*3\r\n$4\r\nMSET\r\n$4\r\naaaa\r\n$1\r\n1\r\n",
+                                           "*3\r\n$4\r\nSADD\r\n$4\r\nbbbb\r\n$1\r\n1\r\n" };
+    char room[64], key[] = "bbbb";
+    replay_begin(0);
+    for (size_t i = 0; i < G_N_ELEMENTS(batches); i++) {
+        char *error = NULL;
+        strcpy(room, batches[i]);
+        if (!replay_run(slice_of(room), &error)) fail_msg("%s", error);
+    }
+    replay_end();
+    assert_non_null(keyspace_peek(&keyspace->dbs[0], slice_of(key)));
+    keyspace_flush(&keyspace->dbs[0]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_keys_at_the_same_address),
         cmocka_unit_test(test_same_data),
         cmocka_unit_test(test_bad_batches),
         cmocka_unit_test(test_deadlines),
