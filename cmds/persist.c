@@ -37,7 +37,7 @@
 #define WALK_SHARE_PERCENT 10
 #define SLICE_US_MAX       900
 
-#define IDLE_TICK_MS       100
+#define DUE_TICK_MS        100 /* between two looks whether a checkpoint is due */
 #define WAIT_TICK_MS       1
 #define RETRY_MS           10000 /* after a checkpoint failed */
 
@@ -57,7 +57,7 @@ static struct {
     /* checkpoints */
     int64_t slice_ended_us, retry_ms, last_due_ms;
     uint64_t commands_seen;
-    bool held;
+    bool held, walking;
     uint64_t changes_saved;  /* keyspace->changes when the last whole checkpoint began, and */
     uint64_t changes_saving; /* when the running one did */
     GArray *waiting;         /* Waiter */
@@ -88,7 +88,9 @@ static bool has_checkpoint_file(void)
 /* Files that a MANIFEST should tell of. */
 static bool has_data(void)
 {
-    return has_checkpoint_file() || access(JOURNAL_DIRECTORY, F_OK) == 0;
+    g_autofree char *unreadable = NULL;
+    g_autoptr(GArray) segments = journal_segments(".", &unreadable);
+    return has_checkpoint_file() || segments == NULL || segments->len > 0;
 }
 
 static void make_new_manifest(void)
@@ -451,6 +453,8 @@ static bool drive_checkpoint(int64_t budget_us, CheckpointStep *step)
     return *step == CHECKPOINT_MORE || *step == CHECKPOINT_WAIT;
 }
 
+static void begin_walking(void);
+
 bool persist_begin_checkpoint(char **error)
 {
     if (!journal_is_open() || server_loading) {
@@ -470,9 +474,8 @@ bool persist_begin_checkpoint(char **error)
     }
     if (!checkpoint_start(journal_offset(), journal_db(), clock_unix_ms, error)) return false;
     state.changes_saving = keyspace->changes;
-    state.slice_ended_us = clock_now_us();
     state.last_due_ms = clock_unix_ms;
-    loop_wake(state.loop);
+    begin_walking();
     return true;
 }
 
@@ -503,24 +506,37 @@ static int64_t slice_budget(void)
     return MIN((clock_now_us() - state.slice_ended_us) * WALK_SHARE_PERCENT / 100, SLICE_US_MAX);
 }
 
-static int64_t checkpoint_tick(void *context)
+static int64_t walk_tick(void *context)
 {
     (void)context;
-    if (checkpoint_status().state == CHECKPOINT_IDLE) {
-        if (!checkpoint_is_due()) return IDLE_TICK_MS;
-        char *error = NULL;
-        if (!persist_begin_checkpoint(&error)) {
-            log_line(LOG_WARNING, "No checkpoint can be made: %s", error);
-            g_free(error);
-            state.retry_ms = clock_unix_ms + RETRY_MS;
-            return IDLE_TICK_MS;
-        }
-    }
     CheckpointStep step;
     bool more = drive_checkpoint(slice_budget(), &step);
     state.slice_ended_us = clock_now_us();
-    if (!more) return IDLE_TICK_MS;
-    return step == CHECKPOINT_MORE ? 0 : WAIT_TICK_MS;
+    /* Whoever waited for this one may have begun the next. */
+    state.walking = more || checkpoint_status().state != CHECKPOINT_IDLE;
+    if (!state.walking) return -1;
+    return more && step == CHECKPOINT_WAIT ? WAIT_TICK_MS : 0;
+}
+
+/* Gives the running checkpoint its slices of the loop from now on. */
+static void begin_walking(void)
+{
+    state.slice_ended_us = clock_now_us();
+    if (!state.walking) loop_timer(state.loop, 0, walk_tick, NULL);
+    state.walking = true;
+}
+
+static int64_t due_tick(void *context)
+{
+    (void)context;
+    if (checkpoint_status().state != CHECKPOINT_IDLE || !checkpoint_is_due()) return DUE_TICK_MS;
+    char *error = NULL;
+    if (!persist_begin_checkpoint(&error)) {
+        log_line(LOG_WARNING, "No checkpoint can be made: %s", error);
+        g_free(error);
+        state.retry_ms = clock_unix_ms + RETRY_MS;
+    }
+    return DUE_TICK_MS;
 }
 
 /* Drives a running checkpoint to its end. NULL or what went wrong. */
@@ -590,7 +606,7 @@ void persist_start(Loop *loop, void (*ready)(void))
         return;
     }
     load_again();
-    loop_timer(loop, IDLE_TICK_MS, checkpoint_tick, NULL);
+    loop_timer(loop, DUE_TICK_MS, due_tick, NULL);
     backups_start();
 }
 
