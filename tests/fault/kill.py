@@ -50,7 +50,7 @@ class Checkpointer(threading.Thread):
                     self.started.set()
                 elif b"progress" not in reply and b"being copied" not in reply:
                     self.refused = reply.decode(errors="replace")
-                if self.has_backups and self.rng.random() < 0.05:
+                if self.has_backups and self.rng.random() < 0.3:
                     self.connection.call("BACKUP", "CREATE")
                 if self.rng.random() < 0.02:
                     self.connection.call("CONFIG", "SET", "appendfsync", self.rng.choice(FSYNCS))
