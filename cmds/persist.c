@@ -29,6 +29,9 @@
 /* A slice of loading; between two of them clients are answered. */
 #define LOAD_SLICE_US 10000
 
+/* How long loading goes on before the first client is served, with LOADING. */
+#define LOAD_AT_ONCE_US 200000
+
 /* Progress is logged this often. */
 #define LOAD_LOG_MS 2000
 
@@ -370,6 +373,9 @@ static void begin_loading(void)
 static void load_again(void)
 {
     begin_loading();
+    /* What is quickly there is there before the next client is served: nobody is told LOADING for that. */
+    for (int64_t until_us = clock_now_us() + LOAD_AT_ONCE_US; server_loading && clock_now_us() < until_us;)
+        load_tick(NULL);
     if (server_loading) loop_timer(state.loop, 0, load_tick, NULL);
 }
 

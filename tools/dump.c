@@ -15,8 +15,8 @@
 #include "tools/load.h"
 #include "tools/tools.h"
 
-#define CHUNK_ELEMENTS    64 /* of a collection, in one command */
-#define BUFFER_BYTES      (1 << 20)
+#define CHUNK_ELEMENTS 64 /* of a collection, in one command */
+#define BUFFER_BYTES   (1 << 20)
 
 static const char summary[] =
     "Writes the dataset of a data directory as commands to standard output, for an empty server of any kind:\n\n"
