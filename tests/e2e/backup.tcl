@@ -188,7 +188,7 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
         r set more [repeat x 100000]
         set second [r debug digest]
         set kept {}
-        for {set round 0} {$round < 12} {incr round} {
+        for {set round 0} {$round < 6} {incr round} {
             set target [expr {[r debug digest] eq $first && $kept ne "" ? [lindex $kept end] : $id}]
             set before [r debug digest]
             r rollback $target
