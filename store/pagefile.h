@@ -14,7 +14,6 @@
 
 #include "base/slice.h"
 
-#define PAGEFILE_VERSION        1
 #define PAGEFILE_CHECKSUM_BYTES 8
 #define PAGEFILE_KEY_MAX        16
 

@@ -33,23 +33,6 @@ proc run_in {db args} {
     return $reply
 }
 
-# Collections that are kept as pages, and as records of their own.
-proc fill_big {} {
-    foreach {command name} {hmset bighash sadd bigset zadd bigzset rpush biglist} {
-        for {set i 0} {$i < 6000} {incr i 100} {
-            set args {}
-            for {set j $i} {$j < $i + 100} {incr j} {
-                switch $command {
-                    hmset { lappend args field:$j [repeat v 20]:$j }
-                    zadd { lappend args $j.5 member:$j:[repeat m 10] }
-                    default { lappend args member:$j:[repeat m 20] }
-                }
-            }
-            r $command $name {*}$args
-        }
-    }
-}
-
 proc checkpoint_now {} {
     assert_match "Background saving started*" [r bgsave]
     wait_until {[info_field rdb_bgsave_in_progress] == 0} 20000

@@ -289,6 +289,23 @@ proc admin_cli {args} {
     return [exec timeout 10 redis-cli -s [file join [server_dir] ckv.sock] {*}$args]
 }
 
+# Collections of more than the 64 kB from which on checkpoints keep them as pages: bighash, bigset, bigzset, biglist.
+proc fill_big {} {
+    foreach type {hash set zset list} {
+        for {set i 0} {$i < 6000} {incr i 100} {
+            set args {}
+            for {set j $i} {$j < $i + 100} {incr j} {
+                switch $type {
+                    hash { lappend args field:$j [repeat v 20]:$j }
+                    zset { lappend args $j.5 member:$j:[repeat m 10] }
+                    default { lappend args member:$j:[repeat m 20] }
+                }
+            }
+            r [dict get {hash hmset set sadd zset zadd list rpush} $type] big$type {*}$args
+        }
+    }
+}
+
 # ---------------------------------------------------------------- connections
 
 # Opens a connection; its name is a command: `$c get k`.

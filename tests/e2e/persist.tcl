@@ -28,23 +28,6 @@ proc fill {} {
     r select 0
 }
 
-# More than the 64 kB from which on a collection is kept as pages.
-proc fill_big {} {
-    foreach type {hash set zset list} {
-        for {set i 0} {$i < 6000} {incr i 100} {
-            set args {}
-            for {set j $i} {$j < $i + 100} {incr j} {
-                switch $type {
-                    hash { lappend args field:$j [repeat v 20]:$j }
-                    zset { lappend args $j.5 member:$j:[repeat m 10] }
-                    default { lappend args member:$j:[repeat m 20] }
-                }
-            }
-            r [dict get {hash hmset set sadd zset zadd list rpush} $type] big$type {*}$args
-        }
-    }
-}
-
 proc wait_saved {} { wait_until {[info_field rdb_bgsave_in_progress] == 0} 20000 }
 
 proc checkpoint_now {} {
