@@ -1,7 +1,8 @@
 /* checkpointload.c: loads and verifies checkpoint files: see checkpoint.h.
  *
- * Design. One walk over all records of the file in the order in which gdbm has them, which is the quickest. A page of a
- * database becomes entries; what its images refer to is fetched there and then. At the end the number of records and
+ * Design. One walk over all records of the file in the order in which gdbm has them, which is the quickest; a thread
+ * reads them ahead. A page of a database becomes entries, whose buckets were asked for when the page before was loaded;
+ * what its images refer to is fetched there and then. At the end the number of records and
  * the sum of their checksums must be those of the manifest, so that nothing is missing, stale or one too many.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
@@ -14,6 +15,7 @@
 #include "store/image.h"
 #include "store/large.h"
 #include "store/list.h"
+#include "store/pageahead.h"
 #include "store/pagefile.h"
 #include "store/record.h"
 #include "store/set.h"
@@ -21,11 +23,11 @@
 
 struct CheckpointLoad {
     Keyspace *keyspace;
-    PageFile *file;
+    PageFile *file; /* for what pages refer to */
+    PageAhead *ahead;
     char *path;
     CheckpointInfo info;
-    int slot;  /* -1: the file is none of this server's */
-    Slice key; /* of the record that the walk is at */
+    int slot; /* -1: the file is none of this server's */
     uint64_t records, sum, keys;
     uint32_t databases_sum;
     Db *db;        /* of the page being read */
@@ -193,35 +195,34 @@ static bool page_key(const CheckpointLoad *load, Slice key, Db **db, unsigned *b
     return true;
 }
 
-/* Asks for the buckets of all keys of a page ahead: their cache misses are a sixth of a load otherwise. */
-static void prefetch_buckets(const CheckpointLoad *load, Slice payload)
+/* Asks for the buckets of all keys of the page that is next: their cache misses are a sixth of a load otherwise. */
+static void prefetch_next(const CheckpointLoad *load)
 {
+    PageRecord next;
+    Db *db;
+    unsigned bits;
+    uint64_t page;
+    if (!pageahead_peek(load->ahead, &next) || !page_key(load, next.key, &db, &bits, &page)) return;
     ImageHead head;
     Slice value;
-    while (payload.len > 0 && image_get_head(&payload, &head)) {
-        table_prefetch(&load->db->table, table_hash(head.key));
-        if (head.form == IMAGE_INLINE && !image_get_slice(&payload, &value)) return;
+    while (next.payload.len > 0 && image_get_head(&next.payload, &head)) {
+        table_prefetch(&db->table, table_hash(head.key));
+        if (head.form == IMAGE_INLINE && !image_get_slice(&next.payload, &value)) return;
     }
 }
 
-static bool load_page(CheckpointLoad *load, char **error)
+static bool load_page(CheckpointLoad *load, const PageRecord *record, char **error)
 {
     unsigned bits;
     uint64_t page;
-    if (!page_key(load, load->key, &load->db, &bits, &page)) return false;
-    uint32_t sum;
-    Slice payload = fetch(load, load->key, &sum, error);
-    if (payload.ptr == NULL) return false;
-    count_record(load, sum);
-    prefetch_buckets(load, payload);
-    bool good = true;
-    for (Slice in = payload; good && in.len > 0;)
-        good = load_image(load, &in, (1ULL << bits) - 1, page, error);
-    free((void *)(uintptr_t)payload.ptr);
-    if (!good || load->slot < 0) return good;
+    if (!page_key(load, record->key, &load->db, &bits, &page)) return false;
+    count_record(load, record->sum);
+    for (Slice in = record->payload; in.len > 0;)
+        if (!load_image(load, &in, (1ULL << bits) - 1, page, error)) return false;
+    if (load->slot < 0) return true;
     PageMap *map = load->db->pages;
     if (map == NULL || map->set[load->slot].bits != bits) return false;
-    map->set[load->slot].sums[page] = sum;
+    map->set[load->slot].sums[page] = record->sum;
     return true;
 }
 
@@ -282,7 +283,10 @@ CheckpointLoad *checkpoint_load_begin(Keyspace *keyspace, const char *path, cons
     if (file == NULL) return NULL;
     CheckpointLoad *load = g_new0(CheckpointLoad, 1);
     *load = (CheckpointLoad){ .keyspace = keyspace, .file = file, .path = g_strdup(path), .info = *info, .slot = slot };
-    if (load_databases(load, error)) return load;
+    if (load_databases(load, error)) {
+        load->ahead = pageahead_new(path);
+        return load;
+    }
     *databases = load->databases;
     checkpoint_load_free(load);
     return NULL;
@@ -290,7 +294,7 @@ CheckpointLoad *checkpoint_load_begin(Keyspace *keyspace, const char *path, cons
 
 void checkpoint_load_free(CheckpointLoad *load)
 {
-    free((void *)(uintptr_t)load->key.ptr);
+    pageahead_free(load->ahead);
     pagefile_abandon(load->file);
     g_free(load->path);
     g_free(load);
@@ -330,11 +334,17 @@ static int load_finish(CheckpointLoad *load, char **error)
 int checkpoint_load_step(CheckpointLoad *load, int64_t budget_us, char **error)
 {
     *error = NULL;
+    PageRecord record;
     for (int64_t until_us = clock_now_us() + budget_us; clock_now_us() < until_us;) {
-        if (!pagefile_next(load->file, &load->key, error)) return *error != NULL ? -1 : load_finish(load, error);
-        if (load->key.len == 0 || load->key.ptr[0] != 'P') continue; /* fetched when something refers to it */
+        switch (pageahead_next(load->ahead, until_us, &record, error)) {
+        case PAGEAHEAD_RECORD: break;
+        case PAGEAHEAD_LATER: return 1;
+        case PAGEAHEAD_END: return load_finish(load, error);
+        case PAGEAHEAD_FAILED: return -1;
+        }
+        prefetch_next(load);
         if (load->records > load->info.records) return load_fail(load, "it has more records than it should", error);
-        if (!load_page(load, error)) return load_fail(load, "a page of it is damaged", error);
+        if (!load_page(load, &record, error)) return load_fail(load, "a page of it is damaged", error);
     }
     return 1;
 }

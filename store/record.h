@@ -12,6 +12,7 @@
 #define RECORD_INFO      SLICE("ckv") /* the file's CheckpointInfo; not counted among its records */
 #define RECORD_DATABASES SLICE("dbs") /* varints: for each database with keys its index, keys and bits */
 
+#define RECORD_PAGE      'P'
 /* 'P' database u16, bits u8, page u32: a page of a database. 'C' id u64, bits u8, page u32: a page of a collection.
  * 'V' id u64: a value. All little endian. */
 typedef struct RecordKey {
@@ -26,7 +27,7 @@ static inline Slice record_slice(const RecordKey *key)
 
 static inline RecordKey record_page(PageKind kind, uint64_t id, unsigned bits, uint64_t page)
 {
-    RecordKey key = { .bytes = { kind == PAGE_ENTRIES ? 'P' : 'C' } };
+    RecordKey key = { .bytes = { kind == PAGE_ENTRIES ? RECORD_PAGE : 'C' } };
     size_t id_bytes = kind == PAGE_ENTRIES ? 2 : 8;
     memcpy(key.bytes + 1, &id, id_bytes);
     key.bytes[1 + id_bytes] = (char)bits;
