@@ -21,9 +21,10 @@
 #define PAGED_BYTES (64UL << 10)
 
 /* The fewest elements of an average page, which has up to twice as many. Keys: 2 kB of usual ones, so that 1 % of all
- * keys, changed at random, are a fifth of the pages. */
+ * keys, changed at random, are a fifth of the pages. Elements: about as much, so that a hundred changed fields of a
+ * million are less than a hundredth of the pages. */
 #define PAGE_KEYS         14
-#define PAGE_ELEMENTS_MIN 64
+#define PAGE_ELEMENTS_MIN 40
 
 /* What may wait for the writer before the walk pauses, and what a batch holds. */
 #define QUEUE_BYTES (8UL << 20)
