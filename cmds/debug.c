@@ -5,6 +5,7 @@
 
 #include "base/options.h"
 #include "cmds/command.h"
+#include "cmds/digest.h"
 #include "cmds/effect.h"
 #include "cmds/handlers.h"
 #include "cmds/persist.h"
@@ -66,132 +67,15 @@ void cmd_object(Request *r)
     }
 }
 
-/* ---- DEBUG DIGEST ----
- *
- * One SHA-1 over each key: database, name, type, whether it expires, and the value in a form that doesn't depend on its
- * encoding. What has no order (the keys, a set's members, a hash's fields, a sorted set's members) is a SHA-1 each,
- * combined by exclusive or; so an empty dataset is all zeros. */
-
-#define DIGEST_BYTES 20
-
-typedef struct Digest {
-    uint8_t bytes[DIGEST_BYTES];
-} Digest;
-
-typedef struct Digester {
-    GChecksum *key, *element;
-    Digest elements; /* of the collection at hand */
-    Digest total;
-    int db;
-} Digester;
-
-/* A text with its length, so that neighbours can't be taken for one another. */
-static void digest_text(GChecksum *sum, Slice text)
-{
-    uint64_t len = text.len;
-    g_checksum_update(sum, (const guchar *)&len, sizeof(len));
-    g_checksum_update(sum, (const guchar *)text.ptr, (gssize)text.len);
-}
-
-static void digest_value(GChecksum *sum, PackValue value)
-{
-    char digits[NUMBER_INT_CHARS];
-    digest_text(sum, pack_value_text(value, digits));
-}
-
-/* Ends the sum, adds it to `to` and makes it ready for the next. */
-static void digest_combine(Digest *to, GChecksum *sum)
-{
-    Digest one;
-    gsize len = sizeof(one.bytes);
-    g_checksum_get_digest(sum, one.bytes, &len);
-    g_checksum_reset(sum);
-    for (int i = 0; i < DIGEST_BYTES; i++)
-        to->bytes[i] ^= one.bytes[i];
-}
-
-static void digest_string(Digester *digester, const Entry *entry)
-{
-    char digits[NUMBER_INT_CHARS];
-    digest_text(digester->key, entry_string(entry, digits));
-}
-
-static void digest_list(Digester *digester, const Entry *entry)
-{
-    PackValue value;
-    for (ListWalk walk = list_walk(entry->list, 0, LIST_TAIL); list_next(&walk, &value);)
-        digest_value(digester->key, value);
-}
-
-static void digest_set(Digester *digester, const Entry *entry)
-{
-    SetMember member;
-    for (SetWalk walk = set_walk(entry->set); set_next(&walk, &member);) {
-        digest_value(digester->element, member);
-        digest_combine(&digester->elements, digester->element);
-    }
-}
-
-static void digest_zset(Digester *digester, const Entry *entry)
-{
-    ZsetPair pair;
-    for (ZsetWalk walk = zset_walk(entry->zset, 0, false); zset_next(&walk, &pair);) {
-        char score[NUMBER_DOUBLE_CHARS];
-        digest_value(digester->element, pair.member);
-        digest_text(digester->element, (Slice){ score, number_format_double(score, pair.score) });
-        digest_combine(&digester->elements, digester->element);
-    }
-}
-
-static void digest_hash(Digester *digester, const Entry *entry)
-{
-    HashPair pair;
-    for (HashWalk walk = hash_walk(entry->hash); hash_next(&walk, &pair);) {
-        digest_value(digester->element, pair.field);
-        digest_value(digester->element, pair.value);
-        digest_combine(&digester->elements, digester->element);
-    }
-}
-
-static void (*const digest_by_type[])(Digester *digester, const Entry *entry) = {
-    [TYPE_STRING] = digest_string, [TYPE_LIST] = digest_list, [TYPE_SET] = digest_set,
-    [TYPE_ZSET] = digest_zset,     [TYPE_HASH] = digest_hash,
-};
-
-static void digest_entry(void *element, void *context)
-{
-    const Entry *entry = element;
-    Digester *digester = context;
-    if (keyspace_is_expired(entry)) return;
-    char head[64];
-    int len = snprintf(head, sizeof(head), "%d %d %d", digester->db, (int)entry->type, (int)entry->expires);
-    digest_text(digester->key, (Slice){ head, (size_t)len });
-    digest_text(digester->key, entry_key(entry));
-    digester->elements = (Digest){ 0 };
-    digest_by_type[entry->type](digester, entry);
-    g_checksum_update(digester->key, digester->elements.bytes, DIGEST_BYTES);
-    digest_combine(&digester->total, digester->key);
-}
+/* ---- DEBUG ---- */
 
 /* DIGEST: O(N), with all the elements of all keys */
 static void debug_digest(Request *r)
 {
-    Digester digester = { .key = g_checksum_new(G_CHECKSUM_SHA1), .element = g_checksum_new(G_CHECKSUM_SHA1) };
-    for (digester.db = 0; digester.db < keyspace->db_count; digester.db++) {
-        uint64_t cursor = 0;
-        do {
-            cursor = keyspace_scan(&keyspace->dbs[digester.db], cursor, digest_entry, &digester);
-        } while (cursor != 0);
-    }
-    char text[2 * DIGEST_BYTES + 1];
-    for (size_t i = 0; i < DIGEST_BYTES; i++)
-        snprintf(text + 2 * i, 3, "%02x", digester.total.bytes[i]);
+    char text[DIGEST_CHARS + 1];
+    digest_keyspace(text);
     reply_status(r->out, text);
-    g_checksum_free(digester.key);
-    g_checksum_free(digester.element);
 }
-
-/* ---- the rest of DEBUG ---- */
 
 static void append_list_details(GString *text, const List *list)
 {

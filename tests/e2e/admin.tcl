@@ -360,6 +360,8 @@ with_server {} {
             return [r debug digest]
         }
         set digest [dataset {1 2 3 4 5}]
+        # What redis-server 7.0.15 says of it.
+        assert_equal 26866fc5b73484411545e9c062ba2e871f72d8be $digest
         assert_equal $digest [dataset {5 3 1 2 4}]
         foreach option {hash-max-ziplist-entries zset-max-ziplist-entries set-max-intset-entries} {
             set before [lindex [r config get $option] 1]
