@@ -33,7 +33,7 @@ FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 PARALLEL := $(MAKE) --no-print-directory -j$(shell nproc)
 
 .PHONY: all run test unit e2e golden upstream differential fuzz-diff clients clients-readme compat report fuzz fault \
-	fault-quick bench-persistence asan tsan install deps deps-test help lint format readme check-readme clean
+	fault-quick bench-persistence test-load asan tsan install deps deps-test help lint format readme check-readme clean
 all: $(BUILD)/ckv ## build build/ckv (also CC=clang, SAN=asan, SAN=tsan)
 
 run: deps ## install what is missing, build, serve on 127.0.0.1:6379
@@ -87,6 +87,9 @@ fault: $(BUILD)/ckv $(BUILD)/iofault.so ## persistence under faults, all of them
 
 fault-quick: $(BUILD)/ckv $(BUILD)/iofault.so ## a sample of them: kill -9 under load, failing files, full disks, flipped bytes, rollback
 	@python3 tests/fault/run.py $(FAULT) --quick
+
+test-load: $(BUILD)/ckv $(BUILD)/load ## the load generator's own tests
+	@tests/bench/test_load.py $^
 
 bench-persistence: $(BUILD)/ckv $(BUILD)/pinger ## persistence side by side with redis-server (QUICK=1 for fewer keys)
 	@python3 bench/persistence.py --ckv $< --pinger $(BUILD)/pinger $(if $(QUICK),--quick)
@@ -146,8 +149,8 @@ $(BUILD)/iofault.so: tests/fault/iofault.c
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -fsanitize% -fno-sanitize%,$(CFLAGS)) -fPIC -shared -o $@ $<
 
-$(BUILD)/pinger: $(BUILD)/bench/pinger.o
-	$(CC) $(CFLAGS) -o $@ $^
+$(BUILD)/pinger $(BUILD)/load: $(BUILD)/%: $(BUILD)/bench/%.o
+	$(CC) $(CFLAGS) -o $@ $^ -lm
 
 $(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(OBJ)
 	$(CC) $(CFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)

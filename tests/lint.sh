@@ -7,7 +7,7 @@ set -u
 cflags=$1
 passed=0 failed=0
 mapfile -t all < <(find . -path './build*' -prune -o -name '*.[ch]' -print)
-mapfile -t sources < <(find base net store cmds repl tools compat ckv.c -name '*.c' 2>/dev/null)
+mapfile -t sources < <(find base net store cmds repl tools compat bench ckv.c -name '*.c' 2>/dev/null)
 
 check() {
     local name=$1
