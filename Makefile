@@ -91,8 +91,8 @@ fault-quick: $(BUILD)/ckv $(BUILD)/iofault.so ## a sample of them: kill -9 under
 test-load: $(BUILD)/ckv $(BUILD)/load ## the load generator's own tests
 	@tests/bench/test_load.py $^
 
-bench-persistence: $(BUILD)/ckv $(BUILD)/pinger ## persistence side by side with redis-server (QUICK=1 for fewer keys)
-	@python3 bench/persistence.py --ckv $< --pinger $(BUILD)/pinger $(if $(QUICK),--quick)
+bench-persistence: $(BUILD)/ckv $(BUILD)/load $(BUILD)/pinger ## persistence side by side with redis-server (QUICK=1: fewer keys; ONLY=text: some rows)
+	@python3 bench/persistence.py --build $(BUILD) $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 asan tsan: ## unit, e2e and golden under ASan and UBSan, or under TSan
 	@$(PARALLEL) SAN=$@ all unit

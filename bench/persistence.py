@@ -2,7 +2,7 @@
 """persistence.py - what persistence costs, side by side with Debian's redis-server: writes a table in Markdown.
 
 The server has one core to itself and the load the other; the two servers are measured in turn, three times, and the
-medians count. Redis has appendonly on, as each row says.
+medians count. Redis has appendonly on, as each row says. The load is load.c's, the stalls are pinger.c's.
 
 SPDX-License-Identifier: GPL-3.0-or-later
 """
@@ -17,16 +17,13 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from subject import LOAD_CORE, Subject  # noqa: E402
+from subject import KEY, LOAD_CORE, Subject, begin_checkpoint, wait_checkpoint  # noqa: E402
 
-LOAD = ("-c", "50", "-P", "16", "-d", "64", "-t", "set")
-BIG = {  # a collection's kind: its first elements, one by number; a write of redis-benchmark's
-    "hash": (lambda n: b"*4\r\n$4\r\nHSET\r\n$3\r\nbig\r\n$12\r\n%012d\r\n$8\r\n%08d\r\n" % (n, n % 10 ** 8),
-             ("hset", "big", "__rand_int__", "changed")),
-    "zset": (lambda n: b"*4\r\n$4\r\nZADD\r\n$3\r\nbig\r\n$8\r\n%08d\r\n$12\r\n%012d\r\n" % (n * 7919 % 10 ** 8, n),
-             ("zadd", "big", "7", "__rand_int__")),
-    "list": (lambda n: b"*3\r\n$5\r\nRPUSH\r\n$3\r\nbig\r\n$12\r\n%012d\r\n" % n, ("rpush", "big", "__rand_int__")),
-}
+LOAD = ("--mix", "set", "--clients", 50, "--pipeline", 16)
+BIG = {"hash": "hset", "zset": "zadd", "list": "rpush"}  # a collection's kind: what load.c fills it by
+BIG_VALUE_BYTES = 8
+FULL_LOAD = 0.9  # a load that used so much of its core may have been what was measured
+POLL_S = 0.005
 
 
 class Bench:
@@ -34,8 +31,11 @@ class Bench:
 
     def __init__(self, args, parent):
         self.args = args
-        self.subjects = [Subject(args.ckv, "ckv", parent), Subject(args.redis, "redis", parent)]
-        self.rows = []
+        load = os.path.join(args.build, "load")
+        self.pinger = os.path.join(args.build, "pinger")
+        self.subjects = [Subject(os.path.join(args.build, "ckv"), "ckv", parent, load),
+                         Subject(args.redis, "redis", parent, load)]
+        self.notes = set()
         self.reps = 1 if args.quick else 3
         self.seconds = 2 if args.quick else 5
         self.one = 200000 if args.quick else 1000000
@@ -52,74 +52,94 @@ class Bench:
         for _ in range(reps or self.reps):
             for subject, values in zip(self.subjects, found):
                 values.append(measure(subject))
-        return [statistics.median(values) for values in found]
+        return [median(values) for values in found]
 
     def row(self, what, ckv, redis, target, good, form="%.0f"):
         """`good` says whether ckv's figure, and its ratio to Redis', meets the target; None: there is none."""
         ratio = ckv / redis if redis else float("nan")
         met = "" if good is None else "yes" if good(ckv, ratio) else "NO"
         shown = [form % value if value == value else "-" for value in (ckv, redis)]
-        line = "| %s | %s | %s | %s | %s | %s |" % (
-            what, *shown, "%.2f" % ratio if ratio == ratio else "-", target, met)
-        self.rows.append(line)
-        print(line, flush=True)
+        print("| %s | %s | %s | %s | %s | %s |" % (
+            what, *shown, "%.2f" % ratio if ratio == ratio else "-", target, met), flush=True)
+
+    def throughput(self, what, target, good, *words):
+        """A row of requests a second, and one of the CPU time that the server took for each."""
+        (ckv, ckv_us, ckv_load), (redis, redis_us, redis_load) = self.medians(
+            lambda subject: subject.throughput("--seconds", self.seconds, *words))
+        full = " (the load's core was full)" if max(ckv_load, redis_load) > FULL_LOAD else ""
+        self.row(what + full, ckv, redis, target, good)
+        self.row("the same: the server's CPU time, us a request", ckv_us, redis_us, "-", None, "%.2f")
+
+    def stalls(self, what, target, good, measure, reps=None):
+        """A row of the longest PING in ms, and one of the 99.9th percentile; ckv's longest."""
+        (ckv, ckv_most), (redis, redis_most) = self.medians(measure, reps)
+        self.row(what, ckv, redis, target, good, "%.2f")
+        self.row("the same: 99.9 % are within", ckv_most, redis_most, "-", None, "%.2f")
+        return ckv
+
+
+def median(values):
+    """Of numbers; or of tuples, place by place."""
+    if isinstance(values[0], tuple):
+        return tuple(map(statistics.median, zip(*values)))
+    return statistics.median(values)
 
 
 # ---- throughput
 
 def row_set_everysec(bench):
     bench.start()
-    for pipeline, target, count in ((1, 1.5, 60000), (16, 3, 500000), (64, 4, 1000000)):
-        words = ("-t", "set", "-c", 50, "-d", 64, "-r", bench.one, "-P", pipeline,
-                 "-n", count // (4 if bench.args.quick else 1))
-        ckv, redis = bench.medians(lambda subject, words=words: subject.benchmark(*words))
-        bench.row("SET a second, everysec, -P %d" % pipeline, ckv, redis, "%s times" % target,
-                  lambda _, ratio, target=target: ratio >= target)
+    for subject in bench.subjects:
+        subject.fill(bench.one)
+    for pipeline, target in ((1, 1.5), (16, 3), (64, 4)):
+        bench.throughput("SET a second, everysec, -P %d" % pipeline, "%s times" % target,
+                         lambda _, ratio, target=target: ratio >= target,
+                         "--mix", "set", "--pipeline", pipeline, "--keys", bench.one)
 
 
 def row_set_always(bench):
     bench.start(fsync="always")
-    count = 5000 if bench.args.quick else 30000
-    for clients in (50,):
-        words = ("-t", "set", "-c", clients, "-d", 64, "-r", bench.one, "-n", count)
-        ckv, redis = bench.medians(lambda subject: subject.benchmark(*words))
-        bench.row("SET a second, always, %d clients" % clients, ckv, redis, "2 times", lambda _, ratio: ratio >= 2)
-    gets = ("-t", "get", "-c", 10, "-r", bench.one, "-n", 100000 // (4 if bench.args.quick else 1))
-    alone = bench.medians(lambda subject: subject.benchmark(*gets))
-    beside = bench.medians(lambda subject: with_load(subject, lambda: subject.benchmark(*gets),
-                                                     "-t", "set", "-c", 50, "-d", 64, "-r", bench.one))
-    bench.row("GET a second, always, alone", *alone, "-", None)
-    bench.row("GET a second, always, beside 50 clients' SETs", *beside, "full rate (see alone)", None)
+    for subject in bench.subjects:
+        subject.fill(bench.one)
+    sets = ("--mix", "set", "--clients", 50, "--pipeline", 1, "--keys", bench.one)
+    gets = ("--mix", "get", "--clients", 10, "--pipeline", 1, "--keys", bench.one)
+    bench.throughput("SET a second, always, 50 clients", "2 times", lambda _, ratio: ratio >= 2, *sets)
+    bench.throughput("GET a second, always, 10 clients, alone", "-", None, *gets)
+    beside = bench.medians(lambda subject: with_load(
+        subject, lambda: subject.throughput("--seconds", bench.seconds, *gets)[0], *sets))
+    bench.row("GET a second, always, 10 clients, beside 50 clients' SETs", *beside, "full rate (see alone)", None)
 
 
 def with_load(subject, measure, *words):
-    load = subject.background(*words)
+    load = subject.begin_load(*words)
     try:
-        time.sleep(0.3)
         return measure()
     finally:
-        load.kill()
-        load.wait()
+        subject.end_load(load)
 
 
 # ---- stalls
 
-def longest_stall_ms(bench, subject, during=None):
-    """The longest PING while during() runs, and for some seconds in any case."""
-    seconds = bench.seconds
-    pinger = subprocess.Popen(["taskset", "-c", LOAD_CORE, bench.args.pinger, subject.path, str(seconds)],
+def stall_ms(bench, subject, during=None):
+    """The longest PING while during() runs, and for some seconds in any case; and the 99.9th percentile."""
+    pinger = subprocess.Popen(["taskset", "-c", LOAD_CORE, bench.pinger, subject.path, str(bench.seconds)],
                               stdout=subprocess.PIPE, text=True)
     time.sleep(0.2)
     if during:
         during()
     said = pinger.communicate(timeout=600)[0]
-    return int(said.split()[1]) / 1000
+    if pinger.returncode != 0:
+        raise RuntimeError("the pinger failed")
+    _, longest, _, most, first = map(int, said.split())
+    if not first:
+        bench.notes.add("The pinger had no real-time priority: what it waited for may have been its core.")
+    return longest / 1000, most / 1000
 
 
-def begin_checkpoint(subject):
-    reply = subject.call("BGSAVE")
-    if not reply.startswith(b"+"):
-        raise RuntimeError("BGSAVE: %r" % reply)
+def start_checkpoint(subject):
+    connection = subject.connect()
+    begin_checkpoint(connection)
+    connection.close()
 
 
 def settle(subject):
@@ -128,8 +148,8 @@ def settle(subject):
 
 
 def stall(bench, subject, words, during):
-    """Under a load of redis-benchmark's."""
-    value = with_load(subject, lambda: longest_stall_ms(bench, subject, during), *words)
+    """Under a load."""
+    value = with_load(subject, lambda: stall_ms(bench, subject, during), *words)
     settle(subject)
     return value
 
@@ -137,41 +157,71 @@ def stall(bench, subject, words, during):
 def row_stall(bench):
     bench.start()
     for subject in bench.subjects:
-        subject.load(bench.five)
-    words = (*LOAD, "-r", bench.five)
-    without = bench.medians(lambda subject: stall(bench, subject, words, None))
-    bench.row("longest PING under load, ms, %d keys, no checkpoint" % bench.five, *without, "-", None, "%.2f")
-    during = bench.medians(lambda subject: stall(bench, subject, words, lambda: begin_checkpoint(subject)))
-    bench.row("the same during a checkpoint", *during, "5 ms, or as without",
-              lambda value, _: value <= max(5, without[0]), "%.2f")
+        subject.fill(bench.five)
+    words = (*LOAD, "--keys", bench.five)
+    without = bench.stalls("longest PING under load, ms, %d keys, no checkpoint" % bench.five, "-", None,
+                           lambda subject: stall(bench, subject, words, None))
+    bench.stalls("longest PING during a checkpoint, ms, %d keys" % bench.five, "5 ms, or as without",
+                 lambda value, _: value <= max(5, without),
+                 lambda subject: stall(bench, subject, words, lambda: start_checkpoint(subject)))
 
 
 def row_stall_big(bench):
-    for kind, (make, write) in BIG.items():
+    for kind, mix in BIG.items():
         bench.start()
         for subject in bench.subjects:
-            subject.load(bench.one // 5)
-            subject.send_all(make, range(bench.big))
-        words = ("-c", 50, "-r", bench.big, *write)
-        both = bench.medians(lambda subject: stall(bench, subject, words, lambda: begin_checkpoint(subject)))
-        bench.row("longest PING, ms, a %s of %d written to during a checkpoint" % (kind, bench.big), *both, "5 ms",
-                  lambda value, _: value <= 5, "%.2f")
-        gone = bench.medians(lambda subject: stall(bench, subject, (*LOAD, "-r", bench.one // 5),
-                                                   lambda: delete_during_checkpoint(subject)), 1)
-        bench.row("the same while it is deleted", *gone, "5 ms", lambda value, _: value <= 5, "%.2f")
+            subject.fill(bench.one // 5)
+            subject.fill(bench.big, mix, BIG_VALUE_BYTES)
+        words = ("--mix", mix, "--clients", 50, "--pipeline", 1, "--keys", bench.big, "--size", BIG_VALUE_BYTES)
+        bench.stalls("longest PING, ms, a %s of %d written to during a checkpoint" % (kind, bench.big), "5 ms",
+                     lambda value, _: value <= 5,
+                     lambda subject, words=words: stall(bench, subject, words, lambda: start_checkpoint(subject)))
+        words = (*LOAD, "--keys", bench.one // 5)
+        bench.stalls("longest PING, ms, a %s of %d deleted during a checkpoint" % (kind, bench.big), "5 ms",
+                     lambda value, _: value <= 5,
+                     lambda subject, words=words, kind=kind: stall(
+                         bench, subject, words, lambda: delete_during_checkpoint(subject, kind)), 1)
 
 
-def delete_during_checkpoint(subject):
-    begin_checkpoint(subject)
-    subject.call("DEL", "big")
+def delete_during_checkpoint(subject, kind):
+    start_checkpoint(subject)
+    subject.call("DEL", "load:" + kind)
 
 
 # ---- checkpoints
 
+def row_write_rate(bench):
+    """Do writes go on?"""
+    for keys in (bench.one, bench.five):
+        bench.start()
+        for subject in bench.subjects:
+            subject.fill(keys)
+        kept = bench.medians(lambda subject, keys=keys: with_load(
+            subject, lambda: rate_kept(bench, subject), *LOAD, "--keys", keys))
+        bench.row("SETs a second during checkpoints, as a part of those without, %d keys" % keys, *kept, "0.85",
+                  lambda value, _: value >= 0.85, "%.2f")
+
+
+def rate_kept(bench, subject):
+    """The rate during checkpoints, as a part of the mean of before and after. (One is over too soon to tell.)"""
+    seconds = bench.seconds / 2
+
+    def quiet(_):
+        time.sleep(seconds)
+
+    def writing(connection):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            begin_checkpoint(connection)
+            wait_checkpoint(connection, POLL_S)
+    before, during, after = [subject.commands_per_second(until) for until in (quiet, writing, quiet)]
+    return during * 2 / (before + after)
+
+
 def row_memory(bench):
     bench.start()
     for subject in bench.subjects:
-        subject.load(bench.one)
+        subject.fill(bench.one)
         subject.checkpoint()
     dataset = bench.subjects[0].memory_kb() / 1024
     extra = bench.medians(lambda subject: extra_memory_mb(bench, subject))
@@ -181,18 +231,17 @@ def row_memory(bench):
 
 
 def extra_memory_mb(bench, subject):
-    words = (*LOAD, "-r", bench.one)
-    return with_load(subject, lambda: watch_checkpoint_mb(subject), *words)
+    return with_load(subject, lambda: watch_checkpoint_mb(subject), *LOAD, "--keys", bench.one)
 
 
 def watch_checkpoint_mb(subject):
     before = subject.memory_kb()
     subject.reset_peak()
-    begin_checkpoint(subject)
+    start_checkpoint(subject)
     child = 0
     while subject.in_progress():
         child = max(child, subject.child_private_kb())
-        time.sleep(0.005)
+        time.sleep(POLL_S)
     return (subject.memory_kb("VmHWM") - before + child) / 1024
 
 
@@ -210,7 +259,7 @@ def row_full(bench):
 
 def full_checkpoint_s(subject, keys):
     """After every key has changed."""
-    subject.load(keys, random.getrandbits(60))
+    subject.fill(keys)
     return subject.checkpoint()
 
 
@@ -241,20 +290,33 @@ def scan_some(subject, count):
 
 
 def row_hash_fields(bench):
+    """What a change of 100 fields of a big hash makes a checkpoint write, and how long that takes."""
     ckv = bench.subjects[0]
     ckv.start()
-    ckv.send_all(BIG["hash"][0], range(bench.big))
-    full = ckv.checkpoint()
+    ckv.fill(bench.big, BIG["hash"], BIG_VALUE_BYTES)
+    full = checkpoint_written(ckv)
     ckv.checkpoint()
-    values = []
+    turns = []
     for turn in range(bench.reps):
         chosen = random.sample(range(bench.big), 100)
-        ckv.send_all(lambda n, turn=turn: b"*4\r\n$4\r\nHSET\r\n$3\r\nbig\r\n$12\r\n%012d\r\n$8\r\n%08d\r\n" % (
-            n, turn), chosen)
-        values.append(ckv.checkpoint())
+        ckv.send_all(lambda n, turn=turn: b"*4\r\n$4\r\nHSET\r\n$9\r\nload:hash\r\n$16\r\n%b\r\n$8\r\n%08d\r\n" % (
+            KEY % n, turn), chosen)
+        turns.append(checkpoint_written(ckv))
         ckv.checkpoint()
-    bench.row("checkpoint, s, 100 fields of a hash of %d changed" % bench.big, statistics.median(values), float("nan"),
-              "1/100 of the full one: %.4f" % (full / 100), lambda value, _: value <= full / 100, "%.4f")
+    what = "%%s, 100 fields of a hash of %d changed" % bench.big
+    for name, part, value, whole, form in zip(
+            ("checkpoint, s", "pages written", "bytes written"), (100, None, None), median(turns), full,
+            ("%.4f", "%.0f", "%.0f")):
+        target = "1/%d of the full one: %s" % (part, form % (whole / part)) if part else "of " + form % whole
+        bench.row(what % name, value, float("nan"), target,
+                  (lambda value, _, most=whole / part: value <= most) if part else None, form)
+
+
+def checkpoint_written(ckv):
+    """Makes a checkpoint: (seconds, pages, bytes)."""
+    took = ckv.checkpoint()
+    fields = ckv.info()
+    return took, int(fields["ckv_last_checkpoint_pages"]), int(fields["ckv_last_checkpoint_bytes"])
 
 
 def row_start(bench, keys):
@@ -272,19 +334,20 @@ def start_s(subject, keys):
     return took
 
 
-ROWS = [row_set_everysec, row_set_always, row_stall, row_stall_big, row_memory, row_hash_fields, row_full]
+ROWS = [row_set_everysec, row_set_always, row_stall, row_stall_big, row_write_rate, row_memory, row_hash_fields,
+        row_full]
 
 
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--ckv", default="build/ckv", metavar="PATH")
+    options.add_argument("--build", default="build", metavar="PATH", help="where ckv, load and pinger are")
     options.add_argument("--redis", default="redis-server", metavar="PATH")
-    options.add_argument("--pinger", default="build/pinger", metavar="PATH")
     options.add_argument("--quick", action="store_true", help="fewer keys, and each measured once")
     options.add_argument("--only", default="", help="rows whose functions' names have this text")
     options.add_argument("--directory", help="where the data goes; default: the system's place for temporary files")
     args = options.parse_args()
     parent = tempfile.mkdtemp(prefix="ckv-bench-", dir=args.directory)
+    os.sched_setaffinity(0, {int(LOAD_CORE)})
     bench = Bench(args, parent)
     print("| what | ckv | redis | ratio | target | met |\n|---|---|---|---|---|---|")
     failed = False
@@ -301,6 +364,7 @@ def main():
         for subject in bench.subjects:
             subject.stop()
         shutil.rmtree(parent, ignore_errors=True)
+    print("".join("\n%s\n" % note for note in sorted(bench.notes)), end="")
     return failed
 
 

@@ -3,6 +3,7 @@
 SPDX-License-Identifier: GPL-3.0-or-later
 """
 import base64
+import json
 import os
 import random
 import re
@@ -21,16 +22,21 @@ START_S_MAX = 300
 CHECKPOINT_S_MAX = 300
 BATCH = 10000
 VALUE_BYTES = 64
-KEY = b"key:%012d"  # redis-benchmark's
+KEY = b"key:%012d"  # load.c's, as redis-benchmark's
 POOL = base64.b64encode(random.Random(1).randbytes(1 << 20))
 CKV_CHECKPOINT_MS = "ckv_last_checkpoint_ms"
+POLL_S = 0.001
+LOAD_S_MAX = 600
+LOAD_STARTS_S_MAX = 60
+LOAD_SETTLES_S = 0.5
+CLIENTS_FEW = 10  # fewer than any load has, more than this program
 
 
 class Subject:
     """ckv or redis-server on a directory of its own."""
 
-    def __init__(self, program, name, parent):
-        self.program, self.name = program, name
+    def __init__(self, program, name, parent, load):
+        self.program, self.name, self.load = program, name, load
         self.directory = os.path.join(parent, name)
         self.path = os.path.join(self.directory, "ckv.sock")
         self.process = None
@@ -91,26 +97,47 @@ class Subject:
 
     # ---- load
 
-    def benchmark_command(self, *words):
-        return [*AHEAD, "taskset", "-c", LOAD_CORE, "redis-benchmark", "-s", self.path, *map(str, words)]
+    def load_command(self, *words):
+        return [*AHEAD, "taskset", "-c", LOAD_CORE, self.load, "--socket", self.path, *map(str, words)]
 
-    def benchmark(self, *words):
-        """Requests a second."""
-        done = subprocess.run(self.benchmark_command("--csv", *words), stdin=subprocess.DEVNULL, capture_output=True,
-                              text=True, check=False, timeout=600)
-        rates = re.findall(r'^"(?!test)[^\n]*?","([0-9.]+)"', done.stdout, re.M)
-        if not rates:
-            raise RuntimeError("redis-benchmark: " + done.stdout[-500:] + done.stderr[-500:])
-        return float(rates[-1])
+    def throughput(self, *words):
+        """Requests a second; the server's CPU time for each, in microseconds; how much of its core the load used: near
+        1, it was the load that was measured."""
+        before = self.cpu_ns()
+        done = subprocess.run(self.load_command(*words), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              check=False, timeout=LOAD_S_MAX)
+        if done.returncode != 0:
+            raise RuntimeError(done.stderr[-500:])
+        said = json.loads(done.stdout)
+        if said["misses"]:
+            raise RuntimeError("%s has no value for %d requests" % (self.name, said["misses"]))
+        return said["per_second"], (self.cpu_ns() - before) / 1000 / said["requests"], said["cpu_part"]
 
-    def background(self, *words):
-        """A load without end."""
-        return subprocess.Popen(self.benchmark_command("-q", "-l", *words), stdin=subprocess.DEVNULL,
-                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    def fill(self, keys, mix="set", size=VALUE_BYTES):
+        """Sets so many keys of 16 bytes to values of 64 bytes; or makes a collection of so many elements."""
+        self.throughput("--fill", "--mix", mix, "--keys", keys, "--size", size, "--pipeline", 64)
+
+    def begin_load(self, *words):
+        """A load without end; it has begun when this returns."""
+        load = subprocess.Popen(self.load_command(*words, "--seconds", LOAD_S_MAX), stdin=subprocess.DEVNULL,
+                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        end = time.monotonic() + LOAD_STARTS_S_MAX
+        while int(self.info("clients")["connected_clients"]) < CLIENTS_FEW:
+            if load.poll() is not None or time.monotonic() > end:
+                load.kill()
+                raise RuntimeError("no load: " + load.communicate()[1][-500:])
+            time.sleep(0.02)
+        time.sleep(LOAD_SETTLES_S)
+        return load
+
+    def end_load(self, load):
+        load.terminate()
+        complaint = load.communicate(timeout=LOAD_S_MAX)[1]
+        if load.returncode != 0:
+            raise RuntimeError("%s: %s" % (self.name, complaint[-500:]))
 
     def send_all(self, make, numbers):
         """Sends a command for each number, pipelined; the replies are all short lines and are thrown away."""
-        os.sched_setaffinity(0, {int(LOAD_CORE)})
         connection = self.connect()
         for at in range(0, len(numbers), BATCH):
             part = numbers[at:at + BATCH]
@@ -123,10 +150,6 @@ class Subject:
                 lines += got.count(b"\n")
         connection.close()
 
-    def load(self, keys, tag=0):
-        """Sets so many keys of 16 bytes to values of 64 bytes."""
-        self.set_some(range(keys), tag)
-
     def set_some(self, numbers, tag):
         """Sets keys by number. The values cannot be compressed."""
         places = len(POOL) - VALUE_BYTES
@@ -138,27 +161,42 @@ class Subject:
 
     # ---- measuring
 
+    def info(self, section="persistence"):
+        connection = self.connect()
+        fields = info(connection, section)
+        connection.close()
+        return fields
+
+    def cpu_ns(self):
+        """CPU time of all the server's threads, also of those that have ended: what clock_getcpuclockid() stands for.
+        (/proc has it in units of 10 ms.)"""
+        return time.clock_gettime_ns(~self.process.pid << 3 | 2)
+
     def checkpoint(self):
-        """Makes a checkpoint: how many seconds it took."""
+        """Makes a checkpoint: how many seconds it took. What is seen from here and what ckv tells in whole milliseconds
+        are both upper bounds, once the latter is rounded up."""
         connection = self.connect()
         start = time.monotonic()
-        reply = connection.call("BGSAVE")
-        if not reply.startswith(b"+"):
-            raise RuntimeError("BGSAVE: %r" % reply)
-        while info(connection)[IN_PROGRESS] != "0":
-            time.sleep(0.001)
+        begin_checkpoint(connection)
+        while (fields := info(connection))[IN_PROGRESS] != "0":
+            time.sleep(POLL_S)
         took = time.monotonic() - start
-        fields = info(connection)
         connection.close()
         if fields[LAST_STATUS] != "ok":
             raise RuntimeError("BGSAVE failed")
-        return float(fields[CKV_CHECKPOINT_MS]) / 1000 if CKV_CHECKPOINT_MS in fields else took
+        return min(took, (int(fields[CKV_CHECKPOINT_MS]) + 1) / 1000) if CKV_CHECKPOINT_MS in fields else took
 
     def in_progress(self):
+        return self.info()[IN_PROGRESS] != "0"
+
+    def commands_per_second(self, until):
+        """What it runs, by its own count, until until(connection) returns."""
         connection = self.connect()
-        fields = info(connection)
+        count, start = commands(connection), time.monotonic()
+        until(connection)
+        rate = (commands(connection) - count) / (time.monotonic() - start)
         connection.close()
-        return fields[IN_PROGRESS] != "0"
+        return rate
 
     def memory_kb(self, field="VmRSS"):
         with open("/proc/%d/status" % self.process.pid) as status:
@@ -183,3 +221,18 @@ class Subject:
         names = [name for name in os.listdir(self.directory) if name.endswith((".gdbm", ".rdb"))]
         newest = max(names, key=lambda name: os.stat(os.path.join(self.directory, name)).st_mtime)
         return os.stat(os.path.join(self.directory, newest)).st_blocks * 512
+
+
+def begin_checkpoint(connection):
+    reply = connection.call("BGSAVE")
+    if not reply.startswith(b"+"):
+        raise RuntimeError("BGSAVE: %r" % reply)
+
+
+def wait_checkpoint(connection, poll_s):
+    while info(connection)[IN_PROGRESS] != "0":
+        time.sleep(poll_s)
+
+
+def commands(connection):
+    return int(info(connection, "stats")["total_commands_processed"])
