@@ -24,6 +24,7 @@ BIG = {"hash": "hset", "zset": "zadd", "list": "rpush"}  # a collection's kind: 
 BIG_VALUE_BYTES = 8
 FULL_LOAD = 0.9  # a load that used so much of its core may have been what was measured
 POLL_S = 0.005
+STALL_S_MAX = 300
 
 
 class Bench:
@@ -121,13 +122,18 @@ def with_load(subject, measure, *words):
 # ---- stalls
 
 def stall_ms(bench, subject, during=None):
-    """The longest PING while during() runs, and for some seconds in any case; and the 99.9th percentile."""
-    pinger = subprocess.Popen(["taskset", "-c", LOAD_CORE, bench.pinger, subject.path, str(bench.seconds)],
+    """The longest PING, and the 99.9th percentile, from during() until the checkpoint that it began has ended; for some
+    seconds in any case."""
+    pinger = subprocess.Popen(["taskset", "-c", LOAD_CORE, bench.pinger, subject.path, str(STALL_S_MAX)],
                               stdout=subprocess.PIPE, text=True)
+    end = time.monotonic() + bench.seconds
     time.sleep(0.2)
     if during:
         during()
-    said = pinger.communicate(timeout=600)[0]
+        settle(subject)
+    time.sleep(max(0, end - time.monotonic()))
+    pinger.terminate()
+    said = pinger.communicate(timeout=STALL_S_MAX)[0]
     if pinger.returncode != 0:
         raise RuntimeError("the pinger failed")
     _, longest, _, most, first = map(int, said.split())
@@ -149,9 +155,7 @@ def settle(subject):
 
 def stall(bench, subject, words, during):
     """Under a load."""
-    value = with_load(subject, lambda: stall_ms(bench, subject, during), *words)
-    settle(subject)
-    return value
+    return with_load(subject, lambda: stall_ms(bench, subject, during), *words)
 
 
 def row_stall(bench):

@@ -1,10 +1,12 @@
-/* pinger.c: asks a server PING over and over and tells how long it had to wait: `pinger SOCKET SECONDS`. It prints
- * one line: pings; the longest, second longest and 99.9 % wait in microseconds; and 1, or 0 if it had to wait its turn.
+/* pinger.c: asks a server PING over and over and tells how long it had to wait: `pinger SOCKET SECONDS`, or
+ * until SIGTERM. It prints one line: pings; the longest, second longest and 99.9 % wait in microseconds; and 1, or 0 if
+ * it had to wait its turn.
  *
  * It runs ahead of everything else on its core where it may (SCHED_FIFO), so that the load beside it isn't measured.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -18,6 +20,14 @@
 #define PAUSE_US  200
 #define PRIORITY  50 /* any would do against the load, which has none */
 #define PINGS_MAX 2000000
+
+static volatile sig_atomic_t told_to_stop;
+
+static void on_signal(int number)
+{
+    (void)number;
+    told_to_stop = 1;
+}
 
 static int64_t now_us(void)
 {
@@ -62,12 +72,13 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: pinger SOCKET SECONDS\n");
         return 2;
     }
+    sigaction(SIGTERM, &(struct sigaction){ .sa_handler = on_signal, .sa_flags = SA_RESTART }, NULL);
     bool first = sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){ .sched_priority = PRIORITY }) == 0;
     int fd = connect_to(argv[1]);
     int64_t end = now_us() + (int64_t)(strtod(argv[2], NULL) * 1e6);
     int32_t *waits = malloc(PINGS_MAX * sizeof(int32_t));
     size_t count = 0;
-    while (waits != NULL && count < PINGS_MAX && now_us() < end) {
+    while (waits != NULL && count < PINGS_MAX && now_us() < end && !told_to_stop) {
         waits[count++] = (int32_t)ping_us(fd);
         usleep(PAUSE_US);
     }
