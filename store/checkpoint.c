@@ -33,8 +33,9 @@
 /* A file is written from scratch if more pages of it are garbage than this, and than it keeps. */
 #define GARBAGE_MAX 1024
 
-/* Pages saved between two looks at the clock. */
+/* Pages saved, or pieces of a string copied, between two looks at the clock: at most 256 kB of one. */
 #define PAGES_A_LOOK 4
+#define PIECE_BYTES  (64UL << 10)
 
 /* Records that the next checkpoint of a file removes. */
 typedef struct Garbage {
@@ -46,6 +47,18 @@ typedef struct Garbage {
     uint32_t *sums; /* of pages; NULL: a value */
 } Garbage;
 
+/* A string whose record is made in pieces, from the moment when its page is saved. It may not change meanwhile. */
+typedef struct ValueCopy {
+    LargeValue *large; /* NULL: forgotten since; the record is garbage in the next checkpoint */
+    Entry *entry;
+    RecordKey key;
+    uint32_t sum;  /* of the record that the file has now; 0: there's none */
+    bool adopted;  /* the entry isn't in a database any more: it's freed here */
+    Image record;  /* empty: not begun */
+    size_t copied; /* bytes of the string */
+    PageChecksum *checksum;
+} ValueCopy;
+
 typedef struct Walk {
     int slot;
     uint64_t number; /* the first one is 1 */
@@ -54,6 +67,8 @@ typedef struct Walk {
     GQueue maps;     /* PageMap * with pending pages; databases first */
     Image batch;     /* of pages */
     Image values;    /* of large values, which come up while a page is being encoded */
+    GQueue copies;   /* ValueCopy *: strings, once their page is saved */
+    size_t held;     /* bytes of memory that they take and nobody else has use for */
     GArray *garbage; /* Garbage that is being removed: the first ones were */
     guint garbage_at;
     uint64_t garbage_page;
@@ -117,19 +132,27 @@ static size_t record_begin(Image *batch, RecordOp op, const RecordKey *key)
     return start;
 }
 
-/* Behind the payload: the checksum, and the length into the head. Returns the record's sum. */
+/* Behind the payload: its checksum, and the length into the head. Returns the record's sum. */
+static uint32_t record_seal(Image *batch, size_t start, uint64_t checksum)
+{
+    RecordHead head;
+    memcpy(&head, batch->bytes + start, sizeof(head));
+    size_t payload_at = start + sizeof(head) + head.key_len;
+    image_put_u64(batch, checksum);
+    head.payload_len = (uint32_t)(batch->len - payload_at);
+    memcpy(batch->bytes + start, &head, sizeof(head));
+    state.walk->bytes += head.payload_len;
+    return pagefile_sum(checksum);
+}
+
+/* The same, with the checksum computed. */
 static uint32_t record_end(Image *batch, size_t start)
 {
     RecordHead head;
     memcpy(&head, batch->bytes + start, sizeof(head));
-    size_t payload_at = start + sizeof(head) + head.key_len, payload_len = batch->len - payload_at;
     Slice key = { batch->bytes + start + sizeof(head), head.key_len };
-    uint64_t checksum = pagefile_checksum(key, (Slice){ batch->bytes + payload_at, payload_len });
-    image_put_u64(batch, checksum);
-    head.payload_len = (uint32_t)(payload_len + PAGEFILE_CHECKSUM_BYTES);
-    memcpy(batch->bytes + start, &head, sizeof(head));
-    state.walk->bytes += payload_len + PAGEFILE_CHECKSUM_BYTES;
-    return pagefile_sum(checksum);
+    Slice payload = { key.ptr + key.len, batch->len - start - sizeof(head) - key.len };
+    return record_seal(batch, start, pagefile_checksum(key, payload));
 }
 
 /* A record of the file has this sum from now on (0: it's gone). */
@@ -159,13 +182,21 @@ static GArray *garbage_of(int f)
     return saving ? state.walk->garbage : state.garbage[f];
 }
 
+static void discard_value(int f, const RecordKey *key, uint32_t sum)
+{
+    Garbage garbage = { .key = *key, .sum = sum };
+    g_array_append_val(garbage_of(f), garbage);
+    state.garbage_pages[f]++;
+}
+
 void checkpoint_forget_value(const LargeValue *large)
 {
+    RecordKey key = record_value(large->id);
+    if (large->copy != NULL) large->copy->large = NULL;
     for (int f = 0; f < PAGE_FILES; f++) {
         if (large->epoch[f] != checkpoint_files[f].epoch || large->sum[f] == 0) continue;
-        Garbage garbage = { .key = record_value(large->id), .sum = large->sum[f] };
-        g_array_append_val(garbage_of(f), garbage);
-        state.garbage_pages[f]++;
+        if (large->copy != NULL && f == state.walk->slot) continue; /* the record is still to come */
+        discard_value(f, &key, large->sum[f]);
     }
 }
 
@@ -259,6 +290,14 @@ bool checkpoint_paged(ValueType type, void *object, PagedValue *paged)
     }
 }
 
+static void copy_later(Walk *walk, LargeValue *large, Entry *entry)
+{
+    ValueCopy *copy = g_new(ValueCopy, 1);
+    *copy = (ValueCopy){ large, entry, .key = record_value(large->id), .sum = large->sum[walk->slot] };
+    large->copy = copy;
+    g_queue_push_tail(&walk->copies, copy);
+}
+
 /* Whether the entry's value is kept as pages, which are the walk's then, too. */
 static bool entry_paged(Walk *walk, const Entry *entry, size_t bytes, PagedValue *paged)
 {
@@ -279,24 +318,32 @@ static bool entry_paged(Walk *walk, const Entry *entry, size_t bytes, PagedValue
     return true;
 }
 
-static void save_value(Walk *walk, LargeValue *large, const Entry *entry)
+/* A value's whole record, which replaces the one with *sum. */
+static void save_value(Walk *walk, const RecordKey *key, const Entry *entry, uint32_t *sum)
 {
-    RecordKey key = record_value(large->id);
-    size_t start = record_begin(&walk->values, RECORD_PUT, &key);
+    size_t start = record_begin(&walk->values, RECORD_PUT, key);
     image_put_value(&walk->values, entry);
-    uint32_t sum = record_end(&walk->values, start);
-    if (large->epoch[walk->slot] != checkpoint_files[walk->slot].epoch) large->sum[walk->slot] = 0;
-    account(&checkpoint_files[walk->slot], &large->sum[walk->slot], sum);
-    large->epoch[walk->slot] = checkpoint_files[walk->slot].epoch;
-    large->dirty[walk->slot] = false;
+    account(&checkpoint_files[walk->slot], sum, record_end(&walk->values, start));
 }
 
 static void encode_large(Walk *walk, Db *db, Entry *entry, size_t bytes)
 {
     LargeValue *large = entry->large ? large_find(db, entry_key(entry)) : large_add(db, entry, checkpoint_next_id++);
-    bool saved = large->epoch[walk->slot] == checkpoint_files[walk->slot].epoch && !large->dirty[walk->slot];
+    RecordKey key = record_value(large->id);
     image_put_head(&walk->batch, entry, IMAGE_ELSEWHERE, record_reference(large->id, RECORD_VALUE_BITS), bytes);
-    if (!saved) save_value(walk, large, entry);
+    uint32_t epoch = checkpoint_files[walk->slot].epoch, *sum = &large->sum[walk->slot];
+    if (large->epoch[walk->slot] != epoch) {
+        *sum = 0;
+    } else if (!large->dirty[walk->slot]) {
+        return;
+    }
+    large->epoch[walk->slot] = epoch;
+    large->dirty[walk->slot] = false;
+    if (entry->type == TYPE_STRING && entry->str.len > CHECKPOINT_COPIED_LATER) {
+        copy_later(walk, large, entry);
+    } else {
+        save_value(walk, &key, entry, sum);
+    }
 }
 
 static void encode_entry(Walk *walk, Db *db, Entry *entry)
@@ -338,6 +385,113 @@ static void send_batches(Walk *walk)
 {
     writer_send(walk->writer, &walk->values);
     writer_send(walk->writer, &walk->batch);
+}
+
+/* ---- strings that are copied in pieces ---- */
+
+static ValueCopy *copy_of(const Entry *entry)
+{
+    if (state.walk == NULL) return NULL;
+    for (GList *link = state.walk->copies.head; link != NULL; link = link->next) {
+        ValueCopy *copy = link->data;
+        if (copy->entry == entry) return copy;
+    }
+    return NULL;
+}
+
+static size_t entry_bytes(const Entry *entry)
+{
+    return (size_t)(entry_string_bytes(entry) - (const char *)entry) + entry->str.cap;
+}
+
+/* The copy is made, or not wanted any more. */
+static void copy_free(Walk *walk, ValueCopy *copy)
+{
+    g_queue_remove(&walk->copies, copy);
+    if (copy->large != NULL) copy->large->copy = NULL;
+    if (copy->checksum != NULL) pagefile_checksum_end(copy->checksum);
+    walk->held -= copy->record.cap;
+    g_free(copy->record.bytes);
+    if (copy->adopted) {
+        walk->held -= entry_bytes(copy->entry);
+        g_free(copy->entry);
+    }
+    g_free(copy);
+}
+
+/* The record is made: it's accounted for where its sum is looked up. */
+static void copy_done(Walk *walk, ValueCopy *copy)
+{
+    if (copy->large != NULL) {
+        copy->large->sum[walk->slot] = copy->sum;
+    } else {
+        discard_value(walk->slot, &copy->key, copy->sum);
+    }
+    copy_free(walk, copy);
+    if (walk->values.len >= BATCH_BYTES) send_batches(walk);
+}
+
+static void copy_begin(Walk *walk, ValueCopy *copy)
+{
+    size_t len = copy->entry->str.len;
+    image_room(&copy->record, sizeof(RecordHead) + copy->key.len + IMAGE_VARINT_BYTES_MAX + len + sizeof(uint64_t));
+    walk->held += copy->record.cap;
+    record_begin(&copy->record, RECORD_PUT, &copy->key);
+    size_t payload_at = copy->record.len;
+    image_put_varint(&copy->record, len);
+    copy->checksum = pagefile_checksum_begin(record_slice(&copy->key));
+    pagefile_checksum_add(copy->checksum, (Slice){ copy->record.bytes + payload_at, copy->record.len - payload_at });
+}
+
+/* Behind the last piece. */
+static void copy_end(Walk *walk, ValueCopy *copy)
+{
+    uint64_t checksum = pagefile_checksum_end(g_steal_pointer(&copy->checksum));
+    account(&checkpoint_files[walk->slot], &copy->sum, record_seal(&copy->record, 0, checksum));
+    walk->held -= copy->record.cap;
+    writer_send(walk->writer, &copy->record);
+    walk->held += copy->record.cap; /* of the buffer that came in exchange */
+    copy_done(walk, copy);
+}
+
+/* Copies the next piece. True: it was the last one, and the copy is gone. */
+static bool copy_piece(Walk *walk, ValueCopy *copy)
+{
+    Slice value = { entry_string_bytes(copy->entry), copy->entry->str.len };
+    if (value.len <= PIECE_BYTES) {
+        save_value(walk, &copy->key, copy->entry, &copy->sum);
+        copy_done(walk, copy);
+        return true;
+    }
+    if (copy->record.len == 0) copy_begin(walk, copy);
+    Slice piece = { value.ptr + copy->copied, MIN(value.len - copy->copied, PIECE_BYTES) };
+    image_put_bytes(&copy->record, piece);
+    pagefile_checksum_add(copy->checksum, piece);
+    copy->copied += piece.len;
+    if (copy->copied < value.len) return false;
+    copy_end(walk, copy);
+    return true;
+}
+
+bool checkpoint_adopt_string(Entry *entry)
+{
+    ValueCopy *copy = copy_of(entry);
+    if (copy == NULL) return false;
+    copy->adopted = true;
+    state.walk->held += entry_bytes(entry);
+    return true;
+}
+
+bool checkpoint_needs_string(const Entry *entry)
+{
+    return copy_of(entry) != NULL;
+}
+
+void checkpoint_string_changes(const Entry *entry)
+{
+    ValueCopy *copy = copy_of(entry);
+    while (copy != NULL && !copy_piece(state.walk, copy)) {
+    }
 }
 
 static void save_page(Walk *walk, PageMap *map, uint64_t page)
@@ -447,6 +601,8 @@ static void walk_free(Walk *walk)
 {
     while (walk->maps.head != NULL)
         walk_drop_map(walk, walk->maps.head->data);
+    while (walk->copies.head != NULL)
+        copy_free(walk, walk->copies.head->data);
     writer_free(walk->writer);
     g_array_free(walk->garbage, TRUE);
     g_free(walk->batch.bytes);
@@ -547,6 +703,7 @@ bool checkpoint_start(uint64_t offset, int db, int64_t unix_ms, char **error)
     state.garbage[slot] = garbage_new();
     state.garbage_pages[slot] = 0;
     g_queue_init(&walk->maps);
+    g_queue_init(&walk->copies);
     for (int i = 0; i < state.keyspace->db_count; i++) {
         if (state.keyspace->dbs[i].pages != NULL) walk_add_map(walk, state.keyspace->dbs[i].pages, PAGE_KEYS);
     }
@@ -560,6 +717,10 @@ bool checkpoint_start(uint64_t offset, int db, int64_t unix_ms, char **error)
 /* Saves what is next; false: all is saved. */
 static bool walk_on(Walk *walk)
 {
+    if (walk->copies.head != NULL) {
+        copy_piece(walk, walk->copies.head->data);
+        return true;
+    }
     PageMap *map = g_queue_peek_head(&walk->maps);
     if (map == NULL) return remove_garbage(walk);
     int64_t page = pages_next(map);
@@ -635,13 +796,13 @@ CheckpointStatus checkpoint_status(void)
     status.pages_done = state.walk->pages;
     status.pages_total = state.walk->total;
     status.bytes = state.walk->bytes;
-    status.waiting_bytes = writer_waiting(state.walk->writer);
+    status.waiting_bytes = checkpoint_waiting_bytes();
     return status;
 }
 
 size_t checkpoint_waiting_bytes(void)
 {
-    return state.walk == NULL ? 0 : writer_waiting(state.walk->writer);
+    return state.walk == NULL ? 0 : writer_waiting(state.walk->writer) + state.walk->held;
 }
 
 void checkpoint_forget_all(void)

@@ -3,8 +3,9 @@
  *
  * Design. A checkpoint holds the state of one moment: its journal offset. It begins in the loop between two batches,
  * takes the dirty pages of its file as pending, and then saves them in slices (checkpoint_step). A change to a page
- * that is still pending has it saved first (pages.h); a big collection that is deleted while it's pending is handed
- * over as it is. Records go in batches to a thread that owns the gdbm file; when more than CHECKPOINT_QUEUE_BYTES wait
+ * that is still pending has it saved first (pages.h). A big collection, or a string that is copied in pieces, that is
+ * deleted or replaced before all of it is saved is handed over as it is; a string that changes in place is copied to
+ * its end first. Records go in batches to a thread that owns the gdbm file; when more than CHECKPOINT_QUEUE_BYTES wait
  * for it, it moves them to a spill file first, which is several times as fast, and the walk pauses. When all is saved
  * the thread puts the record "ckv" behind the others, syncs, and replaces MANIFEST. If anything fails, the file is
  * written from scratch the next time, and the other one stays what a start would load.
@@ -27,6 +28,9 @@
  * `loaded` is the file that it was loaded from (its page sets are known), or -1. From now on changes are noted.
  * `progressed` is called in the writer thread when checkpoint_step may have something to do. */
 void checkpoint_init(Keyspace *keyspace, Manifest *manifest, void (*progressed)(void));
+
+/* A longer string is copied in pieces, when the page that refers to it is saved already. */
+#define CHECKPOINT_COPIED_LATER (16UL << 10)
 
 typedef enum CheckpointState { CHECKPOINT_IDLE, CHECKPOINT_WALKING, CHECKPOINT_WRITING } CheckpointState;
 
@@ -73,6 +77,13 @@ bool checkpoint_adopt(ValueType type, void *object);
 /* A database is about to be emptied, of entries that `free_entry` frees. True: the running checkpoint still needs it
  * and took its table and wheel, as grave_take_db would have. */
 bool checkpoint_adopt_db(Db *db, TableVisit free_entry);
+/* A string of more than CHECKPOINT_COPIED_LATER bytes is about to be freed. True: the running checkpoint has yet to
+ * copy it, and takes it. */
+bool checkpoint_adopt_string(Entry *entry);
+/* Whether the running checkpoint has yet to copy such a string, so that it may not change. */
+bool checkpoint_needs_string(const Entry *entry);
+/* It's about to change: what is left of it is copied now. */
+void checkpoint_string_changes(const Entry *entry);
 /* Ends the noting of changes: the keyspace is about to be freed, or loaded anew. */
 void checkpoint_forget_all(void);
 

@@ -156,6 +156,11 @@ static void take_batch(CheckpointWriter *writer, Image *batch)
         store_batch(writer, batch->bytes, batch->len);
     }
     g_atomic_pointer_add(&writer->waiting, -(gssize)batch->len);
+    if (batch->cap > SPARE_BYTES_MAX) {
+        /* Nobody reuses it, and giving the memory of a long string back to the system takes milliseconds. */
+        g_free(batch->bytes);
+        *batch = (Image){ 0 };
+    }
     g_async_queue_push(writer->used, batch);
     note_event(writer);
 }
@@ -253,7 +258,7 @@ CheckpointWriter *writer_start(const Manifest *manifest, int slot, PageFileMode 
 static void collect_used(CheckpointWriter *writer)
 {
     for (Image *image; (image = g_async_queue_try_pop(writer->used)) != NULL;) {
-        if (writer->spare->len < SPARE_MAX && image->cap <= SPARE_BYTES_MAX) {
+        if (writer->spare->len < SPARE_MAX) {
             image->len = 0;
             g_ptr_array_add(writer->spare, image);
         } else {

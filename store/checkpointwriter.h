@@ -1,9 +1,9 @@
 /* checkpointwriter.h: the thread that owns a checkpoint's gdbm file. Only checkpoint.c calls it.
  *
- * Design. The loop sends batches of records; the thread stores them, and gives the buffers back so that the loop frees
- * what it allocated. When more than SPILL_BYTES wait in memory, the thread first moves them to a file without a name,
- * which takes a fraction of the time that gdbm needs, and stores them from there when nothing new waits. After an error
- * it takes batches as before and drops them.
+ * Design. The loop sends batches of records; the thread stores them, and gives the buffers back so that the loop uses
+ * them again; it frees big ones itself. When more than SPILL_BYTES wait in memory, the thread first moves them to a
+ * file without a name, which takes a fraction of the time that gdbm needs, and stores them from there when nothing new
+ * waits. After an error it takes batches as before and drops them.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #ifndef CKV_STORE_CHECKPOINTWRITER_H

@@ -118,8 +118,15 @@ static Entry *entry_new(Slice key, ValueType type, bool expires, size_t cap)
     return entry;
 }
 
+/* Whether checkpoints copy it in pieces, some time after its page. */
+static bool is_copied_later(const Entry *entry)
+{
+    return entry->type == TYPE_STRING && entry->encoding != STRING_INT && entry->str.len > CHECKPOINT_COPIED_LATER;
+}
+
 static void entry_free(Entry *entry)
 {
+    if (G_UNLIKELY(is_copied_later(entry)) && checkpoint_adopt_string(entry)) return;
     if (entry->type != TYPE_STRING && !checkpoint_adopt(entry->type, entry->object))
         grave_take(entry->type, entry->object);
     g_free(entry);
@@ -224,6 +231,7 @@ Entry *keyspace_write(Db *db, Slice key)
     Entry **slot = find_live(db, hash, key);
     if (slot == NULL) return NULL;
     announce(db, hash, *slot);
+    if (G_UNLIKELY(is_copied_later(*slot))) checkpoint_string_changes(*slot);
     return entry_touch(*slot);
 }
 
@@ -252,6 +260,7 @@ size_t keyspace_size(const Db *db)
 static bool fits_in_place(const Entry *entry, size_t len)
 {
     if (entry->type != TYPE_STRING || entry->encoding == STRING_INT || len > entry->str.cap) return false;
+    if (is_copied_later(entry) && checkpoint_needs_string(entry)) return false; /* its bytes stay as they are */
     size_t waste = entry->str.cap - len;
     return waste <= WASTE_MAX || waste <= entry->str.cap / 2;
 }

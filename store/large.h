@@ -19,6 +19,7 @@ typedef struct LargeValue {
     uint32_t epoch[PAGE_FILES]; /* of the file when it was saved there */
     uint32_t sum[PAGE_FILES];   /* its record's checksum there; 0: there's none */
     bool dirty[PAGE_FILES];     /* it changed since */
+    struct ValueCopy *copy;     /* the running checkpoint has yet to copy it; checkpoint.c's */
     size_t key_len;
     char key[];
 } LargeValue;

@@ -148,6 +148,32 @@ uint64_t pagefile_checksum(Slice key, Slice payload)
     return XXH3_64bits_withSeed(payload.ptr, payload.len, XXH3_64bits(key.ptr, key.len));
 }
 
+/* The library's own state by our name. */
+static XXH3_state_t *checksum_state(PageChecksum *checksum)
+{
+    return (XXH3_state_t *)(void *)checksum;
+}
+
+PageChecksum *pagefile_checksum_begin(Slice key)
+{
+    XXH3_state_t *checksum = XXH3_createState();
+    g_assert(checksum != NULL);
+    XXH3_64bits_reset_withSeed(checksum, XXH3_64bits(key.ptr, key.len));
+    return (PageChecksum *)(void *)checksum;
+}
+
+void pagefile_checksum_add(PageChecksum *checksum, Slice piece)
+{
+    XXH3_64bits_update(checksum_state(checksum), piece.ptr, piece.len);
+}
+
+uint64_t pagefile_checksum_end(PageChecksum *checksum)
+{
+    uint64_t sum = XXH3_64bits_digest(checksum_state(checksum));
+    XXH3_freeState(checksum_state(checksum));
+    return sum;
+}
+
 uint32_t pagefile_sum(uint64_t checksum)
 {
     uint32_t sum = (uint32_t)checksum;

@@ -39,8 +39,13 @@ Slice pagefile_get(PageFile *file, Slice key, char **error);
  * with *error set. */
 bool pagefile_next(PageFile *file, Slice *key, char **error);
 
-/* The checksum of a record. pagefile_sum makes of it the number (never 0) that the sum of a file adds up. */
+/* The checksum of a record, at once or over its payload in pieces; the end frees it. pagefile_sum makes of it the
+ * number (never 0) that the sum of a file adds up. */
 uint64_t pagefile_checksum(Slice key, Slice payload);
+typedef struct PageChecksum PageChecksum;
+PageChecksum *pagefile_checksum_begin(Slice key);
+void pagefile_checksum_add(PageChecksum *checksum, Slice piece);
+uint64_t pagefile_checksum_end(PageChecksum *checksum);
 uint32_t pagefile_sum(uint64_t checksum);
 
 #endif

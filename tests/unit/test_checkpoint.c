@@ -414,6 +414,112 @@ static void test_big_collection_is_paged(void **context)
     check_newest(checkpoint_with(0, 1));
 }
 
+/* ---- a string that is copied in pieces ---- */
+
+#define LONG_BYTES (4UL << 20)
+static const Slice long_key = { "long", 4 };
+
+static void put_long(char fill)
+{
+    g_autofree char *bytes = g_malloc(LONG_BYTES);
+    memset(bytes, fill, LONG_BYTES);
+    keyspace_put_string(&ks->dbs[0], long_key, (Slice){ bytes, LONG_BYTES });
+}
+
+static void delete_long(void)
+{
+    keyspace_delete(&ks->dbs[0], long_key);
+}
+
+static void replace_long(void)
+{
+    put_long('b');
+}
+
+static void change_long(void)
+{
+    entry_string_bytes(keyspace_write(&ks->dbs[0], long_key))[LONG_BYTES - 1] = 'c';
+}
+
+static void grow_long(void)
+{
+    keyspace_resize_string(&ks->dbs[0], keyspace_write(&ks->dbs[0], long_key), LONG_BYTES * 2);
+}
+
+static void shorten_long(void)
+{
+    keyspace_put_string(&ks->dbs[0], long_key, SLICE("short"));
+}
+
+static void rename_long(void)
+{
+    keyspace_rename(&ks->dbs[0], keyspace_write(&ks->dbs[0], long_key), &ks->dbs[1], SLICE("other"));
+}
+
+static void flush_long(void)
+{
+    keyspace_flush(&ks->dbs[0]);
+}
+
+static void keep_long(void)
+{
+}
+
+/* A checkpoint with the smallest slices there are, and `meddle` before the one of this number. Returns their count. */
+static unsigned checkpoint_in_slices(void (*meddle)(void), unsigned at)
+{
+    char *error = NULL, *text = show(ks);
+    unsigned slices = 0;
+    bool meddled = false;
+    if (!checkpoint_start(++offset, 0, clock_unix_ms, &error)) fail_msg("%s", error);
+    for (CheckpointStep step = CHECKPOINT_MORE; step != CHECKPOINT_DONE;) {
+        if (slices == at && !meddled) meddle();
+        meddled = slices >= at;
+        step = checkpoint_step(1, offset);
+        if (step == CHECKPOINT_FAILED) fail_msg("%s", checkpoint_status().error);
+        if (step == CHECKPOINT_WAIT) checkpoint_wait();
+        slices += step == CHECKPOINT_MORE;
+    }
+    check_newest(text);
+    return slices;
+}
+
+/* Whatever happens to it before, while or after it's copied: what is saved is what was there when the checkpoint began;
+ * and the next checkpoints of both files have what is there then, and no more records. */
+static void test_long_string(void **context)
+{
+    (void)context;
+    static void (*const meddle[])(void) = { delete_long,  replace_long, change_long, grow_long,
+                                            shorten_long, rename_long,  flush_long };
+    for (unsigned i = 0; i < G_N_ELEMENTS(meddle); i++) {
+        for (unsigned at = 0; at < 12; at += 5) {
+            put_long('a');
+            checkpoint_in_slices(meddle[i], at);
+            checkpoint_in_slices(keep_long, 0);
+            checkpoint_in_slices(keep_long, 0);
+        }
+    }
+}
+
+/* No slice copies more than 256 kB of it, even where another key of its page is written; a checkpoint that is given up
+ * in the middle frees what it took. */
+static void test_long_string_in_slices(void **context)
+{
+    (void)context;
+    put_long('a');
+    assert_true(checkpoint_in_slices(keep_long, 0) >= LONG_BYTES / (256UL << 10));
+    put_long('b');
+    char *error = NULL;
+    assert_true(checkpoint_start(++offset, 0, clock_unix_ms, &error));
+    assert_int_equal(checkpoint_step(1, offset), CHECKPOINT_MORE);
+    size_t waiting = checkpoint_waiting_bytes();
+    delete_long();
+    assert_true(checkpoint_waiting_bytes() >= waiting + LONG_BYTES);
+    checkpoint_abort("enough");
+    assert_int_equal(checkpoint_waiting_bytes(), 0);
+    checkpoint_in_slices(keep_long, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -421,6 +527,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_random, setup, teardown),
         cmocka_unit_test_setup_teardown(test_going_on_after_load, setup, teardown),
         cmocka_unit_test_setup_teardown(test_big_collection_is_paged, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_long_string, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_long_string_in_slices, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
