@@ -219,8 +219,7 @@ uint64_t effect_gate_offset(void)
     return options.fsync == FSYNC_ALWAYS ? journal_durable() : journal_written();
 }
 
-/* Says once that the journal can't be written, and once that it can again. */
-static void tell_trouble(void)
+void effect_tell_trouble(void)
 {
     static bool told;
     const char *trouble = journal_trouble();
@@ -238,7 +237,7 @@ void effect_commit(void)
 {
     if (!effects_on) return;
     journal_commit(); /* what can't be written now waits in it */
-    tell_trouble();
+    effect_tell_trouble();
     uint64_t offset = journal_offset(), safe = effect_gate_offset();
     for (guint i = 0; i < answers->len && safe < offset; i++) {
         const Answer *answer = &g_array_index(answers, Answer, i);

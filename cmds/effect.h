@@ -68,6 +68,10 @@ void effect_answered(Client *client, size_t position);
  * commands only; before output is sent. */
 void effect_commit(void);
 
+/* Logs, once, that the journal can't be written or synced, and once that it can again. effect_commit does, too; this is
+ * for those who wait for the journal without it. */
+void effect_tell_trouble(void);
+
 /* The offset up to which replies may leave. */
 uint64_t effect_gate_offset(void);
 

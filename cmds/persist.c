@@ -475,7 +475,8 @@ bool persist_begin_checkpoint(char **error)
     if (!journal_commit() || !journal_rotate()) {
         *error = journal_trouble() != NULL
                      ? g_strdup(journal_trouble())
-                     : g_strdup_printf(JOURNAL_DIRECTORY ": no segment can be begun: %s", g_strerror(errno));
+                     : g_strdup_printf(JOURNAL_DIRECTORY "/%020" G_GINT64_MODIFIER "u.ckj can't be begun: %s",
+                                       journal_offset(), g_strerror(errno));
         return false;
     }
     if (!checkpoint_start(journal_offset(), journal_db(), clock_unix_ms, error)) return false;
@@ -551,6 +552,7 @@ static const char *complete_checkpoint(void)
     CheckpointStep step = CHECKPOINT_MORE;
     while (drive_checkpoint(INT32_MAX, &step)) {
         if (step != CHECKPOINT_WAIT) continue;
+        effect_tell_trouble();
         journal_wait_durable();
         checkpoint_wait();
     }

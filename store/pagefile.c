@@ -47,10 +47,15 @@ PageFile *pagefile_open(const char *path, PageFileMode mode, size_t expected, ch
         *error = describe(NULL, path);
         return NULL;
     }
-    size_t cached = CACHED_BLOCKS;
-    gdbm_setopt(db, GDBM_SETCACHESIZE, &cached, sizeof(cached));
     PageFile *file = g_new(PageFile, 1);
     *file = (PageFile){ db, g_strdup(path), mode != PAGEFILE_READ };
+    if (gdbm_needs_recovery(db)) { /* a new file whose first sync failed */
+        *error = describe(file, path);
+        pagefile_abandon(file);
+        return NULL;
+    }
+    size_t cached = CACHED_BLOCKS;
+    gdbm_setopt(db, GDBM_SETCACHESIZE, &cached, sizeof(cached));
     return file;
 }
 
@@ -85,20 +90,26 @@ static datum to_datum(Slice slice)
     return (datum){ (char *)(uintptr_t)slice.ptr, (int)slice.len };
 }
 
+/* What became of a change. GDBM says 0 even where it couldn't write the data (1.23), but marks the file; the next call
+ * would fail, without the reason. */
+static bool changed(const PageFile *file, bool said_good, char **error)
+{
+    if (said_good && !gdbm_needs_recovery(file->db)) return true;
+    *error = describe(file, file->path);
+    return false;
+}
+
 bool pagefile_put(PageFile *file, Slice key, Slice sealed, char **error)
 {
     errno = 0;
-    if (gdbm_store(file->db, to_datum(key), to_datum(sealed), GDBM_REPLACE) == 0) return true;
-    *error = describe(file, file->path);
-    return false;
+    return changed(file, gdbm_store(file->db, to_datum(key), to_datum(sealed), GDBM_REPLACE) == 0, error);
 }
 
 bool pagefile_delete(PageFile *file, Slice key, char **error)
 {
     errno = 0;
-    if (gdbm_delete(file->db, to_datum(key)) == 0 || gdbm_last_errno(file->db) == GDBM_ITEM_NOT_FOUND) return true;
-    *error = describe(file, file->path);
-    return false;
+    bool good = gdbm_delete(file->db, to_datum(key)) == 0 || gdbm_last_errno(file->db) == GDBM_ITEM_NOT_FOUND;
+    return changed(file, good, error);
 }
 
 /* A key for a message: letters as they are, other bytes in hexadecimal. */

@@ -46,12 +46,9 @@ class Plan:
 
 
 def names_fault(said, operation, path, error_text):
-    """Whether what was said names the error and the file of a fault. (Of what happens in its file, GDBM may say only
-    that it "needs recovery".)"""
+    """Whether what was said names the error and the file of a fault."""
     base = os.path.basename(path)
     base = base[:-4] if base.endswith(".tmp") else base
-    if base.endswith(".gdbm") and base + ": Database needs recovery" in said:
-        return True
     return error_text in said and (path == "." or operation == "mkdir" or base in said)
 
 

@@ -38,11 +38,13 @@ KINDS = [
     Kind("kill", {"mode": "kill"}),
     Kind("tear", {"mode": "tear", "calls": "write"}),
 ]
-# What may fail without a word, since it costs nothing: a mapping (GDBM then reads), what will be removed later. Also a
-# short write that is gone on with, what is read while the server runs (only to find out what can be removed), the
-# directory itself, which is there, and what is tried again before any client asks: room reserved ahead and given
-# back, a journal segment, a sync.
-SILENT = ("map", "unlink", "allocate", "create", "rename", "truncate", "sync")
+# What may fail without a word, once, since nobody loses anything by it:
+SILENT = (
+    "map",       # GDBM then reads
+    "unlink",    # what isn't needed any more is removed by a later checkpoint, backup or start
+    "allocate",  # room ahead in the journal: less is asked for at once, and if there's none either, writes are refused
+    "truncate",  # room given back of a finished journal segment: some of the disk is wasted until that goes
+)
 
 
 class Run:
@@ -80,7 +82,7 @@ class Run:
         self.start_operations = len(self.plan.lines())
         try:
             self.work()
-        except Lost as error:
+        except (Lost, ConnectionError) as error:
             self.server.ended_within(ENDING_S_MAX)
             if not self.died_as_planned():
                 self.problem("%s; exit status %s; it said:\n%s" % (error, self.server.process.poll(),
@@ -145,8 +147,9 @@ class Run:
 
     def check_named(self, fault):
         operation, path = fault
-        quiet = operation in ("read", "open") and self.number > self.start_operations
-        quiet = quiet or path == "." or path.endswith(".ckj.tmp")  # a segment that isn't begun yet
+        # Read while the server runs: only to find out what can be removed. And the directory is made only if it isn't
+        # there.
+        quiet = operation in ("read", "open") and self.number > self.start_operations or fault == ("mkdir", ".")
         if self.ends_by_kill() or self.kind.name == "short" or operation in SILENT or quiet:
             return
         said = self.said + "\n".join(self.session.errors)
