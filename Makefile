@@ -85,7 +85,7 @@ fault: $(BUILD)/ckv $(BUILD)/iofault.so ## persistence under faults, all of them
 	@$(PARALLEL) SAN=asan all
 	@python3 tests/fault/run.py $(FAULT) --rounds $(ROUNDS) --sanitized build-asan/ckv
 
-fault-quick: $(BUILD)/ckv $(BUILD)/iofault.so ## a sample of them: kill -9 under load, failing files, full disks, flipped bytes, rollback
+fault-quick: $(BUILD)/ckv $(BUILD)/iofault.so ## a sample of them: kill -9 under load, failing files, full disks, flipped bytes, rollback, power cuts
 	@python3 tests/fault/run.py $(FAULT) --quick
 
 test-load: $(BUILD)/ckv $(BUILD)/load ## the load generator's own tests

@@ -17,19 +17,24 @@
  *   IOFAULT_ERRNO    the number of the error; default EIO
  *   IOFAULT_CONTROL  a file: operations count and fail only while it's there
  *   IOFAULT_TRACE    a file: gets a line for each counted operation: number, ok or FAULT, operation, path
+ *   IOFAULT_RECORD   a file: gets all that is done to files below the directory, with the bytes that are written, in
+ * the order in which it's done (powercut.py runs it again); see Recorded
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/param.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -49,7 +54,7 @@ static const char *const mode_names[] = { "once", "from", "short", "kill", "tear
 typedef enum Fate { PASS, FAIL, HALF, DIE, HALF_AND_DIE } Fate;
 
 static struct {
-    const char *dir, *match, *control, *trace;
+    const char *dir, *match, *control, *trace, *record;
     size_t dir_len;
     unsigned calls; /* a bit for each Operation */
     long at;
@@ -106,6 +111,7 @@ __attribute__((constructor)) static void read_plan(void)
     plan.match = variable("IOFAULT_MATCH");
     plan.control = variable("IOFAULT_CONTROL");
     plan.trace = variable("IOFAULT_TRACE");
+    plan.record = variable("IOFAULT_RECORD");
     plan.calls = calls_of(getenv("IOFAULT_CALLS"));
     plan.at = number_of(getenv("IOFAULT_AT"), 0);
     plan.mode = mode_of(getenv("IOFAULT_MODE"));
@@ -117,13 +123,18 @@ __attribute__((constructor)) static void read_plan(void)
 
 /* ---- whose turn it is ---- */
 
-/* The path below the directory, "." for itself, or NULL if it isn't there or isn't to be counted. */
+/* The path below the directory, "." for itself, or NULL if it isn't there. */
+static const char *below_of(const char *path)
+{
+    if (plan.dir == NULL || strncmp(path, plan.dir, plan.dir_len) != 0) return NULL;
+    return path[plan.dir_len] == '/' ? path + plan.dir_len + 1 : path[plan.dir_len] == '\0' ? "." : NULL;
+}
+
+/* The same, or NULL if it isn't to be counted. */
 static const char *path_below(const char *path)
 {
-    if (strncmp(path, plan.dir, plan.dir_len) != 0) return NULL;
-    if (path[plan.dir_len] != '/' && path[plan.dir_len] != '\0') return NULL;
-    const char *below = path[plan.dir_len] == '\0' ? "." : path + plan.dir_len + 1;
-    if (plan.match == NULL || plan.match[0] == '\0') return below;
+    const char *below = below_of(path);
+    if (below == NULL || plan.match == NULL || plan.match[0] == '\0') return below;
     char list[PATH_MAX];
     snprintf(list, sizeof(list), "%s", plan.match);
     char *rest = NULL;
@@ -203,17 +214,120 @@ static Fate judge_fd(Operation operation, int fd)
     return judge_path(operation, path);
 }
 
-static Fate judge_at(Operation operation, int dirfd, const char *name)
+#define NAME_ROOM (2 * PATH_MAX)
+
+/* Writes the absolute path of a name in a directory, to NAME_ROOM bytes. False: there's none. */
+static bool path_at(int dirfd, const char *name, char *path)
 {
-    char path[2 * PATH_MAX];
-    if (!counts(operation)) return PASS;
-    if (name[0] == '/') return judge_path(operation, name);
-    if (!path_of(dirfd, path)) return PASS;
+    path[0] = '\0';
+    if (name[0] != '/' && !path_of(dirfd, path)) return false;
     while (strncmp(name, "./", 2) == 0)
         name += 2;
     size_t len = strlen(path);
-    snprintf(path + len, sizeof(path) - len, "/%s", name);
-    return judge_path(operation, path);
+    snprintf(path + len, NAME_ROOM - len, "%s%s", name[0] == '/' ? "" : "/", name);
+    return true;
+}
+
+static Fate judge_at(Operation operation, int dirfd, const char *name)
+{
+    char path[NAME_ROOM];
+    return counts(operation) && path_at(dirfd, name, path) ? judge_path(operation, path) : PASS;
+}
+
+/* ---- the record ---- */
+
+/* One operation that was done; behind it stand its path, the path that it was renamed to, and the bytes written. A file
+ * is known by its inode: 'C' begins it anew. */
+typedef struct Recorded {
+    char operation[4]; /* Create, Write, Truncate, Allocate, Sync; Rename, Unlink, Mkdir; Y: a directory's sync */
+    uint32_t path_len, to_len;
+    uint64_t inode, at, len;
+} Recorded;
+
+static pthread_mutex_t recording = PTHREAD_MUTEX_INITIALIZER;
+
+/* Between these two one operation is done and put down, so the record has the true order. */
+static void record_begin(void)
+{
+    if (plan.record != NULL) pthread_mutex_lock(&recording);
+}
+
+static void record_end(void)
+{
+    if (plan.record != NULL) pthread_mutex_unlock(&recording);
+}
+
+static void put_record(Recorded recorded, const char *path, const char *to, const void *bytes)
+{
+    recorded.path_len = (uint32_t)strlen(path);
+    recorded.to_len = (uint32_t)strlen(to);
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, plan.record, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0) abort();
+    struct iovec pieces[] = { { &recorded, sizeof(recorded) },
+                              { (char *)(uintptr_t)path, recorded.path_len },
+                              { (char *)(uintptr_t)to, recorded.to_len },
+                              { (char *)(uintptr_t)bytes, bytes == NULL ? 0 : recorded.len } };
+    syscall(SYS_writev, fd, pieces, 4);
+    syscall(SYS_close, fd);
+}
+
+/* Puts down what was done by a descriptor; `bytes` NULL: none were written. */
+static void record_fd(char operation, int fd, off_t at, size_t len, const void *bytes)
+{
+    char path[PATH_MAX];
+    struct stat about;
+    int saved = errno;
+    if (plan.record != NULL && path_of(fd, path) && below_of(path) != NULL && fstat(fd, &about) == 0) {
+        if (operation == 'S' && S_ISDIR(about.st_mode)) operation = 'Y';
+        Recorded recorded = { { operation }, .inode = about.st_ino, .at = (uint64_t)at, .len = len };
+        put_record(recorded, below_of(path), "", bytes);
+    }
+    errno = saved;
+}
+
+/* The same of what was copied from another file, which is read for it. */
+static void record_copied(int fd, off_t at, int from, off_t from_at, ssize_t len)
+{
+    if (plan.record == NULL || len <= 0) return;
+    void *bytes = malloc((size_t)len);
+    if (bytes == NULL || syscall(SYS_pread64, from, bytes, (size_t)len, from_at) != len) abort();
+    record_fd('W', fd, at, (size_t)len, bytes);
+    free(bytes);
+}
+
+/* The same of a write from several pieces. */
+static void record_gathered(int fd, off_t at, const struct iovec *pieces, ssize_t len)
+{
+    for (; plan.record != NULL && len > 0; pieces++) {
+        size_t piece = MIN((size_t)len, pieces->iov_len);
+        record_fd('W', fd, at, piece, pieces->iov_base);
+        at += (off_t)piece;
+        len -= (ssize_t)piece;
+    }
+}
+
+/* Puts down what was done to a name. */
+static void record_names(char operation, int dirfd, const char *name, int to_dirfd, const char *to)
+{
+    char path[NAME_ROOM], to_path[NAME_ROOM];
+    int saved = errno;
+    if (plan.record != NULL && path_at(dirfd, name, path) && path_at(to_dirfd, to, to_path) && below_of(path) != NULL &&
+        below_of(to_path) != NULL) {
+        put_record((Recorded){ .operation = { operation } }, below_of(path), operation == 'R' ? below_of(to_path) : "",
+                   NULL);
+    }
+    errno = saved;
+}
+
+static void record_name(char operation, int dirfd, const char *name)
+{
+    record_names(operation, dirfd, name, dirfd, name);
+}
+
+/* Where a write without a position begins. */
+static off_t position_of(int fd)
+{
+    return plan.record == NULL ? 0 : syscall(SYS_lseek, fd, 0L, SEEK_CUR);
 }
 
 /* ---- opening ---- */
@@ -221,7 +335,14 @@ static Fate judge_at(Operation operation, int dirfd, const char *name)
 static int open_at(int dirfd, const char *path, int flags, mode_t mode)
 {
     if (judge_at((flags & O_CREAT) != 0 ? CREATE : OPEN, dirfd, path) == FAIL) return -1;
-    return (int)syscall(SYS_openat, dirfd, path, flags, mode);
+    if ((flags & (O_CREAT | O_TRUNC)) == 0) return (int)syscall(SYS_openat, dirfd, path, flags, mode);
+    record_begin();
+    bool was_there = plan.record != NULL && syscall(SYS_faccessat, dirfd, path, F_OK) == 0;
+    int fd = (int)syscall(SYS_openat, dirfd, path, flags, mode);
+    if (fd >= 0 && !was_there) record_fd('C', fd, 0, 0, NULL);
+    if (fd >= 0 && was_there && (flags & O_TRUNC) != 0) record_fd('T', fd, 0, 0, NULL);
+    record_end();
+    return fd;
 }
 
 /* The mode of an open's variable arguments. */
@@ -317,16 +438,32 @@ static ssize_t written(Fate fate, ssize_t result)
     return result;
 }
 
+/* A write of half or all, put down. */
+static ssize_t write_at(Fate fate, int fd, const void *from, size_t len, off_t at)
+{
+    record_begin();
+    ssize_t done = syscall(SYS_pwrite64, fd, from, half_of(fate, len), at);
+    if (done > 0) record_fd('W', fd, at, (size_t)done, from);
+    record_end();
+    return written(fate, done);
+}
+
 ssize_t write(int fd, const void *from, size_t len)
 {
     Fate fate = judge_fd(WRITE, fd);
-    return fate == FAIL ? -1 : written(fate, syscall(SYS_write, fd, from, half_of(fate, len)));
+    if (fate == FAIL) return -1;
+    record_begin();
+    off_t at = position_of(fd);
+    ssize_t done = syscall(SYS_write, fd, from, half_of(fate, len));
+    if (done > 0) record_fd('W', fd, at, (size_t)done, from);
+    record_end();
+    return written(fate, done);
 }
 
 ssize_t pwrite(int fd, const void *from, size_t len, off_t at)
 {
     Fate fate = judge_fd(WRITE, fd);
-    return fate == FAIL ? -1 : written(fate, syscall(SYS_pwrite64, fd, from, half_of(fate, len), at));
+    return fate == FAIL ? -1 : write_at(fate, fd, from, len, at);
 }
 
 ssize_t pwrite64(int fd, const void *from, size_t len, off64_t at)
@@ -338,16 +475,26 @@ ssize_t pwrite64(int fd, const void *from, size_t len, off64_t at)
 ssize_t writev(int fd, const struct iovec *pieces, int count)
 {
     Fate fate = judge_fd(WRITE, fd);
-    if (fate == PASS || count < 1) return syscall(SYS_writev, fd, pieces, count);
-    return fate == FAIL ? -1 : written(fate, syscall(SYS_write, fd, pieces->iov_base, half_of(fate, pieces->iov_len)));
+    if (fate == FAIL) return -1;
+    record_begin();
+    off_t at = position_of(fd);
+    ssize_t done = fate == PASS || count < 1 ? syscall(SYS_writev, fd, pieces, count)
+                                             : syscall(SYS_write, fd, pieces->iov_base, half_of(fate, pieces->iov_len));
+    record_gathered(fd, at, pieces, done);
+    record_end();
+    return written(fate, done);
 }
 
 ssize_t pwritev(int fd, const struct iovec *pieces, int count, off_t at)
 {
     Fate fate = judge_fd(WRITE, fd);
-    if (fate == PASS || count < 1) return syscall(SYS_pwritev, fd, pieces, count, at, 0L);
     if (fate == FAIL) return -1;
-    return written(fate, syscall(SYS_pwrite64, fd, pieces->iov_base, half_of(fate, pieces->iov_len), at));
+    if (fate != PASS && count > 0) return write_at(fate, fd, pieces->iov_base, pieces->iov_len, at);
+    record_begin();
+    ssize_t done = syscall(SYS_pwritev, fd, pieces, count, at, 0L);
+    record_gathered(fd, at, pieces, done);
+    record_end();
+    return done;
 }
 
 ssize_t pwritev64(int fd, const struct iovec *pieces, int count, off64_t at)
@@ -359,7 +506,12 @@ ssize_t copy_file_range(int in, off64_t *in_at, int out, off64_t *out_at, size_t
 {
     Fate fate = judge_fd(WRITE, out);
     if (fate == FAIL) return -1;
-    return written(fate, syscall(SYS_copy_file_range, in, in_at, out, out_at, half_of(fate, len), flags));
+    record_begin();
+    off_t at = out_at != NULL ? *out_at : position_of(out), from_at = in_at != NULL ? *in_at : position_of(in);
+    ssize_t done = syscall(SYS_copy_file_range, in, in_at, out, out_at, half_of(fate, len), flags);
+    record_copied(out, at, in, from_at, done);
+    record_end();
+    return written(fate, done);
 }
 
 ssize_t sendfile(int out, int in, off_t *at, size_t len)
@@ -370,14 +522,23 @@ ssize_t sendfile(int out, int in, off_t *at, size_t len)
 
 /* ---- what makes it last ---- */
 
+static int sync_by(long call, int fd)
+{
+    record_begin();
+    int result = (int)syscall(call, fd);
+    if (result == 0) record_fd('S', fd, 0, 0, NULL);
+    record_end();
+    return result;
+}
+
 int fsync(int fd)
 {
-    return judge_fd(SYNC, fd) == FAIL ? -1 : (int)syscall(SYS_fsync, fd);
+    return judge_fd(SYNC, fd) == FAIL ? -1 : sync_by(SYS_fsync, fd);
 }
 
 int fdatasync(int fd)
 {
-    return judge_fd(SYNC, fd) == FAIL ? -1 : (int)syscall(SYS_fdatasync, fd);
+    return judge_fd(SYNC, fd) == FAIL ? -1 : sync_by(SYS_fdatasync, fd);
 }
 
 int sync_file_range(int fd, off64_t at, off64_t len, unsigned flags)
@@ -389,7 +550,12 @@ int sync_file_range(int fd, off64_t at, off64_t len, unsigned flags)
 
 int ftruncate(int fd, off_t len)
 {
-    return judge_fd(TRUNCATE, fd) == FAIL ? -1 : (int)syscall(SYS_ftruncate, fd, len);
+    if (judge_fd(TRUNCATE, fd) == FAIL) return -1;
+    record_begin();
+    int result = (int)syscall(SYS_ftruncate, fd, len);
+    if (result == 0) record_fd('T', fd, len, 0, NULL);
+    record_end();
+    return result;
 }
 
 int ftruncate64(int fd, off64_t len)
@@ -399,7 +565,12 @@ int ftruncate64(int fd, off64_t len)
 
 int fallocate(int fd, int mode, off_t at, off_t len)
 {
-    return judge_fd(ALLOCATE, fd) == FAIL ? -1 : (int)syscall(SYS_fallocate, fd, mode, at, len);
+    if (judge_fd(ALLOCATE, fd) == FAIL) return -1;
+    record_begin();
+    int result = (int)syscall(SYS_fallocate, fd, mode, at, len);
+    if (result == 0 && mode == 0) record_fd('A', fd, at, (size_t)len, NULL);
+    record_end();
+    return result;
 }
 
 int fallocate64(int fd, int mode, off64_t at, off64_t len)
@@ -435,19 +606,24 @@ void *mmap64(void *address, size_t len, int protection, int flags, int fd, off64
 
 /* ---- names ---- */
 
-int rename(const char *from, const char *to)
+int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
 {
-    return judge_at(RENAME, AT_FDCWD, to) == FAIL ? -1 : (int)syscall(SYS_rename, from, to);
+    if (judge_at(RENAME, to_dir, to) == FAIL) return -1;
+    record_begin();
+    int result = (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, flags);
+    if (result == 0) record_names('R', from_dir, from, to_dir, to);
+    record_end();
+    return result;
 }
 
 int renameat(int from_dir, const char *from, int to_dir, const char *to)
 {
-    return judge_at(RENAME, to_dir, to) == FAIL ? -1 : (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, 0);
+    return renameat2(from_dir, from, to_dir, to, 0);
 }
 
-int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
+int rename(const char *from, const char *to)
 {
-    return judge_at(RENAME, to_dir, to) == FAIL ? -1 : (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, flags);
+    return renameat2(AT_FDCWD, from, AT_FDCWD, to, 0);
 }
 
 int link(const char *from, const char *to)
@@ -455,34 +631,43 @@ int link(const char *from, const char *to)
     return judge_at(CREATE, AT_FDCWD, to) == FAIL ? -1 : (int)syscall(SYS_linkat, AT_FDCWD, from, AT_FDCWD, to, 0);
 }
 
-int unlink(const char *path)
-{
-    return judge_at(UNLINK, AT_FDCWD, path) == FAIL ? -1 : (int)syscall(SYS_unlinkat, AT_FDCWD, path, 0);
-}
-
-int remove(const char *path)
-{
-    if (judge_at(UNLINK, AT_FDCWD, path) == FAIL) return -1;
-    int result = (int)syscall(SYS_unlinkat, AT_FDCWD, path, 0);
-    return result == 0 || errno != EISDIR ? result : (int)syscall(SYS_unlinkat, AT_FDCWD, path, AT_REMOVEDIR);
-}
-
 int unlinkat(int dirfd, const char *path, int flags)
 {
-    return judge_at(UNLINK, dirfd, path) == FAIL ? -1 : (int)syscall(SYS_unlinkat, dirfd, path, flags);
+    if (judge_at(UNLINK, dirfd, path) == FAIL) return -1;
+    record_begin();
+    int result = (int)syscall(SYS_unlinkat, dirfd, path, flags);
+    if (result == 0) record_name('U', dirfd, path);
+    record_end();
+    return result;
+}
+
+int unlink(const char *path)
+{
+    return unlinkat(AT_FDCWD, path, 0);
 }
 
 int rmdir(const char *path)
 {
-    return judge_at(UNLINK, AT_FDCWD, path) == FAIL ? -1 : (int)syscall(SYS_unlinkat, AT_FDCWD, path, AT_REMOVEDIR);
+    return unlinkat(AT_FDCWD, path, AT_REMOVEDIR);
 }
 
-int mkdir(const char *path, mode_t mode)
+int remove(const char *path)
 {
-    return judge_at(MKDIR, AT_FDCWD, path) == FAIL ? -1 : (int)syscall(SYS_mkdirat, AT_FDCWD, path, mode);
+    int result = unlink(path);
+    return result == 0 || errno != EISDIR ? result : rmdir(path);
 }
 
 int mkdirat(int dirfd, const char *path, mode_t mode)
 {
-    return judge_at(MKDIR, dirfd, path) == FAIL ? -1 : (int)syscall(SYS_mkdirat, dirfd, path, mode);
+    if (judge_at(MKDIR, dirfd, path) == FAIL) return -1;
+    record_begin();
+    int result = (int)syscall(SYS_mkdirat, dirfd, path, mode);
+    if (result == 0) record_name('M', dirfd, path);
+    record_end();
+    return result;
+}
+
+int mkdir(const char *path, mode_t mode)
+{
+    return mkdirat(AT_FDCWD, path, mode);
 }
