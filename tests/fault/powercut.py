@@ -18,18 +18,16 @@ import struct
 import subprocess
 import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from faults import Plan  # noqa: E402
 from model import read_state  # noqa: E402
 from rollback import difference, state_after, step_commands  # noqa: E402
-from server import Lost, NotStarted, Server, checkpoint, make_backup  # noqa: E402
+from server import Lost, NotStarted, Server, checkpoint, make_backup, roll_back  # noqa: E402
 
 SECTOR = 512
 HEAD = struct.Struct("=4sII4xQQQ")  # iofault.c: Recorded
-ROLLBACK_S_MAX = 10
 OPTIONS = ("--journal-segment-bytes", "6000", "--journal-keep", "1", "--journal-keep-bytes", "20000",
            "--checkpoint-every", "0", "--port", "0")
 TOOL_S_MAX = 60
@@ -220,14 +218,7 @@ class Story:
 
     def roll_back(self, identity, steps, extra):
         def action():
-            self.call([(b"ROLLBACK", identity)])
-            end = time.monotonic() + ROLLBACK_S_MAX
-            while (status := self.connection.call("ROLLBACK", "STATUS")[1:]).startswith((b"running", b"LOADING")):
-                if time.monotonic() > end:
-                    raise Lost("the rollback does not end: %r" % status)
-                time.sleep(0.002)
-            if not status.startswith(b"done"):
-                raise Lost("ROLLBACK STATUS: %r" % status)
+            self.save(lambda connection: roll_back(connection, identity))
             self.steps, self.extra = steps, extra
         self.do(action, durable=True)
 
@@ -294,10 +285,11 @@ class Cut:
         try:
             self.server.start()
         except NotStarted as error:
-            if self.fsync == "always" or HOLE not in error.said or "check %s --repair" % self.directory not in error.said:
+            repair = ["check", self.directory, "--repair"]
+            if self.fsync == "always" or HOLE not in error.said or " ".join(repair) not in error.said:
                 raise
-            subprocess.run([self.server.program, "check", self.directory, "--repair"], stdin=subprocess.DEVNULL,
-                           capture_output=True, check=False, timeout=TOOL_S_MAX)
+            subprocess.run([self.server.program, *repair], stdin=subprocess.DEVNULL, capture_output=True, check=False,
+                           timeout=TOOL_S_MAX)
             self.repaired = True
             self.server.start()
 

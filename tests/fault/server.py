@@ -198,5 +198,20 @@ def make_backup(connection, seconds=CHECKPOINT_S_MAX):
         time.sleep(0.005)
 
 
+def roll_back(connection, identity, seconds=CHECKPOINT_S_MAX):
+    """Goes back to a backup and waits until its data is there: an empty text, or why it isn't."""
+    reply = connection.call("ROLLBACK", identity)
+    if not reply.startswith(b"+"):
+        return reply.decode(errors="replace")
+    end = time.monotonic() + seconds
+    while True:
+        status = connection.call("ROLLBACK", "STATUS")[1:].decode(errors="replace")
+        if not status.startswith(("running", "LOADING")):
+            return "" if status.startswith("done") else "ROLLBACK STATUS: " + status
+        if time.monotonic() > end:
+            raise Lost("the rollback does not end")
+        time.sleep(0.002)
+
+
 def now_ms():
     return time.time() * 1000
