@@ -50,6 +50,7 @@ const Command *command_find(Slice name)
 
 static void index_commands(void)
 {
+    memset(command_index, 0, sizeof(command_index)); /* a tool begins with other databases more than once */
     for (size_t c = 0; c < command_count; c++) {
         unsigned i = name_hash(slice_of(command_table[c].name)) % INDEX_SLOTS;
         while (command_index[i] != NULL)

@@ -74,19 +74,21 @@ static char *run_checkpoint(CheckpointLoad *checkpoint)
     return error;
 }
 
-bool load_is_possible(const char *path, const CheckpointInfo *info, const uint8_t *secret)
+bool load_is_possible(const char *path, const CheckpointInfo *info, const uint8_t *secret, char **error)
 {
     CheckpointLoad *checkpoint = NULL;
-    g_autofree char *error = NULL;
+    *error = NULL;
     prepare(secret);
     for (int databases = DATABASES_FIRST; checkpoint == NULL && databases > 0 && databases <= DATABASES_MAX;) {
         begin_keyspace(databases);
         databases = 0;
-        checkpoint = checkpoint_load_begin(keyspace, path, info, -1, &databases, &error);
+        checkpoint = checkpoint_load_begin(keyspace, path, info, -1, &databases, error);
     }
-    if (checkpoint != NULL) error = run_checkpoint(checkpoint);
+    if (checkpoint != NULL) *error = run_checkpoint(checkpoint);
     begin_keyspace(1);
-    return checkpoint != NULL && error == NULL;
+    if (checkpoint == NULL && *error == NULL)
+        *error = g_strdup_printf("%s: it has more databases than there can be", path);
+    return *error == NULL;
 }
 
 static char *load_checkpoint(Load *load, int slot)

@@ -13,7 +13,8 @@
  * (g_free); what was passed over (a damaged checkpoint, a torn tail) is said on standard error. */
 char *load_directory(const char *directory, bool backup);
 
-/* Whether a start could load this checkpoint file, whatever is wrong with it. Nothing of it is kept. */
-bool load_is_possible(const char *path, const CheckpointInfo *info, const uint8_t *secret);
+/* Whether a start could load this checkpoint file, whatever is wrong with it; false: *error says why not (g_free).
+ * Nothing of it is kept. */
+bool load_is_possible(const char *path, const CheckpointInfo *info, const uint8_t *secret, char **error);
 
 #endif

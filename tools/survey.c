@@ -67,7 +67,7 @@ static void count_problem(const char *text, void *context)
     ++*(unsigned *)context;
 }
 
-static void verify_checkpoint(Survey *survey, CheckpointSurvey *checkpoint)
+static void verify_checkpoint(const Survey *survey, CheckpointSurvey *checkpoint)
 {
     g_autofree char *path = path_of(survey, checkpoint);
     unsigned problems = 0;
@@ -76,6 +76,16 @@ static void verify_checkpoint(Survey *survey, CheckpointSurvey *checkpoint)
     tool_progress(checkpoint->name, -1);
     if (first == NULL) return;
     checkpoint->problem = problems < 2 ? g_strdup(first) : g_strdup_printf("%s (and %u more)", first, problems - 1);
+}
+
+/* Checksums say that nothing was changed by chance. That keys are in their pages, and that all there is fits together,
+ * only a load tells; and what is damaged may be what a load doesn't need: the record "ckv". */
+static void try_checkpoint(const Survey *survey, CheckpointSurvey *checkpoint, const uint8_t *secret)
+{
+    g_autofree char *path = path_of(survey, checkpoint), *error = NULL;
+    verify_checkpoint(survey, checkpoint);
+    checkpoint->loads = load_is_possible(path, &checkpoint->info, secret, &error);
+    if (checkpoint->problem == NULL) checkpoint->problem = g_steal_pointer(&error);
 }
 
 /* What the file says about itself, for want of a MANIFEST. */
@@ -87,7 +97,7 @@ static void read_facts(Survey *survey, CheckpointSurvey *checkpoint)
     if (checkpoint->listed) {
         struct stat now;
         if (stat(path, &now) == 0) checkpoint->info.file_bytes = (uint64_t)now.st_size;
-        verify_checkpoint(survey, checkpoint);
+        try_checkpoint(survey, checkpoint, checkpoint->secret);
     } else if (is_of_other_version(path)) {
         survey->other_version = true;
     }
@@ -106,10 +116,7 @@ static void read_checkpoint(Survey *survey, int slot, bool backup)
     }
     checkpoint->info = survey->manifest.checkpoint[slot];
     checkpoint->listed = checkpoint->info.whole;
-    if (checkpoint->listed) verify_checkpoint(survey, checkpoint);
-    /* What is damaged may be what a start doesn't need: the record "ckv". */
-    if (checkpoint->problem != NULL)
-        checkpoint->loads = load_is_possible(path, &checkpoint->info, survey->manifest.secret);
+    if (checkpoint->listed) try_checkpoint(survey, checkpoint, survey->manifest.secret);
 }
 
 /* ---- a MANIFEST from the files ---- */
@@ -150,6 +157,8 @@ static void rebuild_manifest(Survey *survey)
         if (memcmp(one->secret, newest->secret, MANIFEST_SECRET_BYTES) == 0) {
             survey->manifest.checkpoint[f] = one->info;
         } else {
+            one->loads = false;
+            g_free(one->problem);
             one->problem = g_strdup_printf("%s: it's of another directory: its secret is another one", one->name);
         }
     }

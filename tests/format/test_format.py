@@ -8,6 +8,7 @@ SPDX-License-Identifier: GPL-3.0-or-later
 """
 import os
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -174,14 +175,32 @@ class Starts(unittest.TestCase):
         forge_head(self.segment, 16, b"a" * 40)
         self.assertIn("history " + "a" * 40, self.refused())
 
-    def test_4_manifest_of_another_version(self):
+    def forge_manifest(self, pattern, replacement):
+        """Changes MANIFEST, and seals it again."""
         path = os.path.join(self.server.directory, "MANIFEST")
         with open(path, "rb") as file:
             content = file.read()
-        content = content[:content.rindex(b"checksum=")].replace(b"version=1", b"version=2")
+        content = re.sub(pattern, replacement, content[:content.rindex(b"checksum=")])
         with open(path, "wb") as file:
             file.write(content + b"checksum=%016x\n" % disk.xxh3(content))
+
+    def test_4_manifest_of_another_version(self):
+        self.forge_manifest(b"version=1", b"version=2")
         self.assertRegex(self.refused(), "version 2.*version 1")
+
+    def test_5_keys_in_the_wrong_pages(self):
+        """With another secret every key has another hash; all checksums are right."""
+        self.server.start()
+        for n in range(300):
+            self.server.do("SET", n, n)
+        self.server.do("SAVE")
+        self.server.stop()
+        check = [CKV, "check", self.server.directory]
+        self.assertEqual(subprocess.run(check, capture_output=True, check=False).returncode, 0)
+        self.forge_manifest(rb"secret=\w+", b"secret=" + b"ab" * 192)
+        checked = subprocess.run(check, capture_output=True, text=True, check=False)
+        self.assertEqual(checked.returncode, 3, checked.stdout + checked.stderr)
+        self.assertIn("checkpoint-a.gdbm: a page of it is damaged", checked.stdout)
 
 
 class Format(unittest.TestCase):
