@@ -291,15 +291,16 @@ def read_db(connection, db, state):
     keys = [key[1:] for key in connection.call("KEYS", "*")]
     types = calls(connection, [(b"TYPE", key) for key in keys])
     there = [(key, kind) for key, kind in zip(keys, types) if kind in READERS]
+    asked = now_ms()
     deadlines = calls(connection, [(b"PTTL", key) for key, _ in there])
+    told = now_ms()
     values = calls(connection, [READERS[kind](key) for key, kind in there])
-    now = now_ms()
     for (key, kind), deadline, reply in zip(there, deadlines, values):
         value = decode(kind[1:].decode(), reply)
         if value is not None and deadline != b":-2":
             ttl = int(deadline[1:])
             if ttl >= 0:
-                value.expires(now + ttl, now + ttl)
+                value.expires(asked + ttl, told + ttl)
             state[(db, key)] = value
 
 
@@ -324,7 +325,7 @@ def brief(value):
 def same_deadline(expected, actual):
     if expected.low is None or actual.low is None:
         return expected.low is actual.low
-    return expected.low - DEADLINE_SLACK_MS <= actual.low <= expected.high + DEADLINE_SLACK_MS
+    return expected.low - DEADLINE_SLACK_MS <= actual.high and actual.low <= expected.high + DEADLINE_SLACK_MS
 
 
 def agrees(expected, actual, before_ms, after_ms):

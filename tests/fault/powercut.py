@@ -280,8 +280,8 @@ class Cut:
         self.keep, self.fsync, self.repaired = args.keep, fsync, False
 
     def start(self):
-        """Where nothing was promised yet, the journal may have lost what stands before other changes. That can't be told
-        from damage: the server says what to do."""
+        """Where nothing was promised yet, the journal may have lost what stands before other changes. That cannot be
+        told from damage: the server says what to do."""
         try:
             self.server.start()
         except NotStarted as error:
