@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""powercut.py - cuts the power under checkpoints, a backup and rollbacks, and starts a server on what the disk may have.
+"""powercut.py - cuts the power under checkpoints, a backup and rollbacks, and starts a server on what a disk has then.
 
 A server runs once, with everything recorded that it does to its files (iofault.so). The record is then run again up to
 some point, as a disk may have taken it: what was synced is there; of what was written since, all, nothing, or at random
