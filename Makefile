@@ -11,7 +11,7 @@ ROUNDS ?= 200#            kills of each fsync mode in make fault
 RESULTS ?= $(BUILD)/results#  where the compatibility suites leave what they found
 
 # Debian packages: to build and run; and, further, to test.
-DEPS_RUN := build-essential pkg-config libglib2.0-dev libjemalloc-dev libxxhash-dev libsystemd-dev libgdbm-dev
+DEPS_RUN := build-essential pkg-config libglib2.0-dev libjemalloc-dev libxxhash-dev libsystemd-dev libgdbm-dev liblzf-dev
 DEPS_TEST := $(DEPS_RUN) libcmocka-dev tcl tcllib procps gdbmtool redis-tools redis-server python3 clang clang-format \
 	clang-tidy cppcheck libclang-rt-14-dev libhiredis-dev python3-redis ruby ruby-redis \
 	$(if $(shell command -v npm),,nodejs npm)
@@ -19,7 +19,7 @@ DEPS_TEST := $(DEPS_RUN) libcmocka-dev tcl tcllib procps gdbmtool redis-tools re
 PKGS := glib-2.0 libsystemd
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Wno-sign-conversion -Werror
 CFLAGS := -std=gnu11 -D_GNU_SOURCE -O2 -g -fno-omit-frame-pointer $(WARN) -I. $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-LDLIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lgdbm -lm -lpthread
+LDLIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lgdbm -llzf -lm -lpthread
 SAN_FLAGS_asan := -fsanitize=address,undefined -fno-sanitize-recover=all
 SAN_FLAGS_tsan := -fsanitize=thread
 SAN_FLAGS_fuzz := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all

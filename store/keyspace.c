@@ -528,6 +528,14 @@ bool keyspace_load_string(Db *db, Slice key, const EntryFacts *facts, StringEnco
     return load_entry(db, entry, facts);
 }
 
+bool keyspace_load_text(Db *db, Slice key, const EntryFacts *facts, Slice text)
+{
+    int64_t number;
+    if (number_parse_int(text, &number))
+        return keyspace_load_string(db, key, facts, STRING_INT, (Slice){ (const char *)&number, sizeof(number) });
+    return keyspace_load_string(db, key, facts, text.len <= EMBEDDED_MAX ? STRING_EMBEDDED : STRING_RAW, text);
+}
+
 bool keyspace_load_object(Db *db, Slice key, const EntryFacts *facts, ValueType type, void *object)
 {
     Entry *entry = entry_new(key, type, facts->deadline_ms >= 0, 0);

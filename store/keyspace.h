@@ -111,6 +111,7 @@ size_t keyspace_flush(Db *db);
 
 /* The table and the wheel get the room for so many keys at once: before many are loaded. */
 void keyspace_reserve(Db *db, size_t keys);
+
 typedef struct EntryFacts {
     int64_t deadline_ms; /* -1: none */
     uint32_t lru;
@@ -119,6 +120,8 @@ typedef struct EntryFacts {
 /* Adds a key as a checkpoint has it: only while loading, without any announcement. The value's bytes are copied. False:
  * the key is there already. */
 bool keyspace_load_string(Db *db, Slice key, const EntryFacts *facts, StringEncoding encoding, Slice value);
+/* The same for a string that is held as keyspace_put_string would hold it. */
+bool keyspace_load_text(Db *db, Slice key, const EntryFacts *facts, Slice text);
 /* Takes the collection. */
 bool keyspace_load_object(Db *db, Slice key, const EntryFacts *facts, ValueType type, void *object);
 
