@@ -137,7 +137,7 @@ $(BUILD)/ckv: $(BUILD)/ckv.o $(OBJ)
 $(BUILD)/matrix: $(BUILD)/compat/matrix.o $(OBJ)
 	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 
-UNIT_HELP := $(patsubst %,$(BUILD)/tests/unit/%.o,simio journalmodel)
+UNIT_HELP := $(patsubst %,$(BUILD)/tests/unit/%.o,simio journalmodel rdbmodel)
 $(BUILD)/test_%: $(BUILD)/tests/unit/test_%.o $(UNIT_HELP) $(OBJ)
 	$(CC) $(CFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 

@@ -118,6 +118,10 @@ void checkpoint_init(Keyspace *keyspace, Manifest *manifest, void (*progressed)(
     }
     state.last.last_ms = state.last.last_took_ms = -1;
     keyspace->tracked = true;
+    for (int i = 0; i < keyspace->db_count; i++) {
+        Db *db = &keyspace->dbs[i];
+        if (db->pages == NULL && db->table.count > 0) db->pages = pages_new(&db->table, PAGE_ENTRIES, (uint64_t)i);
+    }
 }
 
 /* ---- records ---- */

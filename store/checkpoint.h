@@ -25,8 +25,8 @@
 /* ---- saving ---- */
 
 /* The dataset that checkpoints are made of, in the working directory; the manifest is borrowed and kept up to date.
- * `loaded` is the file that it was loaded from (its page sets are known), or -1. From now on changes are noted.
- * `progressed` is called in the writer thread when checkpoint_step may have something to do. */
+ * What is there already is in no file. From now on changes are noted. `progressed` is called in the writer thread when
+ * checkpoint_step may have something to do. */
 void checkpoint_init(Keyspace *keyspace, Manifest *manifest, void (*progressed)(void));
 
 /* A longer string is copied in pieces, when the page that refers to it is saved already. */

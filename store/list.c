@@ -610,19 +610,28 @@ List *list_new_big(void)
     return (List *)chain;
 }
 
+bool list_read_paged_chunk(Slice *in, uint32_t *id, uint32_t *next, Pack **pack)
+{
+    uint64_t first, second;
+    if (!image_get_varint(in, &first) || first == 0 || first > UINT32_MAX) return false;
+    if (!image_get_varint(in, &second) || second > UINT32_MAX) return false;
+    *id = (uint32_t)first;
+    *next = (uint32_t)second;
+    *pack = pack_decode(in, LIST_PACK);
+    return *pack != NULL;
+}
+
 /* While a list is loaded, its chunks' `next` holds an id, and they are linked by `prev` in the order in which they
  * came.
  */
 bool list_decode_paged_chunk(List *list, Slice *in)
 {
     Chain *chain = as_chain(list);
-    uint64_t id, next;
-    if (!image_get_varint(in, &id) || id == 0 || id > UINT32_MAX) return false;
-    if (!image_get_varint(in, &next) || next > UINT32_MAX) return false;
-    Pack *pack = pack_decode(in, LIST_PACK);
-    if (pack == NULL) return false;
+    uint32_t id, next;
+    Pack *pack;
+    if (!list_read_paged_chunk(in, &id, &next, &pack)) return false;
     ListChunk *chunk = chunk_new(pack);
-    chunk->id = (uint32_t)id;
+    chunk->id = id;
     chunk->next = GSIZE_TO_POINTER((gsize)next);
     chunk->prev = chain->head;
     chain->head = chunk;

@@ -86,6 +86,8 @@ void list_number_chunks(List *list);
 void list_chunk_encode(const struct ListChunk *chunk, Image *image);
 List *list_new_big(void);
 bool list_decode_paged_chunk(List *list, Slice *in);
+/* Such a chunk alone: its number, that of the one behind it (0: none), and its pack, which the caller frees. */
+bool list_read_paged_chunk(Slice *in, uint32_t *id, uint32_t *next, Pack **pack);
 bool list_link_paged(List *list);
 
 #endif

@@ -14,6 +14,7 @@
 #include <sys/types.h>
 
 #include "store/keyspace.h"
+#include "store/manifest.h"
 
 #define RDB_VERSION     7  /* written */
 #define RDB_VERSION_MAX 10 /* read */
@@ -92,6 +93,15 @@ bool rdb_entry_step(RdbWriter *writer, size_t bytes);
 bool rdb_writer_failed(const RdbWriter *writer);
 /* Bytes of the file so far. */
 uint64_t rdb_writer_offset(const RdbWriter *writer);
+
+/* The databases of a whole checkpoint file, read record by record: between the head and the end of the file, which the
+ * caller writes. Needs no keyspace, and may run in a thread of its own while nobody changes the file. `info` is what
+ * the file must agree with; `progress` (may be NULL) hears of the part that is done, from 0 to 1. Memory: one page, or
+ * one value that isn't kept as pages; of a list of many chunks also 16 bytes for each. NULL, or what is wrong (g_free).
+ */
+typedef void (*RdbProgress)(void *context, double part);
+char *rdb_write_checkpoint(RdbWriter *writer, const char *path, const CheckpointInfo *info, RdbProgress progress,
+                           void *context);
 
 /* ---- DUMP and RESTORE ---- */
 
