@@ -175,5 +175,8 @@ void cmd_lastsave(Request *r);
 /* backups.c */
 void cmd_backup(Request *r);
 void cmd_rollback(Request *r);
+/* restore.c */
+void cmd_dump(Request *r);
+void cmd_restore(Request *r);
 
 #endif

@@ -109,8 +109,8 @@ char *rdb_write_checkpoint(RdbWriter *writer, const char *path, const Checkpoint
 #define RDB_DUMP_MAX (512UL << 20)
 GByteArray *rdb_dump(const Entry *entry);
 
-/* Whether a payload's version can be read and its checksum is right. */
-bool rdb_payload_valid(Slice payload);
+/* Whether the payload's version (which *version gets) can be read, and its checksum is right. */
+bool rdb_payload_valid(Slice payload, unsigned *version);
 /* Stores the value of a valid payload under the key (announced as a write; the key no longer expires). NULL:
  * nothing was changed, and *error says why (g_free). */
 Entry *rdb_restore(Db *db, Slice key, Slice payload, char **error);

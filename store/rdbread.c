@@ -708,14 +708,14 @@ Slice rdb_reader_rest(const RdbReader *r)
 
 /* ---- RESTORE ---- */
 
-bool rdb_payload_valid(Slice payload)
+bool rdb_payload_valid(Slice payload, unsigned *version)
 {
     if (payload.len < RDB_PAYLOAD_TAIL) return false;
     const uint8_t *tail = (const uint8_t *)payload.ptr + payload.len - RDB_PAYLOAD_TAIL;
     uint64_t sum;
     memcpy(&sum, tail + 2, sizeof(sum));
-    return (tail[0] | tail[1] << 8) <= RDB_VERSION_MAX &&
-           crc64(0, (Slice){ payload.ptr, payload.len - sizeof(sum) }) == sum;
+    *version = tail[0] | (unsigned)tail[1] << 8;
+    return *version <= RDB_VERSION_MAX && crc64(0, (Slice){ payload.ptr, payload.len - sizeof(sum) }) == sum;
 }
 
 static bool restore_value(RdbReader *r)

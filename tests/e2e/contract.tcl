@@ -124,13 +124,14 @@ with_server {} {
 # Commands of Redis 3.2 that CKV Master/Slave does not have; those of the admin plane.
 set refused {
     {bitfield k} {substr k 0 1} {brpop k 0} {blpop k 0} {brpoplpush a b 0} {bgrewriteaof} {sync}
-    {psync ? -1} {replconf ack 1} {touch k} {slaveof no one} {cluster info} {restore k 0 x} {restore-asking k 0 x}
-    {migrate h 1 k 0 1} {asking} {readonly} {readwrite} {dump k} {eval {return 1} 0} {evalsha x 0} {script flush}
+    {psync ? -1} {replconf ack 1} {touch k} {slaveof no one} {cluster info} {restore-asking k 0 x}
+    {migrate h 1 k 0 1} {asking} {readonly} {readwrite} {eval {return 1} 0} {evalsha x 0} {script flush}
     {wait 0 0} {georadius_ro k 0 0 1 m} {georadiusbymember_ro k m 1 m}
 }
 set operators_only {
     {shutdown nosave} {lastsave} {save} {bgsave} {flushdb} {flushall} {monitor} {role} {debug sleep 0} {config get port}
-    {object encoding k} {client list} {slowlog len} {pfselftest} {pfdebug encoding k} {latency latest}
+    {object encoding k} {client list} {slowlog len} {pfselftest} {pfdebug encoding k} {latency latest} {dump k}
+    {restore k 0 x}
 }
 
 with_server {--admin-plane auth --requirepass crs-1:secret --admin-password adm} {

@@ -649,9 +649,10 @@ static void dump_and_restore(void *element, void *context)
     Db *db = context;
     const Entry *entry = element;
     GByteArray *payload = rdb_dump(entry);
+    unsigned version;
     Slice bytes = { (const char *)payload->data, payload->len };
     char *error = NULL;
-    assert_true(rdb_payload_valid(bytes));
+    assert_true(rdb_payload_valid(bytes, &version) && version == RDB_VERSION);
     Entry *restored = rdb_restore(db, SLICE("copy"), bytes, &error);
     assert_null(error);
     assert_true(restored == keyspace_peek(db, SLICE("copy")) && !restored->expires);
@@ -659,7 +660,7 @@ static void dump_and_restore(void *element, void *context)
     g_autofree char *a = describe(entry), *b = describe(restored);
     assert_string_equal(a, b);
     payload->data[payload->len / 2] ^= 1;
-    assert_false(rdb_payload_valid(bytes));
+    assert_false(rdb_payload_valid(bytes, &version));
     g_byte_array_free(payload, TRUE);
 }
 
@@ -676,9 +677,10 @@ static void test_payloads(void **state)
 static void check_bad_payload(Db *db, const char *value, size_t len, const char *error)
 {
     g_autoptr(GString) payload = g_string_new_len(value, (gssize)len);
+    unsigned version;
     put_little(payload, 10, 2);
     put_little(payload, crc64(0, text_of(payload)), 8);
-    assert_true(rdb_payload_valid(text_of(payload)));
+    assert_true(rdb_payload_valid(text_of(payload), &version));
     g_autofree char *got = NULL;
     assert_null(rdb_restore(db, SLICE("kept"), text_of(payload), &got));
     if (strstr(got, error) == NULL) fail_msg("\"%s\" isn't in \"%s\"", error, got);
@@ -689,6 +691,7 @@ static void test_bad_payloads(void **state)
     (void)state;
     Keyspace *ks = keyspace_new(1);
     Db *db = &ks->dbs[0];
+    unsigned version;
     keyspace_put_string(db, SLICE("kept"), SLICE("value"));
     check_bad_payload(db, "", 0, "isn't complete");
     check_bad_payload(db, "\x00\x05x", 3, "isn't complete");
@@ -698,11 +701,11 @@ static void test_bad_payloads(void **state)
     check_bad_payload(db, "\x0f\x00", 2, "stream");
     check_bad_payload(db, "\xfe\x00", 2, "unknown type");
     check_bad_payload(db, "\x02\x02\x01x\x01x", 6, "twice");
-    assert_false(rdb_payload_valid(SLICE("short")));
+    assert_false(rdb_payload_valid(SLICE("short"), &version));
     g_autoptr(GString) future = g_string_new_len("\x00\x01x", 3);
     put_little(future, 11, 2);
     put_little(future, crc64(0, text_of(future)), 8);
-    assert_false(rdb_payload_valid(text_of(future)));
+    assert_false(rdb_payload_valid(text_of(future), &version));
     g_autofree char *kept = describe(keyspace_peek(db, SLICE("kept")));
     assert_string_equal(kept, "value");
     keyspace_free(ks);

@@ -1,0 +1,100 @@
+# restore.tcl: DUMP and RESTORE: what goes in comes out, for every type; 3.2's refusals; what is journaled.
+#
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+proc fill {} {
+    r set text hello
+    r set number 12345
+    r set long [string repeat abc 1000]
+    for {set i 0} {$i < 300} {incr i} {
+        r rpush list "element $i"
+        r sadd ints $i
+        r sadd members "m$i"
+        r hset hash "field $i" $i
+        r zadd zset [expr {$i / 8.0}] "member $i"
+    }
+    r zadd ends -inf a +inf b
+}
+
+proc digest {} { r debug digest }
+
+with_server {} {
+    test "every type comes back from DUMP by RESTORE" {
+        fill
+        set before [digest]
+        foreach key [lsort [r keys *]] {
+            set payload [r dump $key]
+            assert_equal 1 [r del $key]
+            assert_equal OK [r restore $key 0 $payload]
+            assert_equal -1 [r ttl $key]
+        }
+        assert_equal $before [digest]
+        assert_equal (nil) [r dump missing]
+    }
+
+    test "the deadline is what is given" {
+        r set text hello
+        set payload [r dump text]
+        assert_equal OK [r restore timed 5000000 $payload]
+        assert {[r ttl timed] > 4990 && [r ttl timed] <= 5000}
+        assert_equal OK [r restore timed 2569591501 $payload replace]
+        assert {[r ttl timed] > 2569580 && [r ttl timed] <= 2569592}
+        r set timed v ex 100
+        assert_equal OK [r restore timed 0 $payload REPLACE]
+        assert_equal -1 [r ttl timed]
+    }
+
+    test "3.2's refusals, which change nothing" {
+        fill
+        set payload [r dump list]
+        set before [digest]
+        assert_error "BUSYKEY Target key name already exists." {r restore text 0 $payload}
+        assert_error "BUSYKEY Target key name already exists." {r restore text -1 $payload}
+        assert_error "ERR Invalid TTL value, must be >= 0" {r restore new -1 $payload}
+        assert_error "ERR value is not an integer or out of range" {r restore new x $payload}
+        assert_error "ERR syntax error" {r restore text 0 $payload replace again}
+        assert_error "ERR DUMP payload version or checksum are wrong" {r restore new 0 short}
+        assert_error "ERR DUMP payload version or checksum are wrong" \
+            {r restore text 0 [string replace $payload 5 5 X] replace}
+        # A stream of Redis 5, with a good checksum; version 7 all the same.
+        assert_error "ERR Bad data format" {r restore text 0 [binary format H* 0f0007009160cafe891c55d1] replace}
+        assert_equal $before [digest]
+    }
+
+    test "a key whose time is over is no obstacle" {
+        r set text hello
+        set payload [r dump text]
+        r set timed v px 20
+        after 40
+        assert_equal OK [r restore timed 0 $payload]
+        assert_equal hello [r get timed]
+    }
+
+    test "whoever watches the key is told" {
+        r set text hello
+        set payload [r dump text]
+        set c [connect]
+        $c watch watched
+        assert_equal OK [r restore watched 0 $payload]
+        $c multi
+        $c get watched
+        assert_equal (nil) [$c exec]
+    }
+}
+
+with_server {} {
+    test "RESTORE is journaled so that a start, whenever, gives the same" {
+        fill
+        set payload [r dump hash]
+        r restore copy 100000000 $payload
+        r restore copy 200000000 $payload replace
+        r set timed v
+        r restore timed 0 $payload replace
+        set deadline [expr {[clock milliseconds] / 1000 + 200000}]
+        set before [digest]
+        kill_server
+        restart
+        assert_equal $before [digest]
+        assert {abs([clock seconds] + [r ttl copy] - $deadline) <= 1}
+    }
+}
