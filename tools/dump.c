@@ -8,15 +8,11 @@
 
 #include "base/clock.h"
 #include "cmds/command.h"
-#include "store/hash.h"
-#include "store/list.h"
-#include "store/set.h"
-#include "store/zset.h"
+#include "tools/commands.h"
 #include "tools/load.h"
 #include "tools/tools.h"
 
-#define CHUNK_ELEMENTS 64 /* of a collection, in one command */
-#define BUFFER_BYTES   (1 << 20)
+#define BUFFER_BYTES (1 << 20)
 
 static const char summary[] =
     "Writes the dataset of a data directory as commands to standard output, for an empty server of any kind:\n\n"
@@ -25,154 +21,24 @@ static const char summary[] =
     "time has come are left out.\n\n"
     "Exit status: 0 all was written; 1 something couldn't be read or written; 2 wrong usage.";
 
-/* ---- commands ---- */
-
-/* A command in the making: its elements wait here, since their number comes first. */
 typedef struct Dump {
-    GString *elements;
-    int count;
-    const char *command; /* "RPUSH" */
-    Slice key;
+    Commands *commands;
     uint64_t keys;
 } Dump;
-
-static void put_bulk(GString *to, Slice text)
-{
-    g_string_append_printf(to, "$%zu\r\n", text.len);
-    g_string_append_len(to, text.ptr, (gssize)text.len);
-    g_string_append_len(to, "\r\n", 2);
-}
-
-static void write_bytes(const GString *bytes)
-{
-    fwrite(bytes->str, 1, bytes->len, stdout); /* an error stays until ferror */
-}
-
-/* Writes the command with the elements that wait, if there are any. */
-static void end_command(Dump *dump)
-{
-    if (dump->count == 0) return;
-    g_autoptr(GString) head = g_string_new(NULL);
-    g_string_append_printf(head, "*%d\r\n", 2 + dump->count);
-    put_bulk(head, slice_of(dump->command));
-    put_bulk(head, dump->key);
-    write_bytes(head);
-    write_bytes(dump->elements);
-    g_string_truncate(dump->elements, 0);
-    dump->count = 0;
-}
-
-static void begin_command(Dump *dump, const char *command)
-{
-    dump->command = command;
-}
-
-static void put_argument(Dump *dump, Slice text)
-{
-    put_bulk(dump->elements, text);
-    dump->count++;
-}
-
-static void put_value(Dump *dump, PackValue value)
-{
-    char digits[NUMBER_INT_CHARS];
-    put_argument(dump, pack_value_text(value, digits));
-}
-
-/* An element of so many arguments is complete. */
-static void end_element(Dump *dump, int arguments)
-{
-    if (dump->count >= CHUNK_ELEMENTS * arguments) end_command(dump);
-}
-
-/* ---- keys ---- */
-
-static void dump_string(Dump *dump, const Entry *entry)
-{
-    char digits[NUMBER_INT_CHARS];
-    begin_command(dump, "SET");
-    put_argument(dump, entry_string(entry, digits));
-}
-
-static void dump_list(Dump *dump, const Entry *entry)
-{
-    begin_command(dump, "RPUSH");
-    ListWalk walk = list_walk(entry->list, 0, LIST_TAIL);
-    for (PackValue value; list_next(&walk, &value);) {
-        put_value(dump, value);
-        end_element(dump, 1);
-    }
-}
-
-static void dump_set(Dump *dump, const Entry *entry)
-{
-    begin_command(dump, "SADD");
-    SetWalk walk = set_walk(entry->set);
-    for (SetMember member; set_next(&walk, &member);) {
-        put_value(dump, member);
-        end_element(dump, 1);
-    }
-}
-
-static void dump_zset(Dump *dump, const Entry *entry)
-{
-    begin_command(dump, "ZADD");
-    ZsetWalk walk = zset_walk(entry->zset, 0, false);
-    for (ZsetPair pair; zset_next(&walk, &pair);) {
-        char score[NUMBER_DOUBLE_CHARS];
-        put_argument(dump, (Slice){ score, number_format_double(score, pair.score) });
-        put_value(dump, pair.member);
-        end_element(dump, 2);
-    }
-}
-
-static void dump_hash(Dump *dump, const Entry *entry)
-{
-    begin_command(dump, "HMSET");
-    HashWalk walk = hash_walk(entry->hash);
-    for (HashPair pair; hash_next(&walk, &pair);) {
-        put_value(dump, pair.field);
-        put_value(dump, pair.value);
-        end_element(dump, 2);
-    }
-}
-
-static void (*const dump_by_type[])(Dump *dump, const Entry *entry) = {
-    [TYPE_STRING] = dump_string, [TYPE_LIST] = dump_list, [TYPE_SET] = dump_set,
-    [TYPE_ZSET] = dump_zset,     [TYPE_HASH] = dump_hash,
-};
-
-static void dump_deadline(Dump *dump, const Entry *entry)
-{
-    if (!entry->expires) return;
-    char digits[NUMBER_INT_CHARS];
-    begin_command(dump, "PEXPIREAT");
-    put_argument(dump, (Slice){ digits, number_format_int(digits, entry_deadline(entry)) });
-    end_command(dump);
-}
 
 static void dump_entry(void *element, void *context)
 {
     const Entry *entry = element;
     Dump *dump = context;
     if (entry->expires && entry_deadline(entry) <= clock_unix_ms) return;
-    dump->key = entry_key(entry);
-    dump_by_type[entry->type](dump, entry);
-    end_command(dump);
-    dump_deadline(dump, entry);
+    commands_of_entry(dump->commands, entry);
     dump->keys++;
-}
-
-static void dump_select(int db)
-{
-    g_autofree char *index = g_strdup_printf("%d", db);
-    printf("*2\r\n$6\r\nSELECT\r\n$%zu\r\n%s\r\n", strlen(index), index);
 }
 
 static void dump_db(Dump *dump, const Db *db)
 {
     if (db->table.count == 0) return;
-    dump_select(db->index);
+    commands_select(dump->commands, db->index);
     uint64_t cursor = 0;
     do {
         cursor = keyspace_scan(db, cursor, dump_entry, dump);
@@ -181,14 +47,14 @@ static void dump_db(Dump *dump, const Db *db)
 
 static ToolStatus dump_all(void)
 {
-    Dump dump = { .elements = g_string_new(NULL) };
+    Dump dump = { .commands = commands_new(stdout) };
     signal(SIGPIPE, SIG_IGN);
     setvbuf(stdout, NULL, _IOFBF, BUFFER_BYTES);
     clock_refresh();
     for (int i = 0; i < keyspace->db_count && !ferror(stdout); i++)
         dump_db(&dump, &keyspace->dbs[i]);
     int error = ferror(stdout) || fflush(stdout) != 0 ? errno : 0;
-    g_string_free(dump.elements, TRUE);
+    commands_free(dump.commands);
     if (error != 0) return tool_fail("standard output: %s; the dump isn't complete", g_strerror(error));
     if (!isatty(STDOUT_FILENO)) fprintf(stderr, "%" G_GUINT64_FORMAT " keys were written.\n", dump.keys);
     return TOOL_OK;

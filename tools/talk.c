@@ -215,6 +215,17 @@ char **talk_ask(Talk *talk, char **error, ...)
     return read_reply(talk, error);
 }
 
+FILE *talk_out(Talk *talk)
+{
+    return talk->out;
+}
+
+char *talk_reply(Talk *talk, char **error)
+{
+    g_auto(GStrv) reply = read_reply(talk, error);
+    return reply == NULL ? NULL : g_strdup(reply[0] == NULL ? "" : reply[0]);
+}
+
 /* ---- what servers do ---- */
 
 char *talk_await(Talk *talk, const char *command, const char *name, char **error)

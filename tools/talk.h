@@ -5,6 +5,8 @@
 #ifndef CKV_TOOLS_TALK_H
 #define CKV_TOOLS_TALK_H
 
+#include <stdio.h>
+
 #include "tools/tools.h"
 
 typedef struct TalkOptions {
@@ -33,6 +35,11 @@ void talk_free(Talk *talk);
 /* Sends a command, the words up to NULL, and returns the reply's strings: one, or those of an array. NULL: *error, to
  * g_free. */
 char **talk_ask(Talk *talk, char **error, ...) G_GNUC_NULL_TERMINATED;
+
+/* For many commands without waiting for each: where they are written to (flush it before the replies are waited for),
+ * and one reply's text (of an array, the first string). g_free it; NULL: *error. */
+FILE *talk_out(Talk *talk);
+char *talk_reply(Talk *talk, char **error);
 
 /* Waits for the job whose STATUS `command` tells, showing progress under `name`. What follows "done " (g_free it);
  * NULL: *error. */

@@ -17,6 +17,8 @@ static const Tool tools[] = {
     { "clone", tool_clone, "makes a new data directory from a backup, or from what there is now" },
     { "check", tool_check, "verifies a data directory, and repairs it if asked" },
     { "dump", tool_dump, "writes a dataset as commands, for redis-cli --pipe" },
+    { "import", tool_import, "makes a dataset of Redis' RDB file, or adds it to a running server's" },
+    { "export", tool_export, "writes a dataset as an RDB file, for Redis" },
 };
 
 const Tool *tool_find(const char *name)

@@ -37,6 +37,8 @@ ToolStatus tool_rollback(int argc, char **argv);
 ToolStatus tool_clone(int argc, char **argv);
 ToolStatus tool_check(int argc, char **argv);
 ToolStatus tool_dump(int argc, char **argv);
+ToolStatus tool_import(int argc, char **argv);
+ToolStatus tool_export(int argc, char **argv);
 
 /* "ckv: …" on standard error; returns TOOL_FAILED. */
 ToolStatus tool_fail(const char *format, ...) G_GNUC_PRINTF(1, 2);

@@ -1,0 +1,233 @@
+/* export.c: `ckv export`: a dataset as an RDB file, for Redis 3.2 or later.
+ *
+ * Design. If all data are in a checkpoint (after a clean stop they are), its records are written as they come, in
+ * bounded memory; otherwise the dataset is loaded as a start would. A directory that a server is using isn't read: the
+ * server makes a backup, which is, and goes again.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "cmds/command.h"
+#include "store/backup.h"
+#include "store/io.h"
+#include "store/journal.h"
+#include "store/mem.h"
+#include "store/rdb.h"
+#include "store/state.h"
+#include "tools/load.h"
+#include "tools/survey.h"
+#include "tools/talk.h"
+
+static const char summary[] =
+    "Writes the dataset of a data directory as an RDB file (dump.rdb) of version 7, which Redis 3.2 and later load; - is "
+    "standard output. FILE is only there when it's whole.\n\n"
+    "Nothing is changed in DIR. If a server is using it, the server makes a backup for this, and goes on serving; or name "
+    "one by --backup ID.\n\n"
+    "Exit status: 0 all was written; 1 something couldn't be read or written; 2 wrong usage.";
+
+/* ---- the file ---- */
+
+typedef struct Target {
+    const char *path;
+    char *temporary; /* beside it; NULL: standard output */
+    int fd;
+    RdbWriter *writer;
+    uint64_t keys;
+    int error; /* errno, 0: none */
+} Target;
+
+static bool write_bytes(void *context, Slice bytes)
+{
+    Target *target = context;
+    while (bytes.len > 0) {
+        ssize_t some = write(target->fd, bytes.ptr, bytes.len);
+        if (some < 0 && errno == EINTR) continue;
+        if (some < 0) {
+            target->error = errno;
+            return false;
+        }
+        bytes = (Slice){ bytes.ptr + some, bytes.len - (size_t)some };
+    }
+    return true;
+}
+
+static char *open_target(Target *target, const char *path)
+{
+    *target = (Target){ .path = path, .fd = STDOUT_FILENO };
+    signal(SIGPIPE, SIG_IGN);
+    if (strcmp(path, "-") != 0) {
+        target->temporary = g_strdup_printf("%s.%d.tmp", path, (int)getpid());
+        target->fd = open(target->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        if (target->fd < 0) return state_errno(target->temporary);
+    }
+    target->writer = rdb_writer_new(write_bytes, target);
+    return NULL;
+}
+
+/* The file is whole: it's put in place. */
+static char *finish_target(Target *target)
+{
+    rdb_write_end(target->writer);
+    if (rdb_writer_failed(target->writer)) return g_strdup_printf("%s: %s", target->path, g_strerror(target->error));
+    if (target->temporary == NULL) return NULL;
+    if (fsync(target->fd) != 0) return state_errno(target->temporary);
+    if (rename(target->temporary, target->path) != 0) return state_errno(target->path);
+    g_clear_pointer(&target->temporary, g_free);
+    g_autofree char *directory = g_path_get_dirname(target->path);
+    return io_sync_directory(directory) ? NULL : state_errno(directory);
+}
+
+static void close_target(Target *target)
+{
+    rdb_writer_free(target->writer);
+    if (target->temporary == NULL) return;
+    unlink(target->temporary);
+    g_free(target->temporary);
+}
+
+/* ---- from a checkpoint ---- */
+
+static void on_progress(void *context, double part)
+{
+    (void)context;
+    tool_progress("export", part);
+}
+
+/* Whether the journal has nothing behind the checkpoint. */
+static bool is_all(const char *directory, const CheckpointInfo *info)
+{
+    JournalBatch batch;
+    g_autofree char *error = NULL;
+    JournalReader *reader = journal_reader_new(directory, info->offset, NULL, &error);
+    if (reader == NULL) return false;
+    bool all = journal_read(reader, &batch) == JOURNAL_END;
+    journal_reader_free(reader);
+    return all;
+}
+
+/* False: the dataset has to be loaded; *error, or nothing was written. */
+static bool export_checkpoint(Target *target, const char *directory, bool backup, char **error)
+{
+    Manifest manifest;
+    g_autofree char *unreadable = NULL;
+    if (manifest_read(directory, &manifest, &unreadable) != MANIFEST_READ) return false;
+    int newest = manifest_newest(&manifest);
+    const CheckpointInfo *info = newest < 0 ? NULL : &manifest.checkpoint[newest];
+    bool all = info != NULL && is_all(directory, info);
+    if (all) {
+        const char *name = backup ? "checkpoint.gdbm" : checkpoint_file_name[newest];
+        g_autofree char *path = g_build_filename(directory, name, NULL);
+        rdb_write_head(target->writer, info->unix_ms, 0);
+        *error = rdb_write_checkpoint(target->writer, path, info, on_progress, NULL);
+        tool_progress("export", -1);
+        target->keys = info->keys;
+    }
+    manifest_clear(&manifest);
+    return all;
+}
+
+/* ---- from memory ---- */
+
+static void export_entry(void *element, void *context)
+{
+    Target *target = context;
+    rdb_write_entry(target->writer, element);
+    target->keys++;
+}
+
+static void export_db(Target *target, const Db *db)
+{
+    if (db->table.count == 0) return;
+    rdb_write_db(target->writer, db->index, (int64_t)db->table.count, (int64_t)db->wheel.count);
+    uint64_t cursor = 0;
+    do {
+        cursor = keyspace_scan(db, cursor, export_entry, target);
+    } while (cursor != 0 && !rdb_writer_failed(target->writer));
+}
+
+static char *export_loaded(Target *target, const char *directory, bool backup)
+{
+    char *error = load_directory(directory, backup);
+    if (error != NULL) return error;
+    rdb_write_head(target->writer, clock_unix_ms, mem_used());
+    for (int i = 0; i < keyspace->db_count; i++)
+        export_db(target, &keyspace->dbs[i]);
+    return NULL;
+}
+
+/* ---- the tool ---- */
+
+static char *export_directory(const char *directory, bool backup, const char *path)
+{
+    Target target;
+    char *error = open_target(&target, path);
+    if (error != NULL) {
+        g_free(target.temporary);
+        return error;
+    }
+    if (!export_checkpoint(&target, directory, backup, &error)) error = export_loaded(&target, directory, backup);
+    if (error == NULL || target.error != 0) {
+        g_free(error);
+        error = finish_target(&target);
+    }
+    g_autofree char *count = survey_count(target.keys);
+    if (error == NULL) fprintf(stderr, "%s keys were written.\n", count);
+    close_target(&target);
+    return error;
+}
+
+static char *export_backup(const char *directory, const char *id, const char *path)
+{
+    g_autofree char *backup = g_build_filename(directory, BACKUP_DIRECTORY, id, NULL);
+    return export_directory(backup, true, path);
+}
+
+/* The server makes a backup for it, which goes again. */
+static char *export_served(Talk *talk, const char *path)
+{
+    char *error = NULL;
+    g_autofree char *directory = talk_directory(talk, &error);
+    if (directory == NULL) return error;
+    g_auto(GStrv) reply = talk_ask(talk, &error, "BACKUP", "CREATE", "for an export", NULL);
+    g_autofree char *id = reply == NULL ? NULL : talk_await(talk, "BACKUP", "backup", &error);
+    if (id == NULL) return error;
+    error = export_backup(directory, id, path);
+    g_autofree char *second = NULL;
+    g_strfreev(talk_ask(talk, &second, "BACKUP", "DELETE", id, NULL));
+    if (second == NULL) g_free(talk_await(talk, "BACKUP", "backup", &second));
+    return error != NULL ? error : g_steal_pointer(&second);
+}
+
+static ToolStatus export_now(const char *path)
+{
+    Talk *talk;
+    if (!talk_open(&talk)) return TOOL_FAILED;
+    g_autofree char *error = talk != NULL ? export_served(talk, path) : export_directory(talk_options.dir, false, path);
+    talk_free(talk);
+    return error == NULL ? TOOL_OK : tool_fail("%s", error);
+}
+
+ToolStatus tool_export(int argc, char **argv)
+{
+    g_autofree char *backup = NULL;
+    const GOptionEntry entries[] = {
+        { "backup", 0, 0, G_OPTION_ARG_STRING, &backup, "a backup in DIR, instead of the data itself", "ID" },
+        TALK_OPTIONS,
+        G_OPTION_ENTRY_NULL,
+    };
+    if (!tool_parse(&argc, &argv, "FILE", summary, entries)) return TOOL_USAGE;
+    bool odd_id = backup != NULL && (strchr(backup, '/') != NULL || backup[0] == '.' || backup[0] == '\0');
+    if (argc != 2 || odd_id) {
+        tool_fail("%s; see ckv export --help", odd_id ? "that's no backup's ID" : "usage: ckv export FILE --dir DIR");
+        return TOOL_USAGE;
+    }
+    if (backup == NULL) return export_now(argv[1]);
+    const char *directory = talk_options.dir == NULL ? TOOL_DIRECTORY : talk_options.dir;
+    g_autofree char *error = export_backup(directory, backup, argv[1]);
+    return error == NULL ? TOOL_OK : tool_fail("%s", error);
+}
