@@ -202,15 +202,15 @@ static Chunk *find_chunk(GArray *chunks, uint32_t id)
 static Chunk *find_head(GArray *chunks)
 {
     g_array_sort(chunks, compare_chunks);
+    Chunk *all = (Chunk *)(void *)chunks->data;
+    g_assert(all != NULL);
     for (guint i = 0; i < chunks->len; i++) {
-        const Chunk *chunk = &g_array_index(chunks, Chunk, i);
-        Chunk *next = find_chunk(chunks, chunk->next);
-        if (chunk->next != 0 && (next == NULL || next->follows)) return NULL;
+        Chunk *next = find_chunk(chunks, all[i].next);
+        if (all[i].next != 0 && (next == NULL || next->follows)) return NULL;
         if (next != NULL) next->follows = true;
     }
     for (guint i = 0; i < chunks->len; i++) {
-        Chunk *chunk = &g_array_index(chunks, Chunk, i);
-        if (!chunk->follows) return chunk;
+        if (!all[i].follows) return &all[i];
     }
     return NULL;
 }

@@ -16,6 +16,8 @@
 /* From this version on a file ends in a checksum. */
 #define RDB_VERSION_CHECKSUM 5
 
+/* The opcodes: from the first of them on, a byte isn't a value's type. */
+#define RDB_OPS_FIRST 245
 enum {
     RDB_OP_FUNCTION = 245,
     RDB_OP_FUNCTION_PRE_GA = 246,

@@ -559,27 +559,25 @@ static bool op_eof(RdbReader *r)
     return true;
 }
 
-#define OPS_FIRST RDB_OP_FUNCTION
-
 static const Unit ops[] = {
-    [RDB_OP_FUNCTION - OPS_FIRST] = op_function,
-    [RDB_OP_FUNCTION_PRE_GA - OPS_FIRST] = op_function_pre_ga,
-    [RDB_OP_MODULE_AUX - OPS_FIRST] = op_module_aux,
-    [RDB_OP_IDLE - OPS_FIRST] = op_idle,
-    [RDB_OP_FREQ - OPS_FIRST] = op_freq,
-    [RDB_OP_AUX - OPS_FIRST] = op_aux,
-    [RDB_OP_RESIZEDB - OPS_FIRST] = op_resizedb,
-    [RDB_OP_EXPIRE_MS - OPS_FIRST] = op_expire_ms,
-    [RDB_OP_EXPIRE_SEC - OPS_FIRST] = op_expire_sec,
-    [RDB_OP_SELECTDB - OPS_FIRST] = op_selectdb,
-    [RDB_OP_EOF - OPS_FIRST] = op_eof,
+    [RDB_OP_FUNCTION - RDB_OPS_FIRST] = op_function,
+    [RDB_OP_FUNCTION_PRE_GA - RDB_OPS_FIRST] = op_function_pre_ga,
+    [RDB_OP_MODULE_AUX - RDB_OPS_FIRST] = op_module_aux,
+    [RDB_OP_IDLE - RDB_OPS_FIRST] = op_idle,
+    [RDB_OP_FREQ - RDB_OPS_FIRST] = op_freq,
+    [RDB_OP_AUX - RDB_OPS_FIRST] = op_aux,
+    [RDB_OP_RESIZEDB - RDB_OPS_FIRST] = op_resizedb,
+    [RDB_OP_EXPIRE_MS - RDB_OPS_FIRST] = op_expire_ms,
+    [RDB_OP_EXPIRE_SEC - RDB_OPS_FIRST] = op_expire_sec,
+    [RDB_OP_SELECTDB - RDB_OPS_FIRST] = op_selectdb,
+    [RDB_OP_EOF - RDB_OPS_FIRST] = op_eof,
 };
 
 static bool unit_record(RdbReader *r)
 {
     uint8_t type;
     if (!rdb_get_byte(&r->input, &type)) return false;
-    if (type >= OPS_FIRST) return ops[type - OPS_FIRST](r);
+    if (type >= RDB_OPS_FIRST) return ops[type - RDB_OPS_FIRST](r);
     r->unit = unit_key;
     return take_type(r, type);
 }

@@ -32,7 +32,8 @@ static ssize_t read_piece(void *context, void *to, size_t len)
         return -1;
     }
     len = MIN(MIN(len, piece->at_once), piece->left.len);
-    if (len > 0) memcpy(to, piece->left.ptr, len);
+    if (len == 0) return 0;
+    memcpy(to, piece->left.ptr, len);
     piece->left = (Slice){ piece->left.ptr + len, piece->left.len - len };
     return (ssize_t)len;
 }
