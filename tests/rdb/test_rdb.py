@@ -141,11 +141,24 @@ def fill(server, dice):
                 do("ZADD", "zset:%d" % i, score, member)
         do("RPUSH", "long elements", *[bytes([65 + k]) * 9000 * (k + 1) for k in range(5)])
         do("SET", "long", os.urandom(3 << 20))
+        if db == 9:
+            fill_big(do)
         for i in range(0, 40, 3):
             do("EXPIRE", "list:%d" % i, 100000 + i)
         do("PEXPIREAT", "string:1:1", 4102444800123)
         do("PEXPIRE", "set:1", 1)
     time.sleep(0.01)
+
+
+def fill_big(do):
+    """Collections that ckv keeps as pages, and that are too large for one RESTORE."""
+    for start in range(0, 12000, 1000):
+        names = [b"element %d of a big one %d" % (i, i * i) for i in range(start, start + 1000)]
+        do("RPUSH", "big list", *names)
+        do("SADD", "big set", *names)
+        do("HMSET", "big hash", *[word for name in names for word in (name, name[::-1])])
+        do("ZADD", "big zset", *[word for i, name in enumerate(names) for word in (i % 77 / 8, name)])
+    do("EXPIRE", "big hash", 200000)
 
 
 def value(server, key):
