@@ -223,7 +223,6 @@ LINES = {
         0.05 FLUSHDB
     """,
     "refused": """
-        1 DUMP anykey
         1 TOUCH anykey+
         1 SUBSTR skey rank rank
         1 GEORADIUS_RO gkey longitude latitude radius unit
