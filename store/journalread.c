@@ -591,6 +591,7 @@ static JournalReader *reader_of_segment(const char *directory, JournalSegment se
 char *ckj_find_end(const char *directory, uint64_t segment, CkjEnd *end)
 {
     JournalSegment wanted = { .offset = segment };
+    *end = (CkjEnd){ .offset = segment };
     if (!ckj_path(wanted.path, sizeof(wanted.path), directory, segment))
         return g_strdup_printf("%s: too long a path", directory);
     JournalReader *reader = reader_of_segment(directory, wanted);
