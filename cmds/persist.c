@@ -297,8 +297,8 @@ static void end_of_journal(bool torn)
     state.offset = journal_reader_offset(state.reader);
     if (torn) {
         log_line(LOG_WARNING,
-                 "The journal's last write was cut off: %" G_GUINT64_FORMAT " bytes behind offset %" G_GUINT64_FORMAT
-                 " that no client was told of are removed (%s).",
+                 "The journal's last writes were cut off: %" G_GUINT64_FORMAT " bytes behind offset %" G_GUINT64_FORMAT
+                 " that were never synced are removed (%s).",
                  journal_reader_torn_bytes(state.reader), state.offset, journal_reader_error(state.reader));
     }
     g_clear_pointer(&state.reader, journal_reader_free);

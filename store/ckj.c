@@ -10,10 +10,14 @@
 #include <xxhash.h>
 
 #define NAME_DIGITS   20
-#define BATCH_FIELDS  24 /* bytes of a batch head but its checksum */
+#define BATCH_FIELDS  32 /* bytes of a batch head but its checksum */
 #define HEAD_FIELDS   56 /* of a segment head */
 #define SEGMENT_MAGIC "CKVJ"
 #define MAGIC_BYTES   4
+
+static const char kind_magic[CKJ_KINDS][MAGIC_BYTES + 1] = {
+    [CKJ_BATCH] = CKJ_MARK "B", [CKJ_FINISHED] = CKJ_MARK "F", [CKJ_CLOSED] = CKJ_MARK "C"
+};
 
 static void put_u32(uint8_t *to, uint32_t value)
 {
@@ -94,29 +98,41 @@ static uint64_t hash_batch(uint8_t *batch, const uint8_t fields[BATCH_FIELDS], s
     return XXH3_64bits(start, BATCH_FIELDS + payload_bytes);
 }
 
-void ckj_seal_batch(uint8_t *batch, CkjBatch head)
+void ckj_put_batch_head(uint8_t *batch, CkjBatch head)
 {
-    g_assert(head.payload_bytes <= CKJ_PAYLOAD_MAX);
+    g_assert(head.payload_bytes <= CKJ_PAYLOAD_MAX && (head.payload_bytes == 0) == (head.kind != CKJ_BATCH));
+    g_assert(head.durable <= head.offset);
     uint8_t fields[BATCH_FIELDS];
-    memcpy(fields, CKJ_BATCH_MAGIC, MAGIC_BYTES);
+    memcpy(fields, kind_magic[head.kind], MAGIC_BYTES);
     put_u32(fields + 4, head.payload_bytes);
     put_u64(fields + 8, head.offset);
     put_u64(fields + 16, head.unix_ms);
+    put_u64(fields + 24, head.durable);
     uint64_t checksum = hash_batch(batch, fields, head.payload_bytes);
     memcpy(batch, fields, BATCH_FIELDS);
     put_u64(batch + BATCH_FIELDS, checksum);
 }
 
+void ckj_put_seal(uint8_t to[CKJ_BATCH_HEAD_BYTES], CkjKind kind, uint64_t offset)
+{
+    uint64_t unix_ms = (uint64_t)(g_get_real_time() / 1000);
+    ckj_put_batch_head(to, (CkjBatch){ .kind = kind, .offset = offset, .unix_ms = unix_ms, .durable = offset });
+}
+
 bool ckj_get_batch_head(const uint8_t *from, CkjBatch *head)
 {
     *head = (CkjBatch){
+        .kind = CKJ_BATCH,
         .payload_bytes = get_u32(from + 4),
         .offset = get_u64(from + 8),
         .unix_ms = get_u64(from + 16),
+        .durable = get_u64(from + 24),
         .checksum = get_u64(from + BATCH_FIELDS),
     };
-    bool length_possible = head->payload_bytes > 0 && head->payload_bytes <= CKJ_PAYLOAD_MAX;
-    return memcmp(from, CKJ_BATCH_MAGIC, MAGIC_BYTES) == 0 && length_possible;
+    while (head->kind < CKJ_KINDS && memcmp(from, kind_magic[head->kind], MAGIC_BYTES) != 0)
+        head->kind++;
+    if (head->kind == CKJ_BATCH) return head->payload_bytes > 0 && head->payload_bytes <= CKJ_PAYLOAD_MAX;
+    return head->kind < CKJ_KINDS && head->payload_bytes == 0;
 }
 
 bool ckj_batch_intact(uint8_t *batch, const CkjBatch *head)

@@ -3,7 +3,16 @@
  *
  * Design. A segment head: "CKVJ", version u32, offset u64, history id 40 bytes, XXH3-64 of these 56 bytes. Versions to
  * come keep these 64 bytes, so that a file of another version is told from a damaged one. A batch head: "CKVB", payload
- * length u32, offset u64, unix ms u64, XXH3-64 of these 24 bytes with the payload behind them. All little endian.
+ * length u32, offset u64, unix ms u64, durable u64, XXH3-64 of these 32 bytes with the payload behind them. All little
+ * endian.
+ *
+ * `durable` is the offset up to which the journal was on the disk when the batch was written. So a whole batch behind
+ * damage tells what the damage is: if it knows that the damaged place was durable, something was lost; if none does, a
+ * power cut came before the sync, and the file system happened to write later blocks before earlier ones.
+ *
+ * A seal is a head without payload. "CKVF": the segment is finished, and goes on in the one that begins at this offset,
+ * whose name is durable. "CKVC": the journal was closed, and all before is durable. Who goes on in a closed segment
+ * writes behind the seal: what is durable is never written over, and the seal goes on vouching for what is before it.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #ifndef CKV_STORE_CKJ_H
@@ -15,10 +24,10 @@
 
 #include "store/journal.h"
 
-#define CKJ_VERSION          1U
+#define CKJ_VERSION          2U
 #define CKJ_HEAD_BYTES       64U
-#define CKJ_BATCH_HEAD_BYTES 32U
-#define CKJ_BATCH_MAGIC      "CKVB"
+#define CKJ_BATCH_HEAD_BYTES 40U   /* a seal's, too */
+#define CKJ_MARK             "CKV" /* how batches and seals begin */
 #define CKJ_SUFFIX           ".ckj"
 #define CKJ_PAYLOAD_MAX      (1U << 30) /* more than any turn of the loop makes; what a damaged length can't exceed */
 #define CKJ_NAME_CHARS       64         /* room for journal/<20 digits>.ckj, and .tmp */
@@ -33,15 +42,20 @@ void ckj_put_head(uint8_t to[CKJ_HEAD_BYTES], uint64_t offset, const char *histo
 /* `history` has JOURNAL_ID_CHARS + 1. Whatever the result, *version is what stands there. */
 CkjHead ckj_get_head(const uint8_t *from, uint64_t *offset, char *history, uint32_t *version);
 
+typedef enum CkjKind { CKJ_BATCH, CKJ_FINISHED, CKJ_CLOSED, CKJ_KINDS } CkjKind;
 typedef struct CkjBatch {
-    uint32_t payload_bytes;
-    uint64_t offset, unix_ms, checksum;
+    CkjKind kind;           /* CKJ_BATCH, or which seal */
+    uint32_t payload_bytes; /* of a seal: 0 */
+    uint64_t offset, unix_ms, durable, checksum;
 } CkjBatch;
 /* Fills in the head in front of the payload, which stands behind CKJ_BATCH_HEAD_BYTES bytes of room. */
-void ckj_seal_batch(uint8_t *batch, CkjBatch head);
+void ckj_put_batch_head(uint8_t *batch, CkjBatch head);
+/* A seal at `offset`, up to which the journal is durable; of now. Any thread. */
+void ckj_put_seal(uint8_t to[CKJ_BATCH_HEAD_BYTES], CkjKind kind, uint64_t offset);
 /* False: the magic or the length can't be. */
 bool ckj_get_batch_head(const uint8_t *from, CkjBatch *head);
-/* Is the whole batch what was sealed? (The bytes are changed for a moment: they're hashed in another order.) */
+/* Is the whole batch (or seal) what was written? (The bytes are changed for a moment: they're hashed in another
+ * order.) */
 bool ckj_batch_intact(uint8_t *batch, const CkjBatch *head);
 
 /* What a damaged journal wants from its operator; all messages of it end with this. */
@@ -51,8 +65,9 @@ bool ckj_batch_intact(uint8_t *batch, const CkjBatch *head);
 GArray *ckj_list(const char *directory, char **error);
 
 typedef struct CkjEnd {
-    uint64_t offset, file_offset;
-    bool damaged; /* what follows isn't whole; or nothing does, and it's the head */
+    uint64_t offset, file_offset; /* behind the last batch and its seals */
+    bool damaged;                 /* what follows isn't whole; or nothing does, and it's the head */
+    CkjKind last;                 /* what stands last; CKJ_BATCH also if there's nothing */
     char history[JOURNAL_ID_CHARS + 1];
 } CkjEnd;
 /* Where the whole batches of a segment end. Verifies all of them. NULL or a message (g_free): it's torn or damaged. */

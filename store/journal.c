@@ -35,7 +35,9 @@ static struct {
     /* The segment being written. */
     int fd;
     char path[CKJ_NAME_CHARS];
-    uint64_t file_end;     /* of the last whole batch */
+    uint64_t begin;        /* its offset */
+    uint64_t file_end;     /* of the last whole batch or seal */
+    bool closed;           /* that is the seal of a closed journal */
     uint64_t reserved_end; /* up to where the file has room on the disk */
     bool cannot_reserve;   /* the file system can't */
     int64_t rotate_us;     /* a new segment couldn't be begun: not before */
@@ -158,11 +160,13 @@ static int create_segment(const char *path)
     return -1;
 }
 
-static void write_to(int fd, const char *path, uint64_t file_end)
+static void write_to(int fd, const char *path, uint64_t begin, uint64_t file_end)
 {
     j.fd = fd;
     g_strlcpy(j.path, path, sizeof(j.path));
+    j.begin = begin;
     j.file_end = file_end;
+    j.closed = false;
     j.reserved_end = j.cannot_reserve ? UINT64_MAX : file_end;
 }
 
@@ -173,8 +177,9 @@ static bool begin_segment(void)
     ckj_path(path, sizeof(path), NULL, j.written);
     int fd = create_segment(path);
     if (fd < 0) return false;
-    write_to(fd, path, CKJ_HEAD_BYTES);
-    jsync_add_segment((JsyncSegment){ .offset = j.written, .end = j.written, .bytes = CKJ_HEAD_BYTES, .fd = fd });
+    write_to(fd, path, j.written, CKJ_HEAD_BYTES);
+    jsync_add_segment(
+        (JsyncSegment){ .offset = j.written, .end = j.written, .bytes = CKJ_HEAD_BYTES, .fd = fd, .wants_seal = true });
     return true;
 }
 
@@ -192,7 +197,7 @@ bool journal_rotate(void)
 {
     g_assert(j.open);
     if (!journal_commit()) return false;
-    return j.file_end == CKJ_HEAD_BYTES || begin_segment();
+    return j.written == j.begin || begin_segment();
 }
 
 /* ---- committing ---- */
@@ -200,9 +205,10 @@ bool journal_rotate(void)
 static bool write_batch(void)
 {
     size_t payload = j.len - CKJ_BATCH_HEAD_BYTES;
-    ckj_seal_batch(
-        j.bytes,
-        (CkjBatch){ .payload_bytes = (uint32_t)payload, .offset = j.written, .unix_ms = (uint64_t)clock_unix_ms });
+    ckj_put_batch_head(j.bytes, (CkjBatch){ .payload_bytes = (uint32_t)payload,
+                                            .offset = j.written,
+                                            .unix_ms = (uint64_t)clock_unix_ms,
+                                            .durable = jsync_durable() });
     if (!io_write_all(j.fd, j.bytes, j.len, (off_t)j.file_end)) {
         fail(0);
         j.failed_len = j.len;
@@ -212,6 +218,7 @@ static bool write_batch(void)
         return false;
     }
     j.file_end += j.len;
+    j.closed = false;
     j.written += payload;
     j.batch++;
     j.batches++;
@@ -310,17 +317,31 @@ static char *prepare_directory(void)
     return io_sync_directory(JOURNAL_DIRECTORY) ? NULL : explain(JOURNAL_DIRECTORY);
 }
 
+/* Whoever finished the segment may have been killed before it was sealed: then that's made up for. What may be left of
+ * a seal is written over. */
+static void find_seal(JsyncSegment *segment)
+{
+    CkjEnd end;
+    g_autofree char *damage = ckj_find_end(".", segment->offset, &end);
+    if (damage != NULL && !end.damaged) return; /* it can't be read */
+    if (end.offset != segment->end || end.last == CKJ_FINISHED) return;
+    segment->wants_seal = segment->bytes - end.file_offset <= CKJ_BATCH_HEAD_BYTES;
+    if (segment->wants_seal) segment->bytes = end.file_offset;
+}
+
 /* The segments before the last are given to the thread: it'll sync them, since no one knows whether they were. */
 static void add_finished(GArray *segments, guint count)
 {
     for (guint i = 0; i < count; i++) {
         const JournalSegment *segment = &g_array_index(segments, JournalSegment, i);
         bool last = i + 1 == segments->len;
-        jsync_add_segment((JsyncSegment){ .offset = segment->offset,
-                                          .end = last ? j.written : segment[1].offset,
-                                          .bytes = segment->file_bytes,
-                                          .fd = -1,
-                                          .named = true });
+        JsyncSegment finished = { .offset = segment->offset,
+                                  .end = last ? j.written : segment[1].offset,
+                                  .bytes = segment->file_bytes,
+                                  .fd = -1,
+                                  .named = true };
+        if (i + 1 == count) find_seal(&finished);
+        jsync_add_segment(finished);
     }
 }
 
@@ -333,7 +354,7 @@ static char *begin_first(GArray *segments, guint keep)
     return explain(path);
 }
 
-static char *continue_segment(GArray *segments, uint64_t file_end)
+static char *continue_segment(GArray *segments, const CkjEnd *end)
 {
     const JournalSegment *last = &g_array_index(segments, JournalSegment, segments->len - 1);
     char path[CKJ_NAME_CHARS];
@@ -341,14 +362,19 @@ static char *continue_segment(GArray *segments, uint64_t file_end)
     int fd = io->open(path, O_RDWR, 0);
     if (fd < 0) return explain(path);
     add_finished(segments, segments->len - 1);
-    jsync_add_segment(
-        (JsyncSegment){ .offset = last->offset, .end = j.written, .bytes = file_end, .fd = fd, .named = true });
-    write_to(fd, path, file_end);
+    jsync_add_segment((JsyncSegment){ .offset = last->offset,
+                                      .end = j.written,
+                                      .bytes = end->file_offset,
+                                      .fd = fd,
+                                      .named = true,
+                                      .wants_seal = true });
+    write_to(fd, path, last->offset, end->file_offset);
+    j.closed = end->last == CKJ_CLOSED;
     return NULL;
 }
 
-/* Goes on in the last segment, or begins one: if there's none, or if the stream has made a jump, or has become another
- * history. */
+/* Goes on in the last segment, or begins one: if there's none, if the last one is finished, or if the stream has made a
+ * jump, or has become another history. */
 static char *open_segments(GArray *segments)
 {
     if (segments->len == 0) return begin_first(segments, 0);
@@ -363,8 +389,8 @@ static char *open_segments(GArray *segments)
                                ", where the journal is to be continued",
                                last->path, end.offset, j.written);
     }
-    if (end.offset == j.written && strcmp(end.history, j.history) == 0)
-        return continue_segment(segments, end.file_offset);
+    bool goes_on = end.offset == j.written && strcmp(end.history, j.history) == 0;
+    if (goes_on && end.last != CKJ_FINISHED) return continue_segment(segments, &end);
     /* An empty one of another history is replaced: its name is the new one's. */
     return begin_first(segments, last->offset == j.written ? segments->len - 1 : segments->len);
 }
@@ -400,6 +426,17 @@ char *journal_open(const JournalStart *start)
     return NULL;
 }
 
+/* Seals the last segment, all of which is durable, and gives back the room that was reserved. No harm if that fails:
+ * the seal only vouches for what is there. */
+static void close_segment(int fd, bool durable)
+{
+    uint8_t seal[CKJ_BATCH_HEAD_BYTES];
+    ckj_put_seal(seal, CKJ_CLOSED, j.written);
+    bool sealed = durable && !j.closed && io_write_all(fd, seal, sizeof(seal), (off_t)j.file_end);
+    (void)io->truncate(fd, (off_t)(j.file_end + (sealed ? sizeof(seal) : 0)));
+    if (sealed) (void)io->sync(fd);
+}
+
 bool journal_close(void)
 {
     g_assert(j.open);
@@ -407,7 +444,7 @@ bool journal_close(void)
     bool ok = journal_commit();
     ok = jsync_wait(j.written) && ok;
     int fd = jsync_stop();
-    (void)io->truncate(fd, (off_t)j.file_end); /* gives back the room that was reserved */
+    close_segment(fd, ok);
     ok = io->close(fd) == 0 && ok;
     forget();
     return ok;

@@ -3,10 +3,12 @@
  *
  * Design. The stream is RESP commands; an offset counts its bytes, from 0 at the beginning of the history. Changes are
  * collected in memory and committed as one batch, once a turn of the loop and before any reply of that turn leaves. On
- * disk a batch is a head { magic "CKVB", payload length u32, offset of its first byte u64, unix ms u64, XXH3-64 of the
- * head's other fields and the payload } and its payload, little endian. Batches stand one behind the other in segment
- * files journal/<offset of the first byte, 20 digits>.ckj, which begin with a head of their own { magic "CKVJ", version
- * u32, offset u64, history id 40 bytes, XXH3-64 of these }. (FORMAT.md has both, byte by byte.)
+ * disk a batch is a head { magic "CKVB", payload length u32, offset of its first byte u64, unix ms u64, what was
+ * durable then u64, XXH3-64 of the head's other fields and the payload } and its payload, little endian. Batches stand
+ * one behind the other in segment files journal/<offset of the first byte, 20 digits>.ckj, which begin with a head of
+ * their own { magic "CKVJ", version u32, offset u64, history id 40 bytes, XXH3-64 of these }. A seal, which is a
+ * batch's head without payload, says that the journal goes on in another segment, or that it was closed. (FORMAT.md has
+ * all of them, byte by byte; ckj.h says what they are good for.)
  *
  * A write to the file is one system call and doesn't wait for the disk; room is reserved ahead, so that a full disk is
  * known before a command runs. A thread syncs: `always`: whenever something was written since its last sync;
@@ -47,7 +49,7 @@ typedef struct JournalStart {
 /* Goes on in the last segment if it ends at `offset`, or begins a new one. Starts the thread. NULL, or a message that
  * names the file (g_free it). */
 char *journal_open(const JournalStart *start);
-/* Commits, syncs, ends the thread. False: something isn't durable. */
+/* Commits, syncs, ends the thread, and seals the last segment. False: something isn't durable. */
 bool journal_close(void);
 bool journal_is_open(void);
 /* CONFIG SET. */
@@ -114,8 +116,8 @@ typedef struct JournalBatch {
 typedef enum JournalRead {
     JOURNAL_BATCH,
     JOURNAL_END,  /* nothing follows */
-    JOURNAL_TORN, /* the last segment ends in the middle of a batch, or in zeros: a write that a crash cut off */
-    JOURNAL_BAD,  /* a batch is damaged and others follow, segments don't follow each other, or reading failed */
+    JOURNAL_TORN, /* what follows isn't whole, and nothing says that it was durable: writes that a crash cut off */
+    JOURNAL_BAD,  /* something durable is damaged, segments are missing or not of this journal, or reading failed */
 } JournalRead;
 
 /* Reads from the batch that contains or begins at `from` on, in `directory` (the data directory). NULL: *error says why
@@ -125,14 +127,16 @@ JournalReader *journal_reader_new(const char *directory, uint64_t from, const ch
 void journal_reader_free(JournalReader *reader);
 JournalRead journal_read(JournalReader *reader, JournalBatch *batch);
 /* After JOURNAL_TORN and JOURNAL_BAD: what is wrong, naming file and offset; and, if TORN, how many bytes follow the
- * last whole batch. */
+ * last batch that can be used: in its segment and in those behind it. */
 const char *journal_reader_error(const JournalReader *reader);
 uint64_t journal_reader_torn_bytes(const JournalReader *reader);
 /* The offset behind the last batch that was read; and how much of the files is left to read, in bytes, for progress. */
 uint64_t journal_reader_offset(const JournalReader *reader);
 uint64_t journal_reader_left(const JournalReader *reader);
 
-/* Cuts the journal at `offset`, which must be between batches: what follows is removed. NULL or a message (g_free). */
+/* Cuts the journal at `offset`, which must be between batches: what follows is removed for good, and so are seals that
+ * say that something follows. A crash in the middle leaves a journal that can be cut there again, and by which a start
+ * cuts it there if it would have before. NULL or a message (g_free). */
 char *journal_cut(const char *directory, uint64_t offset);
 
 /* The segments there are, in order: each a JournalSegment (free the array). NULL and *error if a name or head is bad.

@@ -1,10 +1,12 @@
 /* journalread.c: the journal's reading half (see journal.h): segments, batches in order, what is damaged; and cutting.
  *
  * Design. A reader walks the segments by the names of a directory. It trusts no byte: each head is compared with where
- * it stands, each batch with its checksum. What isn't whole is a torn tail if no whole batch follows it, in its segment
- * or in a later one: a write that a crash cut off, or the order in which a disk lost power. If one follows, something
- * was lost in between, which no one may pass over in silence. A batch "follows" if it's whole and its offset fits its
- * place, so that a value which happens to hold a piece of some journal isn't taken for one.
+ * it stands, each batch with its checksum. What isn't whole is a torn tail, unless something that follows it, in its
+ * segment or in a later one, says that it was durable: writes that a crash cut off, in whatever order the disk had come
+ * to them. If it was durable, something was lost that was promised, which no one may pass over in silence. A batch (or
+ * a seal) "follows" if it's whole and its offset fits its place, so that a value which happens to hold a piece of some
+ * journal isn't taken for one. The seal of a finished segment is written when the next one is in use, and not synced:
+ * so where the next one goes on, a piece of a seal is no damage.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include <errno.h>
@@ -166,29 +168,39 @@ static bool fits_place(const CkjBatch *head, uint64_t distance, uint64_t offset)
     return (distance - (head->offset - offset)) % CKJ_BATCH_HEAD_BYTES == 0;
 }
 
-/* Is there a whole batch at or after `at` whose offset fits its place, if the stream is at `offset` at `at`? What is
- * between the two is some number of batches: their payloads, and a head for each. False with errno: can't be read. */
-static bool file_has_batch(File *file, uint64_t at, uint64_t offset)
+/* What follows some damage. */
+typedef struct Following {
+    bool batches;     /* whole ones */
+    uint64_t durable; /* the furthest that one of them, or a seal, says was durable */
+} Following;
+
+/* Adds the whole batches and seals at or after `at` whose offsets fit their places, if the stream is at `offset` at
+ * `at`. What is between the two is some number of batches and seals: their payloads, and a head for each. False: errno:
+ * it can't be read. */
+static bool file_add_following(File *file, uint64_t at, uint64_t offset, Following *following)
 {
     uint64_t position = at;
-    errno = 0;
     while (position + CKJ_BATCH_HEAD_BYTES <= file->size) {
         size_t len = (size_t)MIN(file->size - position, WINDOW_BYTES);
         const uint8_t *bytes = file_bytes(file, position, len);
         if (bytes == NULL) return false;
-        const uint8_t *found = memmem(bytes, len, CKJ_BATCH_MAGIC, strlen(CKJ_BATCH_MAGIC));
+        const uint8_t *found = memmem(bytes, len, CKJ_MARK, strlen(CKJ_MARK));
         if (found == NULL) {
-            position += len - (strlen(CKJ_BATCH_MAGIC) - 1);
+            position += len - (strlen(CKJ_MARK) - 1);
             continue;
         }
         position += (uint64_t)(found - bytes);
         CkjBatch head;
         bool whole = file_batch(file, position, &head) != NULL;
-        if (whole && fits_place(&head, position - at, offset)) return true;
         if (!whole && errno != 0) return false;
-        position++;
+        bool follows = whole && fits_place(&head, position - at, offset);
+        if (follows) {
+            following->batches |= head.kind == CKJ_BATCH;
+            following->durable = MAX(following->durable, head.durable);
+        }
+        position += follows ? CKJ_BATCH_HEAD_BYTES + head.payload_bytes : 1;
     }
-    return false;
+    return true;
 }
 
 /* ---- the reader ---- */
@@ -201,6 +213,7 @@ struct JournalReader {
     File file;                         /* its file; fd -1: not opened yet */
     uint64_t position;                 /* in the file: of the next batch's head */
     uint64_t offset;                   /* in the stream */
+    CkjKind last;                      /* what was read last of the segment */
     char wanted[JOURNAL_ID_CHARS + 1]; /* the history; "": any */
     char history[JOURNAL_ID_CHARS + 1];
     bool single;  /* only the one segment */
@@ -262,18 +275,22 @@ static JournalRead fail_reading(JournalReader *reader)
                                 reader->position, g_strerror(saved), reader->absolute));
 }
 
-/* Does a segment behind the one being read hold a whole batch? (If it can't be read: it might.) */
-static bool later_batches(JournalReader *reader)
+/* What follows in this segment and in those behind it. (One of those that can't be read might say anything.) False:
+ * errno: this one can't be read. */
+static bool find_following(JournalReader *reader, Following *following)
 {
-    bool found = false;
+    *following = (Following){ 0 };
+    uint64_t at = MAX(reader->position, CKJ_HEAD_BYTES);
+    if (!file_add_following(&reader->file, at, reader->offset, following)) return false;
     File file = { .fd = -1 };
-    for (guint i = reader->at + 1; i < reader->segments->len && !found; i++) {
+    for (guint i = reader->at + 1; i < reader->segments->len; i++) {
         const JournalSegment *segment = segment_at(reader->segments, i);
-        found = !file_open(&file, segment->path) || file_has_batch(&file, CKJ_HEAD_BYTES, segment->offset);
-        found = found || errno != 0;
+        bool readable =
+            file_open(&file, segment->path) && file_add_following(&file, CKJ_HEAD_BYTES, segment->offset, following);
+        if (!readable) *following = (Following){ .batches = true, .durable = UINT64_MAX };
     }
     file_free(&file);
-    return found;
+    return true;
 }
 
 static uint64_t later_bytes(JournalReader *reader)
@@ -284,25 +301,38 @@ static uint64_t later_bytes(JournalReader *reader)
     return bytes;
 }
 
-/* At `position` there's no whole batch (`what` is there): is it the journal's torn tail? */
-static JournalRead judge_damage(JournalReader *reader, const char *what)
+static JournalRead fail_torn(JournalReader *reader, const char *what, const Following *following)
 {
     const char *path = segment_at(reader->segments, reader->at)->path;
-    reader->damaged = true;
-    bool follows = file_has_batch(&reader->file, reader->position, reader->offset);
-    if (!follows && errno != 0) return fail_reading(reader);
-    if (follows || later_batches(reader)) {
-        return fail(reader, JOURNAL_BAD,
-                    g_strdup_printf("%s: %s at byte %" G_GUINT64_FORMAT " (offset %" G_GUINT64_FORMAT
-                                    ") is damaged, and whole batches follow it" CKJ_REPAIR_HINT,
-                                    path, what, reader->position, reader->offset, reader->absolute));
-    }
     reader->torn_bytes = reader->file.size - reader->position + later_bytes(reader);
+    if (following->batches) {
+        return fail(reader, JOURNAL_TORN,
+                    g_strdup_printf("%s: %s at byte %" G_GUINT64_FORMAT " (offset %" G_GUINT64_FORMAT
+                                    ") isn't whole, and the whole batches behind it were never synced: all in all "
+                                    "%" G_GUINT64_FORMAT " bytes of writes that were cut off" CKJ_REPAIR_HINT,
+                                    path, what, reader->position, reader->offset, reader->torn_bytes,
+                                    reader->absolute));
+    }
     return fail(reader, JOURNAL_TORN,
                 g_strdup_printf("%s: from byte %" G_GUINT64_FORMAT " (offset %" G_GUINT64_FORMAT
                                 ") on there's no whole batch, but %" G_GUINT64_FORMAT
                                 " bytes of a write that was cut off" CKJ_REPAIR_HINT,
                                 path, reader->position, reader->offset, reader->torn_bytes, reader->absolute));
+}
+
+/* At `position` there's no whole batch (`what` is there): is it the journal's torn tail? */
+static JournalRead judge_damage(JournalReader *reader, const char *what)
+{
+    Following following;
+    reader->damaged = true;
+    if (!find_following(reader, &following)) return fail_reading(reader);
+    if (following.durable <= reader->offset) return fail_torn(reader, what, &following);
+    return fail(reader, JOURNAL_BAD,
+                g_strdup_printf("%s: %s at byte %" G_GUINT64_FORMAT " (offset %" G_GUINT64_FORMAT
+                                ") is damaged, and %s" CKJ_REPAIR_HINT,
+                                segment_at(reader->segments, reader->at)->path, what, reader->position, reader->offset,
+                                following.batches ? "whole batches follow it" : "it was on the disk before",
+                                reader->absolute));
 }
 
 static JournalRead judge_head(JournalReader *reader, CkjHead result, uint64_t offset, uint32_t version)
@@ -333,6 +363,7 @@ static JournalRead open_segment(JournalReader *reader)
     reader->position = 0;
     if (!file_open(&reader->file, segment->path)) return fail_reading(reader);
     reader->offset = segment->offset;
+    reader->last = CKJ_BATCH;
     const uint8_t *head = file_bytes(&reader->file, 0, CKJ_HEAD_BYTES);
     if (head == NULL && errno != 0) return fail_reading(reader);
     uint64_t offset = 0;
@@ -372,29 +403,49 @@ static bool is_last(const JournalReader *reader)
     return reader->at + 1 >= reader->segments->len;
 }
 
+/* The segment is finished, and the one with which the journal goes on isn't there. */
+static JournalRead fail_missing(JournalReader *reader)
+{
+    char missing[CKJ_NAME_CHARS];
+    ckj_path(missing, sizeof(missing), NULL, reader->offset);
+    return fail(reader, JOURNAL_BAD,
+                g_strdup_printf("%s: it's finished at offset %" G_GUINT64_FORMAT " (byte %" G_GUINT64_FORMAT
+                                "), and the segment that follows, %s, is missing" CKJ_REPAIR_HINT,
+                                segment_at(reader->segments, reader->at)->path, reader->offset, reader->position,
+                                missing, reader->absolute));
+}
+
+/* The next segment doesn't begin where this one ends: the torn tail of both, or a gap. */
+static JournalRead judge_gap(JournalReader *reader)
+{
+    const JournalSegment *segment = segment_at(reader->segments, reader->at);
+    const JournalSegment *next = segment + 1;
+    Following following;
+    if (reader->last == CKJ_FINISHED && next->offset > reader->offset) return fail_missing(reader);
+    if (!find_following(reader, &following)) return fail_reading(reader);
+    bool durable = following.durable > reader->offset;
+    if (next->offset > reader->offset && !durable) return fail_torn(reader, "the end", &following);
+    return fail(reader, JOURNAL_BAD,
+                g_strdup_printf("%s: it ends at offset %" G_GUINT64_FORMAT " (byte %" G_GUINT64_FORMAT
+                                "), but the next segment begins at %" G_GUINT64_FORMAT CKJ_REPAIR_HINT,
+                                segment->path, reader->offset, reader->position, next->offset, reader->absolute));
+}
+
 /* The segment is read to its end: on to the next. JOURNAL_BATCH: go on reading. */
 static JournalRead next_segment(JournalReader *reader)
 {
     if (is_last(reader)) {
         if (reader->single) return JOURNAL_END;
         if (!list_again(reader)) return JOURNAL_BAD;
-        if (is_last(reader)) return JOURNAL_END;
+        if (is_last(reader)) return reader->last == CKJ_FINISHED ? fail_missing(reader) : JOURNAL_END;
         /* The writer may have come here once more before it began the new one. */
         if (!file_measure(&reader->file)) return fail_reading(reader);
         return JOURNAL_BATCH;
     }
-    const JournalSegment *segment = segment_at(reader->segments, reader->at);
-    const JournalSegment *next = segment + 1;
-    if (next->offset == reader->offset) {
-        reader->at++;
-        file_close(&reader->file);
-        return open_segment(reader);
-    }
-    if (next->offset > reader->offset && !later_batches(reader)) return judge_damage(reader, "the end");
-    return fail(reader, JOURNAL_BAD,
-                g_strdup_printf("%s: it ends at offset %" G_GUINT64_FORMAT " (byte %" G_GUINT64_FORMAT
-                                "), but the next segment begins at %" G_GUINT64_FORMAT CKJ_REPAIR_HINT,
-                                segment->path, reader->offset, reader->position, next->offset, reader->absolute));
+    if (segment_at(reader->segments, reader->at + 1)->offset != reader->offset) return judge_gap(reader);
+    reader->at++;
+    file_close(&reader->file);
+    return open_segment(reader);
 }
 
 static JournalRead fail_offset(JournalReader *reader, uint64_t offset)
@@ -407,13 +458,26 @@ static JournalRead fail_offset(JournalReader *reader, uint64_t offset)
                                 reader->offset, reader->absolute));
 }
 
-static JournalRead read_batch(JournalReader *reader, JournalBatch *batch)
+/* Is what is left of the segment a piece of its seal, which isn't needed because the next one goes on here? */
+static bool at_torn_seal(const JournalReader *reader)
+{
+    bool goes_on = !is_last(reader) && segment_at(reader->segments, reader->at + 1)->offset == reader->offset;
+    return goes_on && reader->file.size - reader->position <= CKJ_BATCH_HEAD_BYTES;
+}
+
+/* Reads a batch, or a seal. False: it was no batch, and reading goes on. */
+static bool read_batch(JournalReader *reader, JournalBatch *batch, JournalRead *result)
 {
     CkjBatch head;
     const uint8_t *bytes = file_batch(&reader->file, reader->position, &head);
-    if (bytes == NULL && errno != 0) return fail_reading(reader);
-    if (bytes == NULL) return judge_damage(reader, "the batch");
-    if (head.offset != reader->offset) return fail_offset(reader, head.offset);
+    if (bytes == NULL && errno == 0 && at_torn_seal(reader)) {
+        reader->position = reader->file.size;
+        return false;
+    }
+    *result = JOURNAL_BATCH;
+    if (bytes == NULL) *result = errno != 0 ? fail_reading(reader) : judge_damage(reader, "the batch");
+    if (bytes != NULL && head.offset != reader->offset) *result = fail_offset(reader, head.offset);
+    if (*result != JOURNAL_BATCH) return true;
     *batch = (JournalBatch){
         .offset = head.offset,
         .unix_ms = (int64_t)head.unix_ms,
@@ -423,7 +487,8 @@ static JournalRead read_batch(JournalReader *reader, JournalBatch *batch)
     };
     reader->position += CKJ_BATCH_HEAD_BYTES + head.payload_bytes;
     reader->offset += head.payload_bytes;
-    return JOURNAL_BATCH;
+    reader->last = head.kind;
+    return head.kind == CKJ_BATCH;
 }
 
 JournalRead journal_read(JournalReader *reader, JournalBatch *batch)
@@ -433,7 +498,10 @@ JournalRead journal_read(JournalReader *reader, JournalBatch *batch)
     JournalRead result = JOURNAL_BATCH;
     if (reader->file.fd < 0) result = open_segment(reader);
     while (result == JOURNAL_BATCH) {
-        if (reader->position < reader->file.size) return read_batch(reader, batch);
+        if (reader->position < reader->file.size) {
+            if (read_batch(reader, batch, &result)) return result;
+            continue;
+        }
         /* That was the end when the file was opened; the writer may have been here since. */
         if (!file_measure(&reader->file)) return fail_reading(reader);
         if (reader->position < reader->file.size) continue;
@@ -523,6 +591,7 @@ static JournalReader *reader_of_segment(const char *directory, JournalSegment se
 char *ckj_find_end(const char *directory, uint64_t segment, CkjEnd *end)
 {
     JournalSegment wanted = { .offset = segment };
+    *end = (CkjEnd){ .offset = segment };
     if (!ckj_path(wanted.path, sizeof(wanted.path), directory, segment))
         return g_strdup_printf("%s: too long a path", directory);
     JournalReader *reader = reader_of_segment(directory, wanted);
@@ -531,7 +600,9 @@ char *ckj_find_end(const char *directory, uint64_t segment, CkjEnd *end)
     do {
         result = journal_read(reader, &batch);
     } while (result == JOURNAL_BATCH);
-    *end = (CkjEnd){ .offset = reader->offset, .file_offset = reader->position, .damaged = reader->damaged };
+    *end = (CkjEnd){
+        .offset = reader->offset, .file_offset = reader->position, .damaged = reader->damaged, .last = reader->last
+    };
     memcpy(end->history, reader->history, sizeof(reader->history));
     char *error = result == JOURNAL_END ? NULL : g_steal_pointer(&reader->error);
     journal_reader_free(reader);
@@ -557,7 +628,7 @@ GArray *journal_segments(const char *directory, char **error)
 
 /* Where in its file a segment has the offset, which must be between batches. If the next segment begins there, then
  * what is missing between the two (after a jump of the stream, or by damage that a checkpoint has made up for) is
- * another matter: the file stays as it is. NULL or a message. */
+ * another matter: the file stays as it is (UINT64_MAX). NULL or a message. */
 static char *find_cut(const char *directory, const JournalSegment *segment, uint64_t offset, bool begins_there,
                       uint64_t *position)
 {
@@ -567,7 +638,7 @@ static char *find_cut(const char *directory, const JournalSegment *segment, uint
     while (result == JOURNAL_BATCH && reader->offset < offset)
         result = journal_read(reader, &batch);
     char *error = NULL;
-    *position = reader->offset == offset ? reader->position : segment->file_bytes;
+    *position = reader->offset == offset ? reader->position : UINT64_MAX;
     if (reader->offset != offset && !(begins_there && reader->offset < offset)) {
         error = g_strdup_printf("%s: can't be cut at offset %" G_GUINT64_FORMAT
                                 ": the nearest batches end at %" G_GUINT64_FORMAT " (byte %" G_GUINT64_FORMAT ")",
@@ -586,14 +657,27 @@ static char *truncate_segment(const JournalSegment *segment, uint64_t position)
     return error;
 }
 
-/* Removes the segments from `keep` on, the last one first: what a crash leaves is in one piece. */
-static char *remove_segments(GArray *segments, guint keep)
+/* Takes away the seal of a segment that won't have a follower any more. */
+static char *unseal(const char *directory, const JournalSegment *segment)
 {
-    for (guint i = segments->len; i > keep; i--) {
+    CkjEnd end;
+    g_autofree char *damage = ckj_find_end(directory, segment->offset, &end); /* behind it there's nothing to unseal */
+    bool sealed = damage == NULL && end.last == CKJ_FINISHED;
+    return sealed ? truncate_segment(segment, end.file_offset - CKJ_BATCH_HEAD_BYTES) : NULL;
+}
+
+/* Removes the segments from `keep` on, the last one first, and from the one before it the seal that says that it's
+ * there: what a crash leaves is in one piece. */
+static char *remove_segments(const char *directory, GArray *segments, guint keep)
+{
+    char *error = NULL;
+    for (guint i = segments->len; i > keep && error == NULL; i--) {
         const char *path = segment_at(segments, i - 1)->path;
-        if (io->unlink(path) != 0 && errno != ENOENT) return g_strdup_printf("%s: %s", path, g_strerror(errno));
+        if (i > 1) error = unseal(directory, segment_at(segments, i - 2));
+        if (error == NULL && io->unlink(path) != 0 && errno != ENOENT)
+            error = g_strdup_printf("%s: %s", path, g_strerror(errno));
     }
-    return NULL;
+    return error;
 }
 
 char *journal_cut(const char *directory, uint64_t offset)
@@ -605,16 +689,16 @@ char *journal_cut(const char *directory, uint64_t offset)
     guint keep = segments->len;
     while (keep > 0 && segment_at(segments, keep - 1)->offset >= offset)
         keep--;
-    uint64_t position = 0;
+    uint64_t position = UINT64_MAX;
     const JournalSegment *last = keep > 0 ? segment_at(segments, keep - 1) : NULL;
     if (last != NULL) {
         bool begins_there = keep < segments->len && segment_at(segments, keep)->offset == offset;
         error = find_cut(directory, last, offset, begins_there, &position);
     }
-    if (error == NULL) error = remove_segments(segments, keep);
+    if (error == NULL) error = remove_segments(directory, segments, keep);
     g_autofree char *path = g_build_filename(directory, JOURNAL_DIRECTORY, NULL);
     if (error == NULL && keep < segments->len && !io_sync_directory(path))
         error = g_strdup_printf("%s: %s", path, g_strerror(errno));
-    if (error == NULL && last != NULL) error = truncate_segment(last, position);
+    if (error == NULL && position != UINT64_MAX) error = truncate_segment(last, position);
     return error;
 }

@@ -5,7 +5,9 @@
  * become durable as soon as it can; `always` sets it to the end whenever there is something, `everysec` once a second,
  * `no` to the beginning of the last segment. After a failed sync the kernel takes the pages for clean, wherever their
  * content is; a second sync would succeed and mean nothing. So what isn't durable is read back, verified and written
- * again first. Memory that one thread allocates is never freed by the other: INFO counts the loop's.
+ * again first. A finished segment is sealed when it's durable and the name of its follower is: never before, since a
+ * seal without follower means that a file is missing. The seal isn't synced: it's no harm if it isn't there, or in
+ * pieces. Memory that one thread allocates is never freed by the other: INFO counts the loop's.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "store/journalsync.h"
@@ -120,7 +122,8 @@ static bool rewrite_head(const JsyncSegment *segment)
     return io_write_all(segment->fd, head, sizeof(head), 0);
 }
 
-/* Reads back, verifies and writes again what isn't durable. False with errno 0: the bytes aren't there any more. */
+/* Reads back, verifies and writes again what isn't durable. False with errno 0: the bytes aren't there any more. (What
+ * is too short for a batch is a seal, or a piece of one: it need not last.) */
 static bool rewrite(const JsyncSegment *segment)
 {
     uint64_t at = segment->synced;
@@ -130,7 +133,7 @@ static bool rewrite(const JsyncSegment *segment)
     }
     uint8_t *buffer = NULL;
     bool ok = true;
-    while (ok && at < segment->bytes) {
+    while (ok && at + CKJ_BATCH_HEAD_BYTES < segment->bytes) {
         size_t len;
         ok = read_batch(segment, at, &buffer, &len) && io_write_all(segment->fd, buffer, len, (off_t)at);
         if (ok) at += len;
@@ -221,10 +224,11 @@ static void sync_one(int64_t now)
     g_mutex_lock(&s.lock);
 }
 
-/* Under the lock: removes the oldest segment if it can go. False: it can't, so no other can. */
+/* Under the lock: removes the oldest segment if it can go. False: it can't, so no other can. (It's durable first: if it
+ * can't be removed for good, nothing is left to be done with what may be gone.) */
 static bool release_one(void)
 {
-    if (s.segments->len < 2 || segment_at(0)->end > s.release) return false;
+    if (s.segments->len < 2 || segment_at(0)->end > MIN(s.release, durable)) return false;
     JsyncSegment segment = *segment_at(0);
     segment_at(0)->fd = -1;
     g_mutex_unlock(&s.lock);
@@ -239,18 +243,35 @@ static bool release_one(void)
     return true;
 }
 
-/* Under the lock: gives back the room that was reserved in a finished segment, and closes it. False: there's none. */
+/* Ends the file of a finished segment: seals it, if that may be, gives back the room that was reserved (if it can't be,
+ * some is wasted), and closes it. How long it's now. */
+static uint64_t end_file(const JsyncSegment *segment, bool may_seal)
+{
+    uint8_t seal[CKJ_BATCH_HEAD_BYTES];
+    uint64_t end = segment->bytes;
+    ckj_put_seal(seal, CKJ_FINISHED, segment->end);
+    if (may_seal && segment->wants_seal && io_write_all(segment->fd, seal, sizeof(seal), (off_t)end))
+        end += sizeof(seal);
+    (void)io->truncate(segment->fd, (off_t)end);
+    io->close(segment->fd);
+    return end;
+}
+
+/* Under the lock: seals and closes a finished segment that is durable. False: there's none. */
 static bool finish_one(void)
 {
     for (guint i = 0; i + 1 < s.segments->len; i++) {
         JsyncSegment *segment = segment_at(i);
         if (segment->fd < 0 || segment->end > durable) continue;
         JsyncSegment finished = *segment;
+        bool named = segment_at(i + 1)->named;
         segment->fd = -1;
         g_mutex_unlock(&s.lock);
-        (void)io->truncate(finished.fd, (off_t)finished.bytes); /* if it can't be, some room is wasted */
-        io->close(finished.fd);
+        named = named || io_sync_directory(JOURNAL_DIRECTORY);
+        uint64_t bytes = end_file(&finished, named);
         g_mutex_lock(&s.lock);
+        segment_at(i)->bytes = bytes;
+        segment_at(i + 1)->named = named;
         return true;
     }
     return false;
@@ -277,6 +298,8 @@ static gpointer thread_main(gpointer unused)
         bool more = finish_one() || release_one();
         if (due > now && !more) sleep_until(due);
     }
+    while (finish_one())
+        continue;
     g_mutex_unlock(&s.lock);
     return NULL;
 }

@@ -15,10 +15,11 @@
 /* A segment on disk. The last one is being written; only the thread touches the descriptors of those before. */
 typedef struct JsyncSegment {
     uint64_t offset, end; /* in the stream */
-    uint64_t bytes;       /* of the file, up to the end of the last whole batch */
+    uint64_t bytes;       /* of the file, up to the end of the last whole batch or seal */
     uint64_t synced;      /* up to where they are durable */
     int fd;               /* -1: not open */
     bool named;           /* its directory entry is durable */
+    bool wants_seal;      /* when it's finished: it ends at `end`, and has no such seal */
     bool rewrite;         /* a sync failed: what isn't durable has to be written again */
 } JsyncSegment;
 

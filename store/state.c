@@ -77,9 +77,13 @@ static bool flush(Segments *out)
     return true;
 }
 
-static bool end_segment(Segments *out)
+/* It ends at `offset`. */
+static bool end_segment(Segments *out, CkjKind seal, uint64_t offset)
 {
     if (out->fd < 0) return true;
+    guint at = out->buffer->len;
+    g_byte_array_set_size(out->buffer, at + CKJ_BATCH_HEAD_BYTES);
+    ckj_put_seal(out->buffer->data + at, seal, offset);
     bool good = flush(out) && io->sync(out->fd) == 0;
     int saved = errno;
     if (io->close(out->fd) != 0) good = false;
@@ -100,16 +104,19 @@ static bool begin_segment(Segments *out, uint64_t offset)
     return true;
 }
 
+/* What is copied is durable before anyone uses it, so each batch says that what is before it is. */
 static bool put_batch(Segments *out, const JournalBatch *batch)
 {
-    if (out->fd >= 0 && out->written + out->buffer->len > SEGMENT_BYTES && !end_segment(out)) return false;
+    bool full = out->fd >= 0 && out->written + out->buffer->len > SEGMENT_BYTES;
+    if (full && !end_segment(out, CKJ_FINISHED, batch->offset)) return false;
     if (out->fd < 0 && !begin_segment(out, batch->offset)) return false;
     guint at = out->buffer->len;
     g_byte_array_set_size(out->buffer, at + CKJ_BATCH_HEAD_BYTES + (guint)batch->payload.len);
     memcpy(out->buffer->data + at + CKJ_BATCH_HEAD_BYTES, batch->payload.ptr, batch->payload.len);
-    ckj_seal_batch(out->buffer->data + at, (CkjBatch){ .payload_bytes = (uint32_t)batch->payload.len,
-                                                       .offset = batch->offset,
-                                                       .unix_ms = (uint64_t)batch->unix_ms });
+    ckj_put_batch_head(out->buffer->data + at, (CkjBatch){ .payload_bytes = (uint32_t)batch->payload.len,
+                                                           .offset = batch->offset,
+                                                           .unix_ms = (uint64_t)batch->unix_ms,
+                                                           .durable = batch->offset });
     return out->buffer->len < BUFFER_BYTES || flush(out);
 }
 
@@ -161,7 +168,7 @@ static char *copy_batches(Walk *walk, Segments *out, bool always)
     while (error == NULL && walk_next(walk, &batch, &error)) {
         if (!put_batch(out, &batch)) error = state_errno(out->path);
     }
-    if (!end_segment(out) && error == NULL) error = state_errno(out->path);
+    if (!end_segment(out, CKJ_CLOSED, walk->end->offset) && error == NULL) error = state_errno(out->path);
     return error;
 }
 

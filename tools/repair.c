@@ -52,6 +52,7 @@ typedef struct Loss {
 
 static void add_run(Loss *loss, const BatchRun *run)
 {
+    loss->whole.durable = MAX(loss->whole.durable, run->durable);
     if (run->batches == 0) return;
     loss->whole.first_ms = loss->whole.batches == 0 ? run->first_ms : MIN(loss->whole.first_ms, run->first_ms);
     loss->whole.last_ms = MAX(loss->whole.last_ms, run->last_ms);
@@ -114,9 +115,12 @@ static void tell_since(const Survey *survey, const Plan *plan)
 static void tell_cut(const Survey *survey, const Plan *plan)
 {
     Loss loss = loss_of_tail(survey, plan);
-    printf("  - cut the journal at offset %" G_GUINT64_FORMAT ". Lost: ", plan->base.reach);
+    bool missing = survey_segment(survey->segments, plan->base.last)->finished;
+    printf("  - cut the journal at offset %" G_GUINT64_FORMAT ". Lost: %s", plan->base.reach,
+           missing ? "what was in the missing segment, and " : "");
     tell_loss(&loss);
-    if (loss.whole.batches == 0) printf(" (of a write that was cut off, or damaged; a start does the same)");
+    if (!missing && loss.whole.durable <= plan->base.reach)
+        printf(" (of a write that was cut off, or damaged; a start does the same)");
     tell_since(survey, plan);
 }
 

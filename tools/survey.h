@@ -14,9 +14,10 @@
 #include "store/journal.h"
 #include "store/manifest.h"
 
-/* Whole batches in a row. */
+/* Whole batches in a row, and seals. */
 typedef struct BatchRun {
     uint64_t batches;
+    uint64_t durable;          /* the furthest offset that one of them says was on the disk before */
     int64_t first_ms, last_ms; /* of the first and the last; 0: there's none */
 } BatchRun;
 
@@ -27,6 +28,7 @@ typedef struct SegmentSurvey {
     bool other_version; /* not damaged, but not for this program */
     uint64_t end;       /* the offset up to which it's whole, and where that is in the file */
     uint64_t file_end;
+    bool finished;       /* it says that the journal goes on in another one */
     BatchRun good, rest; /* up to there, and those that are whole behind it */
     char *problem;       /* NULL: all of it is whole */
 } SegmentSurvey;

@@ -11,12 +11,14 @@
 
 static void count_batch(BatchRun *run, const CkjBatch *head)
 {
+    run->durable = MAX(run->durable, head->durable);
+    if (head->kind != CKJ_BATCH) return;
     run->batches++;
     run->last_ms = (int64_t)head->unix_ms;
     if (run->first_ms == 0) run->first_ms = run->last_ms;
 }
 
-/* The batch at `at`, if it's whole. */
+/* The batch or seal at `at`, if it's whole. */
 static bool batch_at(uint8_t *bytes, size_t len, size_t at, CkjBatch *head)
 {
     if (len - at < CKJ_BATCH_HEAD_BYTES || !ckj_get_batch_head(bytes + at, head)) return false;
@@ -28,7 +30,7 @@ static bool batch_at(uint8_t *bytes, size_t len, size_t at, CkjBatch *head)
 static void count_rest(SegmentSurvey *segment, uint8_t *bytes, size_t len)
 {
     for (size_t at = (size_t)segment->file_end; at < len;) {
-        const uint8_t *found = memmem(bytes + at, len - at, CKJ_BATCH_MAGIC, strlen(CKJ_BATCH_MAGIC));
+        const uint8_t *found = memmem(bytes + at, len - at, CKJ_MARK, strlen(CKJ_MARK));
         if (found == NULL) return;
         at = (size_t)(found - bytes);
         CkjBatch head;
@@ -46,6 +48,7 @@ static void read_batches(SegmentSurvey *segment, uint8_t *bytes, size_t len)
         count_batch(&segment->good, &head);
         at += CKJ_BATCH_HEAD_BYTES + head.payload_bytes;
         segment->end += head.payload_bytes;
+        segment->finished = head.kind == CKJ_FINISHED;
     }
     segment->file_end = at;
 }
@@ -78,8 +81,9 @@ static void describe_rest(SegmentSurvey *segment, size_t len)
                                              ") on there's no whole batch, but %s bytes",
                                              segment->file_end, segment->end, bytes)
                            : g_strdup_printf("damaged at byte %" G_GUINT64_FORMAT " (offset %" G_GUINT64_FORMAT
-                                             "), %s bytes before its end; %s whole batches follow",
-                                             segment->file_end, segment->end, bytes, batches);
+                                             "), %s bytes before its end; %s whole batches follow%s",
+                                             segment->file_end, segment->end, bytes, batches,
+                                             segment->rest.durable <= segment->end ? ", which were never synced" : "");
 }
 
 static void read_segment(SegmentSurvey *segment)
@@ -103,6 +107,23 @@ static void clear_segment(void *segment)
     g_free(((SegmentSurvey *)segment)->problem);
 }
 
+/* What only shows when the next segment is known: whether it's the one that this one's seal speaks of; and, if it goes
+ * on where this one ends, that what is left there is but a piece of a seal. */
+static void link_segment(GArray *segments, guint index)
+{
+    SegmentSurvey *segment = survey_segment(segments, index);
+    bool last = index + 1 == segments->len;
+    bool goes_on = !last && survey_segment(segments, index + 1)->file.offset == segment->end;
+    if (segment->head_good && goes_on && segment->file.file_bytes - segment->file_end <= CKJ_BATCH_HEAD_BYTES)
+        g_clear_pointer(&segment->problem, g_free);
+    if (!segment->finished || goes_on || segment->problem != NULL) return;
+    char missing[CKJ_NAME_CHARS];
+    ckj_path(missing, sizeof(missing), NULL, segment->end);
+    segment->problem =
+        g_strdup_printf("it's finished at offset %" G_GUINT64_FORMAT ", and the segment that follows, %s, is missing",
+                        segment->end, missing);
+}
+
 GArray *survey_journal(const char *directory, char **error)
 {
     g_autoptr(GArray) files = ckj_list(directory, error);
@@ -115,6 +136,8 @@ GArray *survey_journal(const char *directory, char **error)
         read_segment(&segment);
         g_array_append_val(segments, segment);
     }
+    for (guint i = 0; i < segments->len; i++)
+        link_segment(segments, i);
     tool_progress("journal", -1);
     return segments;
 }

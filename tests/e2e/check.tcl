@@ -257,17 +257,60 @@ with_server $options {
     }
 }
 
-with_server $options {
+# Damages the second of the three batches of equal size behind the newest checkpoint.
+proc make_hole {} {
+    make_directory
+    set path [lindex [segments] end]
+    set size [expr {([file size $path] - 64) / 3}]
+    write_at $path [expr {64 + $size + 45}] "\xff"
+}
+
+with_server [concat $options --fsync always] {
     test "damage in the journal behind the newest checkpoint: what follows is lost, and said" {
-        make_directory
-        set path [lindex [segments] end]
-        # Three batches of equal size: the second one's payload.
-        set size [expr {([file size $path] - 64) / 3}]
-        write_at $path [expr {64 + $size + 40}] "\xff"
+        make_hole
         assert_repairs "" "*A start would refuse*" "*1 whole batches follow*" "*Lost: *with 1 whole batches of *"
         assert_equal 1 [r get behind]
         assert_equal 300 [r llen list]
         assert_equal database [run_in 3 get other]
+    }
+}
+
+with_server [concat $options --fsync no] {
+    test "a hole in what was never synced: the start cuts there, and so does the repair" {
+        make_hole
+        set kept $::scratch/kept.ckj
+        file copy [lindex [segments] end] $kept
+        assert_repairs "" "*1 whole batches follow, which were never synced*" "*A start would load*" \
+            "*a start does the same*"
+        assert_equal 1 [r get behind]
+        kill_server
+        file copy -force $kept [lindex [segments] end]
+        launch $::current $::server($::current,options)
+        assert_equal 1 [r get behind]
+        assert_match "*bytes behind offset * that were never synced are removed (*were never synced*" [server_log]
+        r set more 1
+        restart
+        assert_equal 1 [r get more]
+        assert_equal 1 [r get behind]
+    }
+}
+
+with_server [concat $options {--fsync always --journal-segment-bytes 4kb}] {
+    test "the last segment of the journal is missing: the one before it says so" {
+        make_directory
+        launch $::current $::server($::current,options)
+        foreach i {1 2 3 4} { r set big$i [repeat x 5000] }
+        r set last 1
+        kill_server
+        set last [lindex [segments] end]
+        file delete $last
+        lassign [run_ckv --port 0 --dir [server_dir]] status out message
+        assert_equal 1 $status
+        assert_match "*the segment that follows, journal/[file tail $last], is missing; run: ckv check*" $message
+        set before [segments]
+        assert_repairs "" "*is missing*A start would refuse*" "*cut the journal*what was in the missing segment*"
+        assert_equal [lindex $before end] [lindex [segments] end]
+        assert_equal 3 [r get behind]
     }
 }
 

@@ -30,11 +30,11 @@ proc batches {{from 0}} {
         set bytes [read $f]
         close $f
         assert_equal CKVJ [string range $bytes 0 3]
-        for {set at 64} {$at < [string length $bytes]} {incr at [expr {32 + $length}]} {
-            assert_equal CKVB [string range $bytes $at $at+3]
+        for {set at 64} {$at < [string length $bytes]} {incr at [expr {40 + $length}]} {
+            assert_match {CKV[BCF]} [string range $bytes $at $at+3]
             binary scan [string range $bytes $at+4 $at+15] iw length offset
-            if {$offset < $from} continue
-            lappend result [decode [string range $bytes $at+32 [expr {$at + 31 + $length}]]]
+            if {$offset < $from || $length == 0} continue
+            lappend result [decode [string range $bytes $at+40 [expr {$at + 39 + $length}]]]
             set ::journal_end [expr {$offset + $length}]
         }
     }

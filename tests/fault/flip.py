@@ -4,7 +4,8 @@ file cut to each length, each missing. The server (or `ckv dump`, which loads a 
 have the right data or refuse with a message, and never wrong data; it must not crash, nor change what it refuses.
 
 What a crash in the middle of a write would leave is no damage: a journal that ends within a batch is right with what
-came before that batch, if the program says so. A file and a kind of damage are a test.
+came before that batch, if the program says so. In a directory whose server was stopped, and not killed, no changed byte
+may pass for that. A file and a kind of damage are a test.
 
 SPDX-License-Identifier: GPL-3.0-or-later
 """
@@ -22,7 +23,7 @@ from concurrent.futures import ProcessPoolExecutor
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from faults import CHANGES, DBS, SEED, Session, script  # noqa: E402
 from model import Comparison, Model, read_state  # noqa: E402
-from server import NotStarted, Server, checkpoint, is_redis, now_ms, sanitizer_report  # noqa: E402
+from server import NotStarted, STOP_S_MAX, Server, checkpoint, is_redis, now_ms, sanitizer_report  # noqa: E402
 from resp import Incomplete, parse  # noqa: E402  (server.py knows where it is)
 
 PROGRAM_S_MAX = 30
@@ -38,7 +39,8 @@ class Template:
     """The directory, and what its journal's last steps did: states[k] is the dataset after k of them, and sizes[k] how
     long the last segment was then."""
 
-    def __init__(self, program, parent, checkpoints):
+    def __init__(self, program, parent, checkpoints, closed):
+        self.closed = closed
         self.directory = os.path.join(parent, "data")
         options = () if is_redis(program) else ("--journal-keep", "0")
         self.server = Server(program, self.directory, "always", options)
@@ -47,7 +49,7 @@ class Template:
         self.session.connect(self.server)
         self.states, self.sizes = [], []
         self.fill(checkpoints)
-        self.server.kill()
+        self.end()
         self.session.connection.close()
         self.server = self.session = None  # so that it can go to other processes
         self.files = self.list_files()
@@ -64,6 +66,14 @@ class Template:
             self.steps([step])
             if step[0][0] != b"SELECT":
                 self.remember()
+
+    def end(self):
+        """Without a checkpoint, so that the journal's last segment has something."""
+        if self.closed:
+            self.session.connection.socket.sendall(b"SHUTDOWN NOSAVE\r\n")
+            if not self.server.ended_within(STOP_S_MAX):
+                raise AssertionError("SHUTDOWN: it doesn't end")
+        self.server.kill()
 
     def steps(self, steps):
         for step in steps:
@@ -97,11 +107,11 @@ class Template:
         last = len(self.states) - 1
         if damage.path != self.last_segment():
             return [last]
-        if damage.kind in ("length", "missing"):  # that the last one is gone can't be told: README says so
-            left = damage.at if damage.kind == "length" else 0
-            whole = max((k for k, size in enumerate(self.sizes) if size <= left), default=0)
-            return [whole]
-        return [last, last - 1] if damage.at >= self.sizes[-2] else [last]
+        if damage.kind == "missing":
+            return []
+        if damage.kind == "length":
+            return [max((k for k, size in enumerate(self.sizes) if size <= damage.at), default=0)]
+        return [last, last - 1] if damage.at >= self.sizes[-2] and not self.closed else [last]
 
 
 def damaged(content, damage):
@@ -207,7 +217,7 @@ def judge(template, damage, outcome, original_said):
     earlier = [k for k, state in enumerate(template.states) if agree(state, outcome.state)]
     return "wrong", "other data%s: %s; it said: %s" % (
         " (that of %d steps of %d)" % (earlier[-1], len(template.states) - 1) if earlier else "",
-        describe(template.states[allowed[0]], outcome.state), outcome.said[-500:])
+        describe(template.states[(allowed or [-1])[0]], outcome.state), outcome.said[-500:])
 
 
 def snapshot(directory):
@@ -293,12 +303,13 @@ def report(path, kind, results):
     return not bad
 
 
-def run_template(args, rng, checkpoints):
+def run_template(args, rng, checkpoints, closed):
     parent = tempfile.mkdtemp(prefix="ckv-flip-")
     passed = failed = 0
     try:
-        template = Template(args.ckv, parent, checkpoints)
-        print("a directory with %d checkpoint%s: %s" % (checkpoints, "s" if checkpoints > 1 else "", ", ".join(
+        template = Template(args.ckv, parent, checkpoints, closed)
+        print("a %s server's directory with %d checkpoint%s: %s" % (
+            "stopped" if closed else "killed", checkpoints, "s" if checkpoints > 1 else "", ", ".join(
             "%s (%d)" % (path, os.path.getsize(os.path.join(template.directory, path))) for path in template.files)))
         with ProcessPoolExecutor(args.jobs) as pool:
             for path in template.files:
@@ -327,6 +338,7 @@ def main():
     options.add_argument("--sample", type=int, default=0, help="so many places of each file and kind; default: all")
     options.add_argument("--kinds", default=",".join(KINDS))
     options.add_argument("--checkpoints", default="1,2", help="directories with so many checkpoints")
+    options.add_argument("--endings", default="kill,stop", help="how the server that wrote them ended")
     options.add_argument("--jobs", type=int, default=2)
     options.add_argument("--seed", type=int, default=1)
     args = options.parse_args()
@@ -334,8 +346,9 @@ def main():
     rng = random.Random(args.seed)
     passed = failed = 0
     for checkpoints in args.checkpoints.split(","):
-        more = run_template(args, rng, int(checkpoints))
-        passed, failed = passed + more[0], failed + more[1]
+        for ending in args.endings.split(","):
+            more = run_template(args, rng, int(checkpoints), ending == "stop")
+            passed, failed = passed + more[0], failed + more[1]
     print("%d passed, %d failed" % (passed, failed))
     return failed != 0
 

@@ -153,6 +153,27 @@ def test_missing_segment(one, _):
     one.refused("a missing segment", "journal")
 
 
+def remove_last_segments(one):
+    """One after the other. The first is the one that the segment before it speaks of; later it may be a checkpoint that
+    misses what follows it."""
+    segments = one.segments()
+    for at in range(len(segments) - 1, 0, -1):
+        os.unlink(one.path(segments[at]))
+        first = segments[at:] if at == len(segments) - 1 else ()
+        one.refused("the last %d segments missing" % (len(segments) - at), *first, "is missing", "--repair")
+
+
+def test_missing_last_segments(one, _):
+    """Of a server that was killed: the segments that were finished say that others follow."""
+    remove_last_segments(one)
+
+
+def test_missing_last_segments_after_a_stop(one, _):
+    one.server.start()
+    need(one.server.stop() == 0, "the server doesn't stop")
+    remove_last_segments(one)
+
+
 def test_missing_journal(one, _):
     shutil.rmtree(one.path("journal"))
     one.refused("no journal", "journal")

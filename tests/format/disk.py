@@ -333,27 +333,32 @@ def read_commands(payload):
 
 
 def read_segment(path, history):
-    """Its first offset, and its batches: (offset, unix ms, payload)."""
+    """Its first offset, its batches: (offset, unix ms, payload), where it ends, and the magic of what stands last."""
     with open(path, "rb") as file:
         data = Bytes(file.read())
     head = data.take(56)
-    need(head[:4] == b"CKVJ" and head[4:8] == b"\1\0\0\0" and data.number(8) == xxh3(head), f"{path}: the head")
+    need(head[:4] == b"CKVJ" and head[4:8] == b"\2\0\0\0" and data.number(8) == xxh3(head), f"{path}: the head")
     need(head[16:] == history, f"{path}: the history")
     first = offset = int.from_bytes(head[8:16], "little")
     need(os.path.basename(path) == f"{first:020}.ckj", f"{path}: the name")
-    batches = []
+    batches, magic = [], None
     while data.more():
-        fields, seal = data.take(24), data.number(8)
-        need(fields[:4] == b"CKVB" and int.from_bytes(fields[8:16], "little") == offset, f"{path}: a batch's head")
-        payload = data.take(int.from_bytes(fields[4:8], "little"))
-        need(seal == xxh3(fields + payload), f"{path}: a batch's seal")
-        batches.append((offset, int.from_bytes(fields[16:24], "little"), payload))
-        offset += len(payload)
-    return first, batches, offset
+        fields, checksum = data.take(32), data.number(8)
+        need(magic != b"CKVF", f"{path}: something is behind the seal of a finished segment")
+        magic, length, at, unix_ms, durable = struct.unpack("<4sIQQQ", fields)
+        need(magic in (b"CKVB", b"CKVF", b"CKVC") and (length > 0) == (magic == b"CKVB"), f"{path}: a batch's head")
+        need(at == offset and durable <= at and (durable == at or magic == b"CKVB"), f"{path}: a batch's offsets")
+        payload = data.take(length)
+        need(checksum == xxh3(fields + payload), f"{path}: a batch's checksum")
+        if magic == b"CKVB":
+            batches.append((offset, unix_ms, payload))
+        offset += length
+    return first, batches, offset, magic
 
 
 class Directory:
-    """A data directory: `manifest`, `checkpoints` (by "a" and "b"), `batches` and `journal_end`."""
+    """A data directory: `manifest`, `checkpoints` (by "a" and "b"), `batches`, `journal_end`, and `seals`: the magic of
+    what stands last in each segment."""
 
     def __init__(self, path):
         with open(os.path.join(path, "MANIFEST"), "rb") as file:
@@ -366,12 +371,14 @@ class Directory:
         self.checkpoints = {
             slot: Checkpoint(os.path.join(path, f"checkpoint-{slot}.gdbm"), self.manifest[f"checkpoint-{slot}"], secret)
             for slot in "ab" if f"checkpoint-{slot}" in self.manifest}
-        self.batches, self.journal_end = [], None
+        self.batches, self.journal_end, self.seals = [], None, []
         for segment in sorted(glob.glob(os.path.join(path, "journal", "*.ckj"))):
-            first, batches, end = read_segment(segment, self.manifest["ckv"]["history"].encode())
+            first, batches, end, seal = read_segment(segment, self.manifest["ckv"]["history"].encode())
             need(self.journal_end in (None, first), f"{segment}: it doesn't follow the one before")
             self.batches += batches
             self.journal_end = end
+            self.seals.append(seal)
+        need(b"CKVF" not in self.seals[-1:], "the segment that follows the last one is missing")
 
     def newest(self):
         slots = sorted(self.checkpoints, key=lambda slot: int(self.manifest[f"checkpoint-{slot}"]["offset"]))

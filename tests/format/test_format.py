@@ -168,8 +168,9 @@ class Starts(unittest.TestCase):
         self.server.stop()
 
     def test_2_journal_of_another_version(self):
-        forge_head(self.segment, 4, b"\2\0\0\0")
-        self.assertRegex(self.refused(), "version 2.*version 1")
+        for version in (1, 3):
+            forge_head(self.segment, 4, bytes([version, 0, 0, 0]))
+            self.assertRegex(self.refused(), f"version {version}.*version 2")
 
     def test_3_journal_of_another_history(self):
         forge_head(self.segment, 16, b"a" * 40)
@@ -269,7 +270,18 @@ class Format(unittest.TestCase):
             names = [command[0].upper() for command in batch]
             self.assertEqual(names.count(b"MULTI"), names.count(b"EXEC"))
 
-    def test_4_damage_is_seen(self):
+    def test_4_seals(self):
+        """Of segments that are finished, and of a journal that is closed."""
+        for _ in range(2):
+            self.server.do("SAVE")
+            self.server.stop()
+            seals = disk.Directory(self.server.directory).seals
+            self.assertEqual(seals[-1], b"CKVC")
+            self.assertEqual(set(seals[:-1]), {b"CKVF"})
+            self.server.start()
+            self.server.do("SET", "after", "1")
+
+    def test_5_damage_is_seen(self):
         """The reader isn't one that takes anything: a byte changed in each of the files is noticed."""
         copy = tempfile.mkdtemp(prefix="ckv-format-")
         self.addCleanup(shutil.rmtree, copy)

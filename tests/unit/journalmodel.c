@@ -144,6 +144,15 @@ bool model_commit(void)
     return true;
 }
 
+void model_cut(uint64_t offset)
+{
+    assert_true(offset >= base && offset <= base + stream->len);
+    g_string_truncate(stream, offset - base);
+    while (ends->len > 0 && g_array_index(ends, uint64_t, ends->len - 1) > offset)
+        g_array_set_size(ends, ends->len - 1);
+    stream_db = -1;
+}
+
 /* Some small batches. */
 void model_write(int count)
 {

@@ -36,6 +36,8 @@ void model_append_random(GRand *rand);
 bool model_commit(void);
 /* What was appended is a batch by now. */
 void model_note_batch(void);
+/* What is behind the offset, where a batch ends, is gone. */
+void model_cut(uint64_t offset);
 /* Some small batches. */
 void model_write(int count);
 

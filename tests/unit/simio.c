@@ -54,6 +54,7 @@ static unsigned long sync_us;
 
 static bool recording;
 static GArray *events;   /* of Event */
+static size_t standing;  /* so many of them tell what was there before, and is durable */
 static GHashTable *live; /* path -> file + 1 */
 static int files;
 static int file_of[FDS];        /* by descriptor: file + 1; 0: none */
@@ -275,6 +276,27 @@ static const Io sim_table = {
 
 /* ---- settings ---- */
 
+/* Logs what is in a directory as if it had been made. */
+static void log_directory(const char *directory)
+{
+    g_autoptr(GDir) dir = g_dir_open(directory, 0, NULL);
+    g_assert(dir != NULL);
+    for (const char *name; (name = g_dir_read_name(dir)) != NULL;) {
+        g_autofree char *inside = g_build_filename(directory, name, NULL);
+        const char *path = normal(inside);
+        if (g_file_test(path, G_FILE_TEST_IS_DIR)) {
+            add_event((Event){ .kind = MKDIR, .path = g_strdup(path) });
+            log_directory(path);
+            continue;
+        }
+        Event content = { .kind = WRITE, .file = ++files };
+        g_assert(g_file_get_contents(path, &content.bytes, &content.len, NULL));
+        g_hash_table_insert(live, g_strdup(path), GINT_TO_POINTER(files));
+        add_event((Event){ .kind = CREATE, .path = g_strdup(path), .file = files });
+        add_event(content);
+    }
+}
+
 static void forget_log(void)
 {
     recording = false;
@@ -352,6 +374,8 @@ void sim_record(void)
     g_array_set_clear_func(events, clear_event);
     live = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     recording = true;
+    log_directory(".");
+    standing = events->len;
     g_mutex_unlock(&lock);
 }
 
@@ -365,7 +389,7 @@ void sim_note(uint64_t value)
 size_t sim_events(void)
 {
     g_mutex_lock(&lock);
-    size_t result = events->len;
+    size_t result = events->len - standing;
     g_mutex_unlock(&lock);
     return result;
 }
@@ -521,7 +545,9 @@ uint64_t sim_power_cut(size_t count, GRand *rand, const char *directory)
                   .pending = g_array_new(FALSE, FALSE, sizeof(size_t)),
                   .rand = rand };
     uint64_t promised = 0;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < standing; i++)
+        apply(&disk, event_at(i));
+    for (size_t i = standing; i < standing + count; i++) {
         const Event *event = event_at(i);
         if (event->kind == NOTE)
             promised = MAX(promised, event->at);

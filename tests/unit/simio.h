@@ -47,7 +47,7 @@ void sim_set_room(int64_t bytes);
 /* How long a sync takes. */
 void sim_set_sync_us(unsigned long us);
 
-/* From now on keeps a log of what happens to files below the working directory, which must be empty. */
+/* From now on keeps a log of what happens to files below the working directory. What is there already is durable. */
 void sim_record(void);
 /* Notes in the log that from here on something is promised to be durable. */
 void sim_note(uint64_t value);

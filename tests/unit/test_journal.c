@@ -1,5 +1,5 @@
 /* test_journal.c: store/journal read back: many segments and restarts; releasing, seeking, cutting; torn tails, flipped
- * bytes, wrong files; the bytes of version 1.
+ * bytes, holes, seals, wrong files; the bytes of version 2.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "store/journal.h"
@@ -313,15 +313,31 @@ static void store(const char *path, const char *bytes, size_t len)
     close(fd);
 }
 
-/* Makes a journal of some segments; the last one has some batches. */
-static void make_small_journal(void)
+/* Makes a journal of some segments, each batch durable before the next; the last one has some batches. */
+static void make_closed_journal(void)
 {
     JournalStart start = model_start();
-    start.segment_bytes = 300;
+    start.segment_bytes = 320;
     model_open(start);
-    model_write(15);
+    for (int i = 0; i < 15; i++) {
+        model_write(1);
+        assert_true(journal_wait_durable());
+    }
     assert_true(journal_close());
     assert_int_equal(model_segments(), 4);
+}
+
+static void shorten(const JournalSegment *segment, size_t bytes)
+{
+    assert_int_equal(truncate(segment->path, (off_t)(segment->file_bytes - bytes)), 0);
+}
+
+/* The same as a process leaves it that was killed: only the last segment has no seal. */
+static void make_small_journal(void)
+{
+    make_closed_journal();
+    JournalSegment last = model_segment(3);
+    shorten(&last, CKJ_BATCH_HEAD_BYTES);
 }
 
 /* The message has the file, and what to do. */
@@ -415,37 +431,221 @@ static void torn_then_cut(void **state)
     g_free(whole.bytes);
 }
 
-static void flip(const JournalSegment *segment, const Bytes *whole, size_t at, char bits, uint64_t last_batch)
+/* Reads with a byte changed: bad; or torn, but not before `torn`; or, if that may be, all is there. */
+static void flip(const JournalSegment *segment, const Bytes *whole, size_t at, char bits, uint64_t torn, bool harmless)
 {
     whole->bytes[at] ^= bits;
     int fd = open(segment->path, O_WRONLY | O_CLOEXEC);
     assert_int_equal(pwrite(fd, whole->bytes + at, 1, (off_t)at), 1);
     Found found = model_read(".", base);
-    assert_int_not_equal(found.result, JOURNAL_END);
-    if (found.result == JOURNAL_TORN) assert_int_equal(found.offset, last_batch);
-    check_message(&found);
+    assert_int_equal(found.result == JOURNAL_END, harmless);
+    if (found.result == JOURNAL_END) assert_int_equal(found.offset, base + stream->len);
+    if (found.result == JOURNAL_TORN) assert_int_equal(found.offset, torn);
+    if (found.result != JOURNAL_END) check_message(&found);
     whole->bytes[at] ^= bits;
     assert_int_equal(pwrite(fd, whole->bytes + at, 1, (off_t)at), 1);
     close(fd);
 }
 
-/* Each byte of each segment: what is read is right up to the damage, which is told; only damage of the last batch can
- * be taken for a torn write. */
-static void flipped_bytes(void **state)
+/* Each byte of each segment: what is read is right up to the damage, which is told. Only what is behind `torn` can be
+ * taken for a torn write; and the seal of a segment with a follower isn't needed. */
+static void flip_all(uint64_t torn)
 {
-    (void)state;
-    make_small_journal();
-    uint64_t last_batch = g_array_index(ends, uint64_t, ends->len - 2);
     for (guint i = 0; i < 4; i++) {
         JournalSegment segment = model_segment(i);
         Bytes whole = load(segment.path);
         for (size_t at = 0; at < whole.len; at++) {
-            flip(&segment, &whole, at, 1, last_batch);
-            flip(&segment, &whole, at, (char)0xff, last_batch);
+            bool harmless = i < 3 && at >= whole.len - CKJ_BATCH_HEAD_BYTES;
+            flip(&segment, &whole, at, 1, torn, harmless);
+            flip(&segment, &whole, at, (char)0xff, torn, harmless);
         }
         g_free(whole.bytes);
     }
     model_check_all();
+}
+
+static void flipped_bytes(void **state)
+{
+    (void)state;
+    make_small_journal();
+    flip_all(g_array_index(ends, uint64_t, ends->len - 2)); /* the last batch */
+}
+
+/* A journal that was closed vouches for all of it. */
+static void flipped_bytes_after_closing(void **state)
+{
+    (void)state;
+    make_closed_journal();
+    flip_all(base + stream->len); /* the seal */
+}
+
+/* ---- holes: later blocks were written and earlier ones weren't ---- */
+
+/* Eight batches as a power cut may leave them: three durable ones (the offset up to which they go), a hole, four whole
+ * ones. */
+static uint64_t make_hole(void)
+{
+    JournalStart start = model_start();
+    start.segment_bytes = 1 << 20;
+    model_open(start);
+    model_write(3);
+    assert_true(journal_wait_durable());
+    uint64_t durable = base + stream->len;
+    model_write(5);
+    JournalSegment segment = model_segment(0);
+    Bytes whole = load(segment.path);
+    assert_true(journal_close());
+    whole.bytes[CKJ_HEAD_BYTES + (durable - base) + 3 * CKJ_BATCH_HEAD_BYTES] ^= 1;
+    store(segment.path, whole.bytes, whole.len);
+    g_free(whole.bytes);
+    return durable;
+}
+
+/* A hole where nothing was promised is a torn tail, whatever is behind it; that never comes back. */
+static void hole_is_cut(void **state)
+{
+    (void)state;
+    uint64_t durable = make_hole();
+    JournalSegment segment = model_segment(0);
+    Found found = model_read(".", base);
+    assert_int_equal(found.result, JOURNAL_TORN);
+    assert_int_equal(found.offset, durable);
+    assert_int_equal(found.torn, segment.file_bytes - CKJ_HEAD_BYTES - (durable - base) - 3 * CKJ_BATCH_HEAD_BYTES);
+    assert_non_null(strstr(found.error, "were never synced"));
+    check_message(&found);
+    assert_null(journal_cut(".", durable));
+    model_cut(durable);
+    model_check_all();
+    for (int i = 0; i < 6; i++) {
+        model_open(model_start());
+        model_write(1);
+        assert_true(journal_close());
+        model_check_all();
+    }
+}
+
+/* If any batch behind it knows that it was durable, it's damage. */
+static void hole_in_what_was_durable(void **state)
+{
+    (void)state;
+    uint64_t durable = make_hole();
+    JournalSegment segment = model_segment(0);
+    Bytes whole = load(segment.path);
+    whole.bytes[CKJ_HEAD_BYTES + CKJ_BATCH_HEAD_BYTES] ^= 1; /* the first batch */
+    store(segment.path, whole.bytes, whole.len);
+    Found found = model_read(".", base);
+    assert_int_equal(found.result, JOURNAL_BAD);
+    assert_int_equal(found.offset, base);
+    assert_true(durable > base);
+    assert_non_null(strstr(found.error, "whole batches follow it"));
+    check_message(&found);
+    g_free(whole.bytes);
+}
+
+/* The same over segments: a later one counts, and goes with the tail. */
+static void hole_over_segments(void **state)
+{
+    (void)state;
+    sim_start();
+    sim_fail(SIM_SYNC, 3, UINT32_MAX, EIO); /* those of the directories succeed */
+    JournalStart start = model_start();
+    start.segment_bytes = 320;
+    model_open(start);
+    model_write(15);
+    assert_int_equal(model_segments(), 4);
+    assert_false(journal_close());
+    sim_stop();
+    for (guint i = 3; i > 0; i--) { /* from the last one on: the tail grows */
+        JournalSegment segment = model_segment(i), before = model_segment(i - 1);
+        shorten(&before, 10);
+        Found found = model_read(".", base);
+        assert_int_equal(found.result, JOURNAL_TORN);
+        assert_true(found.offset < segment.offset && found.torn > segment.file_bytes);
+        check_message(&found);
+    }
+    Found found = model_read(".", base);
+    assert_null(journal_cut(".", found.offset));
+    assert_int_equal(model_segments(), 1);
+    model_cut(found.offset);
+    g_free(found.error);
+    model_check_all();
+}
+
+/* ---- seals ---- */
+
+static void expect_bad(const char *message)
+{
+    Found found = model_read(".", base);
+    assert_int_equal(found.result, JOURNAL_BAD);
+    if (strstr(found.error, message) == NULL) fail_msg("%s", found.error);
+    check_message(&found);
+}
+
+/* Whichever segments are missing at the end: that's told, with the name of the first of them. */
+static void missing_segments(void **state)
+{
+    (void)state;
+    for (int closed = 0; closed < 2; closed++) {
+        empty_directory(".");
+        model_reset(0);
+        if (closed)
+            make_closed_journal();
+        else
+            make_small_journal();
+        for (guint i = 3; i > 0; i--) {
+            JournalSegment last = model_segment(i);
+            assert_int_equal(unlink(last.path), 0);
+            g_autofree char *words = g_strdup_printf(
+                "the segment that follows, journal/%020" G_GUINT64_FORMAT ".ckj, is missing", last.offset);
+            expect_bad(words);
+        }
+        /* A cut there takes the seal away: nothing follows any more. */
+        Found found = model_read(".", base);
+        assert_null(journal_cut(".", found.offset));
+        model_cut(found.offset);
+        g_free(found.error);
+        model_check_all();
+    }
+}
+
+/* Pieces of a seal, before a follower: as if it weren't there. The next to open the journal makes up for it. */
+static void torn_seals(void **state)
+{
+    (void)state;
+    make_closed_journal();
+    JournalSegment third = model_segment(2);
+    Bytes whole = load(third.path);
+    for (size_t kept = 0; kept < CKJ_BATCH_HEAD_BYTES; kept++) {
+        store(third.path, whole.bytes, whole.len - CKJ_BATCH_HEAD_BYTES + kept);
+        model_check_all();
+        model_open(model_start());
+        assert_true(journal_close());
+        model_check_all();
+        assert_int_equal(model_segment(2).file_bytes, whole.len);
+    }
+    JournalSegment last = model_segment(3);
+    assert_int_equal(unlink(last.path), 0);
+    expect_bad("is missing");
+    g_free(whole.bytes);
+}
+
+/* A seal is added if something was written since the last one, and none is written over. */
+static void seals_of_closed_journals(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 9; i++) {
+        JournalStart start = model_start();
+        start.segment_bytes = 1 << 20;
+        model_open(start);
+        if (i == 2) assert_true(journal_rotate()); /* which an empty one doesn't need */
+        if (i % 3 == 2) model_write(1);
+        assert_true(journal_close());
+        size_t seals = 1 + ends->len;
+        assert_int_equal(model_segments(), 1);
+        assert_int_equal(model_segment(0).file_bytes,
+                         CKJ_HEAD_BYTES + stream->len + (ends->len + seals) * CKJ_BATCH_HEAD_BYTES);
+        model_check_all();
+    }
 }
 
 /* A value that holds a piece of this very journal doesn't make a torn tail into damage. */
@@ -469,14 +669,6 @@ static void journal_in_a_value(void **state)
     g_free(whole.bytes);
 }
 
-static void expect_bad(const char *message)
-{
-    Found found = model_read(".", base);
-    assert_int_equal(found.result, JOURNAL_BAD);
-    if (strstr(found.error, message) == NULL) fail_msg("%s", found.error);
-    g_free(found.error);
-}
-
 static void wrong_segments(void **state)
 {
     (void)state;
@@ -485,10 +677,16 @@ static void wrong_segments(void **state)
     Bytes whole = load(second.path);
 
     assert_int_equal(rename(second.path, "away"), 0);
+    expect_bad("is missing");
+    JournalSegment first = model_segment(0);
+    Bytes sealed = load(first.path);
+    shorten(&first, CKJ_BATCH_HEAD_BYTES);
     expect_bad("but the next segment begins at");
+    store(first.path, sealed.bytes, sealed.len);
+    g_free(sealed.bytes);
     assert_int_equal(rename("away", second.path), 0);
 
-    store(second.path, whole.bytes, whole.len - 1);
+    store(second.path, whole.bytes, whole.len - CKJ_BATCH_HEAD_BYTES - 1);
     expect_bad("whole batches follow");
 
     uint8_t *head = (uint8_t *)whole.bytes;
@@ -503,29 +701,44 @@ static void wrong_segments(void **state)
     assert_int_equal(rename(third.path, "journal/00000000000000000001.ckj"), 0);
     expect_bad("but the next segment begins at 1");
     store("journal/1.ckj", "", 0);
-    expect_bad("no name of a segment");
+    Found found = model_read(".", base);
+    assert_non_null(strstr(found.error, "no name of a segment"));
+    g_free(found.error);
     char *error = NULL;
     assert_null(journal_segments(".", &error));
     g_free(error);
     g_free(whole.bytes);
 }
 
-/* A file of a version to come is told from a damaged one. */
-static void wrong_version(void **state)
+/* A file of another version is told from a damaged one. */
+static void check_version(char version)
+{
+    JournalSegment segment = model_segment(3);
+    Bytes whole = load(segment.path), other = load(segment.path);
+    other.bytes[4] = version;
+    uint64_t checksum = GUINT64_TO_LE(XXH3_64bits(other.bytes, CKJ_HEAD_BYTES - sizeof(checksum)));
+    memcpy(other.bytes + CKJ_HEAD_BYTES - sizeof(checksum), &checksum, sizeof(checksum));
+    store(segment.path, other.bytes, other.len);
+    g_autofree char *words = g_strdup_printf(
+        "its format has version %d, and this program reads version 2; use the version of ckv that wrote it", version);
+    Found found = model_read(".", base);
+    assert_int_equal(found.result, JOURNAL_BAD);
+    assert_non_null(strstr(found.error, words));
+    g_free(found.error);
+    store(segment.path, whole.bytes, whole.len);
+    g_free(whole.bytes);
+    g_free(other.bytes);
+}
+
+static void wrong_versions(void **state)
 {
     (void)state;
     make_small_journal();
-    JournalSegment segment = model_segment(3);
-    Bytes whole = load(segment.path);
-    whole.bytes[4] = 2;
-    uint64_t checksum = GUINT64_TO_LE(XXH3_64bits(whole.bytes, CKJ_HEAD_BYTES - sizeof(checksum)));
-    memcpy(whole.bytes + CKJ_HEAD_BYTES - sizeof(checksum), &checksum, sizeof(checksum));
-    store(segment.path, whole.bytes, whole.len);
-    expect_bad("its format has version 2, and this program reads version 1; use the version of ckv that wrote it");
-    g_free(whole.bytes);
+    check_version(1);
+    check_version(3);
 }
 
-/* Bytes of version 1, written down by hand: the format stays. */
+/* Bytes of version 2, written down by hand: the format stays. */
 static void format_stays(void **state)
 {
     (void)state;
@@ -536,10 +749,13 @@ static void format_stays(void **state)
     assert_true(model_commit());
     assert_true(journal_close());
     Bytes whole = load("journal/00000000000000000258.ckj");
-    assert_int_equal(whole.len, 64 + 32 + 14);
-    assert_memory_equal(whole.bytes, "CKVJ\x01\0\0\0\x02\x01\0\0\0\0\0\0" HISTORY, 56);
-    assert_memory_equal(whole.bytes + 64, "CKVB\x0e\0\0\0\x02\x01\0\0\0\0\0\0\x00\x68\xe5\xcf\x8b\x01\0\0", 24);
-    assert_memory_equal(whole.bytes + 96, "*1\r\n$4\r\nPING\r\n", 14);
+    assert_int_equal(whole.len, 64 + 40 + 14 + 40);
+    assert_memory_equal(whole.bytes, "CKVJ\x02\0\0\0\x02\x01\0\0\0\0\0\0" HISTORY, 56);
+    assert_memory_equal(whole.bytes + 64,
+                        "CKVB\x0e\0\0\0\x02\x01\0\0\0\0\0\0\x00\x68\xe5\xcf\x8b\x01\0\0\x02\x01\0\0\0\0\0\0", 32);
+    assert_memory_equal(whole.bytes + 104, "*1\r\n$4\r\nPING\r\n", 14);
+    assert_memory_equal(whole.bytes + 118, "CKVC\0\0\0\0\x10\x01\0\0\0\0\0\0", 16);
+    assert_memory_equal(whole.bytes + 142, "\x10\x01\0\0\0\0\0\0", 8);
     g_free(whole.bytes);
 }
 
@@ -559,9 +775,16 @@ int main(void)
         cmocka_unit_test_setup_teardown(torn_tails, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(torn_then_cut, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(flipped_bytes, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(flipped_bytes_after_closing, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(hole_is_cut, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(hole_in_what_was_durable, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(hole_over_segments, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(missing_segments, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(torn_seals, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(seals_of_closed_journals, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(journal_in_a_value, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(wrong_segments, model_enter, model_leave),
-        cmocka_unit_test_setup_teardown(wrong_version, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(wrong_versions, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(format_stays, model_enter, model_leave),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

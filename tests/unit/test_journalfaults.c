@@ -19,7 +19,8 @@
 #include "tests/unit/journalmodel.h"
 #include "tests/unit/simio.h"
 
-#define CUTS 150 /* power cuts tried of each run */
+#define CUTS        30 /* power cuts tried of each run */
+#define GENERATIONS 3
 
 /* ---- when it's durable ---- */
 
@@ -324,10 +325,10 @@ static void note_durable(void *context)
     sim_note(journal_durable());
 }
 
-/* Writes with faults now and then; gives back up to where the journal may have been released. */
-static uint64_t run_for_power_cuts(GRand *rand, JournalSync sync, bool faults)
+/* Writes with faults now and then, and releases what is before `*released` once. */
+static void run_for_power_cuts(GRand *rand, JournalSync sync, bool faults, uint64_t *released)
 {
-    uint64_t released = base;
+    bool done = false;
     JournalStart start = model_start();
     start.sync = sync;
     start.segment_bytes = 1000;
@@ -339,42 +340,55 @@ static uint64_t run_for_power_cuts(GRand *rand, JournalSync sync, bool faults)
         model_append_random(rand);
         if (faults && action < 3) sim_fail(action == 0 ? SIM_WRITE : SIM_SYNC, 1, 1, EIO);
         if (model_commit() && action == 5) (void)journal_wait_durable();
-        if (action == 6 && released == base && journal_written() == base + stream->len) {
-            released = journal_written();
+        if (action == 6 && !done && journal_written() == base + stream->len) {
+            done = true;
+            *released = journal_written();
             (void)journal_rotate();
-            journal_release(released);
+            journal_release(*released);
         }
         if (action < 15) g_usleep(200);
     }
+    sim_fail(SIM_WRITE, 0, 0, 0);
     sim_fail(SIM_SYNC, 0, 0, 0);
     if (g_rand_boolean(rand)) (void)journal_wait_durable();
-    return released;
 }
 
-/* After a cut: what was promised is there; and after repairing it, the journal goes on. */
-static void check_after_cut(uint64_t promised, uint64_t released, bool *bad)
+/* What a power cut left: from where on it can be read (what may have been released may be there or not), and how. */
+typedef struct Left {
+    uint64_t from;
+    Found found;
+} Left;
+
+/* It never has to be repaired, and all that was promised is there. */
+static Left check_left(uint64_t promised, uint64_t first, uint64_t released)
 {
-    Found found = model_read(".", base);
-    if (found.error != NULL && strstr(found.error, "isn't in it any more") != NULL) {
-        g_free(found.error);
-        found = model_read(".", released);
+    Left left = { first, model_read(".", first) };
+    if (left.found.error != NULL && strstr(left.found.error, "isn't in it any more") != NULL) {
+        g_free(left.found.error);
+        left.from = model_segment(0).offset;
+        assert_true(left.from <= released);
+        left.found = model_read(".", left.from);
     }
-    if (promised >= released && promised > base && found.offset < promised) {
-        fail_msg("%" G_GUINT64_FORMAT " was promised, there's %" G_GUINT64_FORMAT ": %s", promised, found.offset,
-                 found.error);
+    if (left.found.result == JOURNAL_BAD) fail_msg("%s", left.found.error);
+    if (promised > left.from && left.found.offset < promised) {
+        fail_msg("%" G_GUINT64_FORMAT " was promised, there's %" G_GUINT64_FORMAT ": %s", promised, left.found.offset,
+                 left.found.error);
     }
-    *bad = found.result == JOURNAL_BAD;
-    g_free(found.error);
-    if (found.offset == 0 && *bad) return; /* released before there was anything to keep */
-    char *error = journal_cut(".", found.offset);
+    return left;
+}
+
+/* The journal goes on there, as at a start. */
+static void check_goes_on(const Left *left)
+{
+    char *error = journal_cut(".", left->found.offset);
     if (error != NULL) fail_msg("%s", error);
-    JournalStart start = { .offset = found.offset, .db = -1, .history = HISTORY, .segment_bytes = 1000 };
+    JournalStart start = { .offset = left->found.offset, .db = -1, .history = HISTORY, .segment_bytes = 1000 };
     model_open(start);
     journal_append(-1, (Slice[]){ SLICE("PING") }, 1);
     assert_true(journal_commit());
     uint64_t end = journal_written();
     assert_true(journal_close());
-    JournalReader *reader = journal_reader_new(".", found.offset, HISTORY, &error);
+    JournalReader *reader = journal_reader_new(".", left->found.offset, HISTORY, &error);
     assert_non_null(reader);
     JournalBatch batch;
     assert_int_equal(journal_read(reader, &batch), JOURNAL_BATCH);
@@ -389,35 +403,75 @@ static int no_sync(int fd)
     return 0;
 }
 
-static void run_power_cuts(uint32_t seed, JournalSync sync, bool faults)
+/* One of the states that a power cut may leave, in cut/, which becomes the working directory. */
+static Left cut_power(GRand *rand, size_t events, uint64_t promised, uint64_t first, uint64_t released)
 {
-    g_autoptr(GRand) rand = g_rand_new_with_seed(seed);
+    assert_int_equal(mkdir("cut", 0700), 0);
+    uint64_t noted = sim_power_cut((size_t)g_rand_int_range(rand, 0, (gint32)events + 1), rand, "cut");
+    assert_int_equal(chdir("cut"), 0);
+    return check_left(MAX(promised, noted), first, released);
+}
+
+static void wait_for_all(void)
+{
+    for (int i = 0; !journal_commit() || !journal_wait_durable(); i++) {
+        if (i == 1000) fail_msg("%s", journal_trouble());
+        g_usleep(1000);
+    }
+}
+
+/* Starts on what a power cut left (an empty directory at first), writes, and tries power cuts: anywhere between the
+ * beginning of the start and the end of the run. One of them is left, in the working directory. */
+static Left run_generation(GRand *rand, JournalSync sync, bool faults, Left left)
+{
     Io quick = io_kernel;
     quick.sync = no_sync;
-    empty_directory(".");
-    model_reset(0);
     sim_start();
     sim_record();
-    uint64_t released = run_for_power_cuts(rand, sync, faults);
+    uint64_t promised = left.found.offset, released = left.from;
+    char *error = journal_cut(".", promised);
+    if (error != NULL) fail_msg("%s", error);
+    run_for_power_cuts(rand, sync, faults, &released);
+    bool killed = g_rand_boolean(rand); /* the last of the cuts is before it's closed */
     size_t events = sim_events();
-    journal_close();
+    wait_for_all();
+    assert_true(journal_close());
     model_note_batch();
+    sim_note(base + stream->len);
+    if (!killed) events = sim_events();
     const Io *simulated = io;
-    io = &quick;
-    int damaged = 0;
+    unsigned torn = 0;
     for (int cuts = 0; cuts < CUTS; cuts++) {
-        bool bad;
-        assert_int_equal(mkdir("cut", 0700), 0);
-        uint64_t promised = sim_power_cut((size_t)g_rand_int_range(rand, 0, (gint32)events + 1), rand, "cut");
-        assert_int_equal(chdir("cut"), 0);
-        check_after_cut(promised, released, &bad);
-        damaged += bad;
+        io = &quick;
+        Left one = cut_power(rand, events, promised, left.from, released);
+        torn += one.found.result == JOURNAL_TORN;
+        g_free(one.found.error);
+        check_goes_on(&one);
         empty_directory(".");
         assert_int_equal(chdir(".."), 0);
         assert_int_equal(rmdir("cut"), 0);
+        io = simulated;
     }
-    print_message("seed %u: %zu events, %d cuts, %d of them with a hole\n", seed, events, CUTS, damaged);
-    io = simulated;
+    print_message("%zu events, %d power cuts, %u of them left a torn tail\n", events, CUTS, torn);
+    left = cut_power(rand, events, promised, left.from, released);
+    g_clear_pointer(&left.found.error, g_free);
+    return left;
+}
+
+/* Some generations, each on what a power cut left of the one before: what was cut away never comes back. */
+static void run_power_cuts(uint32_t seed, JournalSync sync, bool faults)
+{
+    print_message("seed %u\n", seed);
+    g_autoptr(GRand) rand = g_rand_new_with_seed(seed);
+    g_autofree char *top = g_get_current_dir();
+    empty_directory(".");
+    model_reset(0);
+    Left left = { .from = base, .found = { .offset = base } };
+    for (int generation = 0; generation < GENERATIONS; generation++) {
+        left = run_generation(rand, sync, faults, left);
+        model_cut(left.found.offset);
+    }
+    assert_int_equal(chdir(top), 0);
 }
 
 static void power_cuts(void **state)
@@ -427,8 +481,10 @@ static void power_cuts(void **state)
         run_power_cuts(seed, JOURNAL_SYNC_ALWAYS, false);
         run_power_cuts(seed + 10, JOURNAL_SYNC_ALWAYS, true);
     }
-    run_power_cuts(20, JOURNAL_SYNC_NO, true);
-    run_power_cuts(21, JOURNAL_SYNC_EVERYSEC, true);
+    for (uint32_t seed = 20; seed <= 22; seed++) {
+        run_power_cuts(seed, JOURNAL_SYNC_NO, true);
+        run_power_cuts(seed + 10, JOURNAL_SYNC_EVERYSEC, true);
+    }
 }
 
 /* ---- memory ---- */
