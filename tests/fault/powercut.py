@@ -15,7 +15,6 @@ import os
 import random
 import shutil
 import struct
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -30,8 +29,6 @@ SECTOR = 512
 HEAD = struct.Struct("=4sII4xQQQ")  # iofault.c: Recorded
 OPTIONS = ("--journal-segment-bytes", "6000", "--journal-keep", "1", "--journal-keep-bytes", "20000",
            "--checkpoint-every", "0", "--port", "0")
-TOOL_S_MAX = 60
-HOLE = "whole batches follow it"
 LARGE = b"x" * 40000
 FAILURES_SHOWN = 6
 
@@ -277,24 +274,10 @@ class Cut:
         self.directory = os.path.join(parent, "cut-%d-%s" % (number, how))
         disk.leave(self.directory, keep, count)
         self.server = Server(args.ckv, self.directory, fsync, OPTIONS)
-        self.keep, self.fsync, self.repaired = args.keep, fsync, False
-
-    def start(self):
-        """Where nothing was promised yet, the journal may have lost what stands before other changes. That cannot be
-        told from damage: the server says what to do."""
-        try:
-            self.server.start()
-        except NotStarted as error:
-            repair = ["check", self.directory, "--repair"]
-            if self.fsync == "always" or HOLE not in error.said or " ".join(repair) not in error.said:
-                raise
-            subprocess.run([self.server.program, *repair], stdin=subprocess.DEVNULL, capture_output=True, check=False,
-                           timeout=TOOL_S_MAX)
-            self.repaired = True
-            self.server.start()
+        self.keep = args.keep
 
     def read(self):
-        self.start()
+        self.server.start()
         connection = self.server.connect()
         state = {place: value.data for place, value in read_state(connection, (0, 1)).items()}
         return connection, state
@@ -325,7 +308,7 @@ class Cut:
             self.server.kill()
         if not self.keep:
             shutil.rmtree(self.directory, ignore_errors=True)
-        return self.name, problem, self.repaired
+        return self.name, problem
 
 
 def choose(operations, count, rng):
@@ -366,7 +349,7 @@ def main():
     options.add_argument("--seed", type=int, default=random.SystemRandom().getrandbits(32))
     args = options.parse_args()
     print("seed %d" % args.seed, flush=True)
-    passed = failed = repaired = 0
+    passed = failed = 0
     parent = tempfile.mkdtemp(prefix="ckv-powercut-")
     try:
         for fsync in args.fsync.split(","):
@@ -374,14 +357,13 @@ def main():
             os.mkdir(below)
             with ThreadPoolExecutor(args.jobs) as pool:
                 running = [pool.submit(cut.run) for cut in cuts(args, fsync, below, random.Random(args.seed))]
-            for name, problem, repair in (one.result() for one in running):
-                passed, failed, repaired = passed + (not problem), failed + bool(problem), repaired + repair
+            for name, problem in (one.result() for one in running):
+                passed, failed = passed + (not problem), failed + bool(problem)
                 if problem and failed <= FAILURES_SHOWN:
                     print("FAIL  %s: %s" % (name, problem))
     finally:
         if not args.keep:
             shutil.rmtree(parent, ignore_errors=True)
-    print("%d had to be repaired first" % repaired)
     print("%d passed, %d failed" % (passed, failed))
     return failed != 0
 
