@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -399,31 +398,11 @@ void persist_when_done(void (*done)(const char *error, void *context), void *con
     g_array_append_val(state.waiting, waiter);
 }
 
-/* The offset up to which no journal is kept for going back in time. */
-static uint64_t window_begins(void)
-{
-    g_autofree char *error = NULL;
-    g_autoptr(GArray) segments = journal_segments(".", &error);
-    if (segments == NULL) return 0;
-    uint64_t bytes = 0;
-    for (guint i = segments->len; i-- > 0;) {
-        const JournalSegment *segment = &g_array_index(segments, JournalSegment, i);
-        struct stat about;
-        bytes += segment->file_bytes;
-        bool recent =
-            stat(segment->path, &about) == 0 && about.st_mtime > clock_unix_ms / 1000 - options.journal_keep_sec;
-        if (i + 1 < segments->len && (!recent || bytes > (uint64_t)options.journal_keep_bytes)) {
-            return g_array_index(segments, JournalSegment, i + 1).offset;
-        }
-    }
-    return 0;
-}
-
 static void release_journal(void)
 {
     const CheckpointInfo *all = persist_manifest.checkpoint;
     if (!all[0].whole || !all[1].whole || state.held) return;
-    journal_release(MIN(window_begins(), MIN(all[0].offset, all[1].offset)));
+    journal_release(MIN(all[0].offset, all[1].offset), options.journal_keep_sec, (uint64_t)options.journal_keep_bytes);
 }
 
 static void checkpoint_succeeded(void)

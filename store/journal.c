@@ -465,9 +465,9 @@ bool journal_wait_durable(void)
     return jsync_wait(j.written);
 }
 
-void journal_release(uint64_t offset)
+void journal_release(uint64_t offset, int64_t keep_sec, uint64_t keep_bytes)
 {
-    jsync_release(offset);
+    jsync_release(offset, keep_sec, keep_bytes);
 }
 
 /* ---- figures ---- */

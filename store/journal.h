@@ -90,8 +90,9 @@ bool journal_wait_durable(void);
 /* Starts a new segment at the current offset (the old one is synced by the thread). */
 bool journal_rotate(void);
 
-/* Removes segments that end at or before `offset`, in the thread. Never the one being written. */
-void journal_release(uint64_t offset);
+/* Removes segments that end at or before `offset`, in the thread, the oldest first, and none that was written to in the
+ * last `keep_sec` seconds while all together have at most `keep_bytes`. Never the one being written. */
+void journal_release(uint64_t offset, int64_t keep_sec, uint64_t keep_bytes);
 
 typedef struct JournalStats {
     uint64_t segments, bytes; /* on disk */

@@ -17,6 +17,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "store/ckj.h"
@@ -37,7 +38,9 @@ static struct {
     GArray *segments; /* of JsyncSegment, by offset; the loop adds, the thread removes */
     JournalSync mode;
     uint64_t goal;
-    uint64_t release; /* segments that end here or before can go */
+    uint64_t release;    /* segments that end here or before can go, */
+    int64_t keep_sec;    /* unless they were written to so recently */
+    uint64_t keep_bytes; /* while all of them are no bigger */
     bool quit;
     int64_t sleeping_us; /* until when the thread sleeps; 0: it doesn't */
     int64_t pass_us;     /* when the goal was set last */
@@ -224,22 +227,45 @@ static void sync_one(int64_t now)
     g_mutex_lock(&s.lock);
 }
 
-/* Under the lock: removes the oldest segment if it can go. False: it can't, so no other can. (It's durable first: if it
- * can't be removed for good, nothing is left to be done with what may be gone.) */
+static uint64_t total_bytes(void)
+{
+    uint64_t bytes = 0;
+    for (guint i = 0; i < s.segments->len; i++)
+        bytes += segment_at(i)->bytes;
+    return bytes;
+}
+
+/* Was the file written to in the last so many seconds? */
+static bool is_recent(const char *path, int64_t seconds)
+{
+    struct stat about;
+    return stat(path, &about) == 0 && about.st_mtime > g_get_real_time() / G_USEC_PER_SEC - seconds;
+}
+
+/* In order, each for good before the next: a power cut must not leave a hole. */
+static bool remove_segment(JsyncSegment *segment, const char *path)
+{
+    if (segment->fd >= 0) io->close(segment->fd);
+    segment->fd = -1;
+    return (io->unlink(path) == 0 || errno == ENOENT) && io_sync_directory(JOURNAL_DIRECTORY);
+}
+
+/* Under the lock: removes the oldest segment if it can go. False: it can't, so no other can. */
 static bool release_one(void)
 {
-    if (s.segments->len < 2 || segment_at(0)->end > MIN(s.release, durable)) return false;
+    if (s.segments->len < 2 || segment_at(0)->end > s.release) return false;
     JsyncSegment segment = *segment_at(0);
-    segment_at(0)->fd = -1;
-    g_mutex_unlock(&s.lock);
     char path[CKJ_NAME_CHARS];
     ckj_path(path, sizeof(path), NULL, segment.offset);
-    if (segment.fd >= 0) io->close(segment.fd);
-    /* In order, each for good before the next: a power cut must not leave a hole. */
-    bool ok = (io->unlink(path) == 0 || errno == ENOENT) && io_sync_directory(JOURNAL_DIRECTORY);
+    bool kept = total_bytes() <= s.keep_bytes;
+    int64_t keep_sec = s.keep_sec;
+    g_mutex_unlock(&s.lock);
+    kept = kept && is_recent(path, keep_sec);
+    bool removed = !kept && remove_segment(&segment, path);
     g_mutex_lock(&s.lock);
-    if (ok) g_array_remove_index(s.segments, 0);
-    if (!ok) s.release = 0; /* the next call of journal_release tries again */
+    segment_at(0)->fd = segment.fd;
+    if (removed) g_array_remove_index(s.segments, 0);
+    if (!removed) s.release = 0; /* the next call of journal_release tries again */
     return true;
 }
 
@@ -387,10 +413,12 @@ bool jsync_wait(uint64_t offset)
     return durable >= offset;
 }
 
-void jsync_release(uint64_t offset)
+void jsync_release(uint64_t offset, int64_t keep_sec, uint64_t keep_bytes)
 {
     g_mutex_lock(&s.lock);
     s.release = MIN(offset, last_segment()->offset); /* what is yet to come isn't meant */
+    s.keep_sec = keep_sec;
+    s.keep_bytes = keep_bytes;
     g_cond_signal(&s.wake);
     g_mutex_unlock(&s.lock);
 }
@@ -415,8 +443,7 @@ void jsync_stats(JournalStats *stats)
     g_mutex_lock(&s.lock);
     stats->segments = s.segments->len;
     stats->first_offset = segment_at(0)->offset;
-    for (guint i = 0; i < s.segments->len; i++)
-        stats->bytes += segment_at(i)->bytes;
+    stats->bytes = total_bytes();
     stats->syncs = s.syncs;
     stats->failures += s.failures;
     stats->last_sync_us = s.last_sync_us;

@@ -87,13 +87,13 @@ static void release(void **state)
     model_write(100);
     guint count = model_segments();
     assert_true(count > 4);
-    journal_release(model_segment(2).offset - 1);
+    journal_release(model_segment(2).offset - 1, 0, 0);
     wait_for_segments(count - 1);
     uint64_t first = model_segment(1).offset;
-    journal_release(first);
+    journal_release(first, 0, 0);
     wait_for_segments(count - 2);
     assert_int_equal(journal_stats().first_offset, first);
-    journal_release(UINT64_MAX);
+    journal_release(UINT64_MAX, 0, 0);
     wait_for_segments(1);
     Found found = model_read(".", base);
     assert_int_equal(found.result, JOURNAL_BAD);
@@ -115,11 +115,11 @@ static void release_fails(void **state)
     model_write(100);
     guint count = model_segments();
     sim_fail(SIM_UNLINK, 2, 1, EIO);
-    journal_release(UINT64_MAX);
+    journal_release(UINT64_MAX, 0, 0);
     wait_for_segments(count - 1);
     g_usleep(20000);
     wait_for_segments(count - 1);
-    journal_release(UINT64_MAX);
+    journal_release(UINT64_MAX, 0, 0);
     wait_for_segments(1);
     assert_true(journal_close());
 }
@@ -249,7 +249,7 @@ static void open_beyond_the_end(void **state)
     model_write(50);
     assert_true(journal_wait_durable());
     model_check_all();
-    journal_release(base);
+    journal_release(base, 0, 0);
     for (int i = 0; i < 1000 && journal_stats().first_offset < base; i++)
         g_usleep(1000);
     assert_int_equal(journal_stats().first_offset, base);

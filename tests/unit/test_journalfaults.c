@@ -344,7 +344,7 @@ static void run_for_power_cuts(GRand *rand, JournalSync sync, bool faults, uint6
             done = true;
             *released = journal_written();
             (void)journal_rotate();
-            journal_release(*released);
+            journal_release(*released, 0, 0);
         }
         if (action < 15) g_usleep(200);
     }
