@@ -66,7 +66,10 @@ typedef struct ClientIo {
     GArray *marks;         /* GateMark, in order; NULL: none */
     int64_t soft_since_us; /* when its output went over the soft limit; 0: it is not */
     size_t eager_bytes;    /* output beyond which it's sent in the middle of a turn */
+    size_t feed_below;     /* client_feed_below's; 0: it isn't fed */
     bool in_turn, has_output, close_now, paused;
+    bool blocked;  /* client_hold */
+    bool hungry;   /* it's among hungry_clients */
     bool ended;    /* no more input: end of file, or a protocol error */
     bool backlog;  /* own may hold whole commands that weren't parsed yet */
     bool resuming; /* it's among resumed_clients */
@@ -87,6 +90,7 @@ static guint batch_count, slice_count; /* what is used of these two */
 static GArray *shared_args;            /* RespArg, of the command being parsed in the arena */
 static GPtrArray *turn_clients;
 static GPtrArray *resumed_clients; /* those whose backlog runs next */
+static GPtrArray *hungry_clients;  /* those that are given more output next */
 static GPtrArray *writers;         /* clients whose output isn't empty, or that are to be closed */
 static GPtrArray *gated;           /* clients with marks */
 
@@ -228,6 +232,18 @@ static size_t sendable(const Client *client)
     return io->marks == NULL ? client->out.bytes : g_array_index(io->marks, GateMark, 0).position - io->passed;
 }
 
+size_t client_gate_abandon(uint64_t offset)
+{
+    size_t abandoned = 0;
+    for (guint i = 0; i < gated->len; i++) {
+        Client *client = gated->pdata[i];
+        if (client->io->close_now || g_array_index(client->io->marks, GateMark, 0).offset > offset) continue;
+        client_close_now(client);
+        abandoned++;
+    }
+    return abandoned;
+}
+
 /* ---- sending ---- */
 
 /* At most `len` bytes from the front of the output. */
@@ -309,6 +325,7 @@ static void free_client(Client *client)
     out_clear(&client->out);
     g_ptr_array_remove_index(clients, find_place(client->id));
     if (io->resuming) g_ptr_array_remove_fast(resumed_clients, client);
+    if (io->hungry) g_ptr_array_remove_fast(hungry_clients, client);
     drop_marks(client);
     g_free(io->own);
     g_free(io->error);
@@ -325,6 +342,38 @@ static void resume(Client *client)
     io->resuming = true;
     g_ptr_array_add(resumed_clients, client);
     loop_no_wait(loop);
+}
+
+void client_hold(Client *client, bool hold)
+{
+    client->io->blocked = hold;
+    if (hold) client->held = true;
+    note_writer(client); /* which looks whether it goes on */
+}
+
+void client_feed_below(Client *client, size_t bytes)
+{
+    client->io->feed_below = bytes;
+    if (bytes > 0) note_writer(client);
+}
+
+/* It's given more in the next turn, which is to come at once. */
+static void note_hungry(Client *client)
+{
+    ClientIo *io = client->io;
+    if (io->hungry || client->closing || client->out.bytes >= io->feed_below) return;
+    io->hungry = true;
+    g_ptr_array_add(hungry_clients, client);
+    loop_no_wait(loop);
+}
+
+static void feed_hungry(void)
+{
+    while (hungry_clients->len > 0) {
+        Client *client = g_ptr_array_remove_index_fast(hungry_clients, hungry_clients->len - 1);
+        client->io->hungry = false;
+        if (!client->closing && client->io->feed_below > 0) handlers.drained(client);
+    }
 }
 
 static bool is_paused(const Client *client)
@@ -350,8 +399,9 @@ static void flush_client(Client *client)
     }
     io->has_output = false;
     io->eager_bytes = client->out.bytes + OUTPUT_EAGER;
-    if (client->held && client->out.bytes <= OUTPUT_RELEASE) client->held = false;
+    if (client->held && !io->blocked && client->out.bytes <= OUTPUT_RELEASE) client->held = false;
     resume(client);
+    note_hungry(client);
     loop_want(loop, io->watch, (takes_input(client) ? LOOP_READ : 0) | (sendable(client) > 0 ? LOOP_WRITE : 0));
 }
 
@@ -644,6 +694,7 @@ static void finish_turn(void *context)
         parse_backlog(g_ptr_array_remove_index_fast(resumed_clients, resumed_clients->len - 1));
     }
     run_batch();
+    feed_hungry();
 }
 
 static void read_client(Client *client)
@@ -749,6 +800,7 @@ void client_init(Loop *the_loop, ClientHandlers the_handlers)
     shared_args = g_array_new(FALSE, FALSE, sizeof(RespArg));
     turn_clients = g_ptr_array_new();
     resumed_clients = g_ptr_array_new();
+    hungry_clients = g_ptr_array_new();
     writers = g_ptr_array_new();
     gated = g_ptr_array_new();
     loop_set_hooks(loop, flush_all, finish_turn, NULL);
@@ -766,6 +818,7 @@ void client_shutdown(void)
     g_ptr_array_free(writers, TRUE);
     g_ptr_array_free(gated, TRUE);
     g_ptr_array_free(resumed_clients, TRUE);
+    g_ptr_array_free(hungry_clients, TRUE);
     g_ptr_array_free(turn_clients, TRUE);
     g_array_free(batch, TRUE);
     g_array_free(slices, TRUE);

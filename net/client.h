@@ -25,12 +25,13 @@ typedef struct Client {
     bool unix_socket;     /* came in by any Unix socket */
     bool operator_socket; /* came in by the operator's socket in the data directory */
     bool closing;         /* no further command is run; closed when its output is sent, or at the end of the turn */
-    bool held;            /* too much of its output is unsent: its commands wait */
+    bool held;            /* its commands wait: too much of its output is unsent, or client_hold said so */
     bool never_idle;      /* `timeout` doesn't apply: MONITOR */
     ClientClass class;
     int64_t created_ms, active_ms; /* unix ms of the accept, and of the last bytes from the client */
     Out out;
     void *session;       /* the commands' own state: set and freed by the handlers */
+    void *replica;       /* the same of repl/master.c, if it is a slave or says that it will be; NULL: it isn't */
     struct ClientIo *io; /* private to client.c */
 } Client;
 
@@ -52,6 +53,9 @@ typedef struct ClientHandlers {
     /* Called before output leaves, each turn and between two commands: what the replies promise is to be true then, or
      * they're to be held back by client_gate_close. NULL: nothing to do. */
     void (*before_send)(void);
+    /* Less of the client's output is unsent than client_feed_below said: it may be given more. At most once a turn.
+     * NULL: nobody feeds. */
+    void (*drained)(Client *client);
 } ClientHandlers;
 
 void client_init(Loop *loop, ClientHandlers handlers);
@@ -76,6 +80,13 @@ Out *client_out(Client *client);
  * limits; then the client may be closing, or held. */
 void client_output_grew(Client *client);
 
+/* Output that comes in pieces, from a file: handlers.drained is called, each turn and from now on, while less than
+ * `bytes` of the client's output is unsent. 0: no more. */
+void client_feed_below(Client *client, size_t bytes);
+
+/* Makes the client's further commands wait, or lets them go on: WAIT. */
+void client_hold(Client *client, bool hold);
+
 /* The reply gate: output that waits for an offset, which only grows, to be reached: the journal's.
  *
  * client_gate_close holds back what the client's output has from byte `position` on (as Out.bytes counts what waits:
@@ -84,6 +95,9 @@ void client_output_grew(Client *client);
  * end of this turn. Held output counts as any other; clients that are closed after their reply wait for it. */
 void client_gate_close(Client *client, size_t position, uint64_t offset);
 void client_gate_open(uint64_t offset);
+/* Closes at once, with their replies unsent, the clients whose first held byte waits for `offset` or less: what they
+ * asked for can't be promised. Returns how many. */
+size_t client_gate_abandon(uint64_t offset);
 /* Clients with output that is held. */
 size_t client_gate_waiting(void);
 

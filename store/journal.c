@@ -53,6 +53,8 @@ static struct {
     uint64_t batches, failures;
 } j = { .len = CKJ_BATCH_HEAD_BYTES };
 
+static void (*on_written)(uint64_t offset, Slice payload);
+
 /* ---- trouble ---- */
 
 /* Puts down errno. Returns false. */
@@ -200,6 +202,16 @@ bool journal_rotate(void)
     return j.written == j.begin || begin_segment();
 }
 
+void journal_forget_db(void)
+{
+    j.db = -1;
+}
+
+void journal_on_written(void (*written)(uint64_t offset, Slice payload))
+{
+    on_written = written;
+}
+
 /* ---- committing ---- */
 
 static bool write_batch(void)
@@ -224,6 +236,8 @@ static bool write_batch(void)
     j.batches++;
     if (j.wanted == 0) j.troubled = false;
     jsync_written(j.written, j.file_end);
+    if (on_written != NULL)
+        on_written(j.written - payload, (Slice){ (const char *)j.bytes + CKJ_BATCH_HEAD_BYTES, payload });
     reset_buffer();
     rotate_if_long();
     return true;

@@ -63,6 +63,15 @@ void journal_append(int db, const Slice *argv, int argc);
  * False: it stays in memory and journal_trouble() says why; call again later. Cheap when there's nothing to do. */
 bool journal_commit(void);
 
+/* Called, in the loop's thread, for each batch as soon as the file has it: the offset of its first byte, and the
+ * payload, which is good until it returns. It may not write to the journal. NULL: nobody. Stays over closing and
+ * opening. */
+void journal_on_written(void (*written)(uint64_t offset, Slice payload));
+
+/* The next command gets a SELECT in front of it, whatever database the stream is in: whoever begins to read there (a
+ * slave that was sent a checkpoint) need not know. */
+void journal_forget_db(void);
+
 /* Offsets: where the next command will be; up to where the file has it; up to where it survives a power cut. Durable
  * may be read in any thread. */
 uint64_t journal_offset(void);

@@ -155,14 +155,63 @@ static void run_sync(const Incoming *in, Out *out)
     reply_ok(out);
 }
 
+/* ABANDON offset */
+static void run_abandon(const Incoming *in, Out *out)
+{
+    reply_int(out, (int64_t)client_gate_abandon((uint64_t)number_of(in->argv[1])));
+}
+
+/* HOLD: its further commands wait; FREE: of all that do, they go on */
+static void run_hold(const Incoming *in, Out *out)
+{
+    client_hold(in->client, true);
+    reply_ok(out);
+}
+
+static void run_free(const Incoming *in, Out *out)
+{
+    (void)in;
+    for (guint i = 0; i < client_all()->len; i++)
+        client_hold(client_all()->pdata[i], false);
+    reply_ok(out);
+}
+
+/* FEED length: that many x, in pieces, while little of them is unsent */
+#define FEED_PIECE 1000
+#define FEED_BELOW 4000
+static int64_t feed_left;
+static size_t feed_most; /* that was unsent */
+
+static void run_feed(const Incoming *in, Out *out)
+{
+    (void)out;
+    feed_left = number_of(in->argv[1]);
+    feed_most = 0;
+    client_feed_below(in->client, FEED_BELOW);
+}
+
+static void on_drained(Client *client)
+{
+    g_assert(client->out.bytes < FEED_BELOW && feed_left > 0);
+    char piece[FEED_PIECE];
+    memset(piece, 'x', sizeof(piece));
+    size_t len = MIN(sizeof(piece), (size_t)feed_left);
+    out_write(client_out(client), piece, len);
+    feed_left -= (int64_t)len;
+    feed_most = MAX(feed_most, client->out.bytes);
+    if (feed_left == 0) client_feed_below(client, 0);
+}
+
 static const struct {
     const char *name;
     TestCommand run;
 } commands[] = {
-    { "ECHO", run_echo },   { "LEN", run_len },     { "BIG", run_big },
-    { "QUIT", run_quit },   { "KILL", run_kill },   { "SUBSCRIBE", run_subscribe },
-    { "TELL", run_tell },   { "PAUSE", run_pause }, { "STAT", run_stat },
-    { "WRITE", run_write }, { "SAFE", run_safe },   { "SYNC", run_sync },
+    { "ECHO", run_echo },       { "LEN", run_len },     { "BIG", run_big },
+    { "QUIT", run_quit },       { "KILL", run_kill },   { "SUBSCRIBE", run_subscribe },
+    { "TELL", run_tell },       { "PAUSE", run_pause }, { "STAT", run_stat },
+    { "WRITE", run_write },     { "SAFE", run_safe },   { "SYNC", run_sync },
+    { "HOLD", run_hold },       { "FREE", run_free },   { "FEED", run_feed },
+    { "ABANDON", run_abandon },
 };
 
 static void run_one(const Incoming *in)
@@ -228,7 +277,7 @@ static void serve(void (*peers)(void), bool plain_poll)
     offset_written = offset_safe = 0;
     g_atomic_int_set(&peer_done, 0);
     loop = loop_new(plain_poll);
-    client_init(loop, (ClientHandlers){ on_opened, on_closed, run, before_send });
+    client_init(loop, (ClientHandlers){ on_opened, on_closed, run, before_send, on_drained });
     assert_null(client_listen_tcp("127.0.0.1", &port, 511));
     assert_true(port > 0);
     loop_timer(loop, 0, stop_when_done, NULL);
@@ -645,6 +694,66 @@ static void peers_gate_ends(void)
     expect_alive();
 }
 
+/* What can't be promised is never sent, and who waits for more waits on. */
+static void peers_gate_abandoned(void)
+{
+    int first = dial(), second = dial(), third = dial();
+    send_text(first, "ECHO a\r\nWRITE b\r\nECHO c\r\n");
+    expect_text(first, "$1\r\na\r\n");
+    send_text(second, "WRITE d\r\n");
+    expect_silence(second);
+    send_text(third, "ABANDON 0\r\nABANDON 1\r\nABANDON 1\r\n");
+    expect_text(third, ":0\r\n:1\r\n:0\r\n");
+    expect_closed(first);
+    expect_silence(second);
+    make_safe(2);
+    expect_text(second, "$1\r\nd\r\n");
+    close(second);
+    close(third);
+}
+
+/* A client that was told to wait answers nothing until it's let go, then in order; others don't notice. */
+static void peers_hold(void)
+{
+    int fd = dial(), other = dial();
+    send_text(fd, "ECHO a\r\nHOLD\r\nECHO b\r\n");
+    expect_text(fd, "$1\r\na\r\n+OK\r\n");
+    send_text(fd, "ECHO c\r\nEC");
+    expect_silence(fd);
+    expect_alive();
+    send_text(other, "FREE\r\n");
+    expect_text(other, "+OK\r\n");
+    expect_text(fd, "$1\r\nb\r\n$1\r\nc\r\n");
+    send_text(fd, "HO d\r\nHOLD\r\nECHO e\r\n");
+    expect_text(fd, "$1\r\nd\r\n+OK\r\n");
+    expect_silence(fd);
+    close(fd); /* and it's forgotten */
+    send_text(other, "FREE\r\n");
+    expect_text(other, "+OK\r\n");
+    close(other);
+}
+
+/* All of it comes, though the peer reads late, and never was much of it unsent. */
+static void peers_feed(void)
+{
+    int fd = dial();
+    send_text(fd, "FEED 5000000\r\n");
+    g_usleep(20000);
+    for (size_t left = 5000000; left > 0;) {
+        char bytes[65536];
+        ssize_t got = read(fd, bytes, MIN(left, sizeof(bytes)));
+        g_assert(got > 0);
+        left -= (size_t)got;
+    }
+    g_assert(feed_most < FEED_BELOW + FEED_PIECE);
+    send_text(fd, "ECHO a\r\n");
+    expect_text(fd, "$1\r\na\r\n");
+    send_text(fd, "FEED 500000000\r\n");
+    g_usleep(20000);
+    close(fd); /* while it's fed */
+    expect_alive();
+}
+
 /* A client that waits at the gate costs no turns of the loop, and its output is limited as any other. */
 static void peers_gate_waits(void)
 {
@@ -813,6 +922,9 @@ SERVED(pause)
 SERVED(gate)
 SERVED(gate_ends)
 SERVED(gate_random)
+SERVED(gate_abandoned)
+SERVED(hold)
+SERVED(feed)
 
 static void test_big_bulk(void **state)
 {
@@ -884,6 +996,9 @@ int main(void)
         cmocka_unit_test_setup(test_gate_ends, reset_options),
         cmocka_unit_test_setup(test_gate_waits, reset_options),
         cmocka_unit_test_setup(test_gate_random, reset_options),
+        cmocka_unit_test_setup(test_gate_abandoned, reset_options),
+        cmocka_unit_test_setup(test_hold, reset_options),
+        cmocka_unit_test_setup(test_feed, reset_options),
         cmocka_unit_test_setup(test_idle_crowd, reset_options),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -70,6 +70,66 @@ static void round_trips(void **state)
     run_round_trip(4, JOURNAL_SYNC_NO, UINT64_MAX - 100000000);
 }
 
+/* ---- hearing of batches ---- */
+
+static GByteArray *heard;
+
+static void on_batch(uint64_t offset, Slice payload)
+{
+    assert_int_equal(offset, base + heard->len);
+    assert_int_equal(journal_written(), offset + payload.len);
+    g_byte_array_append(heard, (const guint8 *)payload.ptr, (guint)payload.len);
+}
+
+/* Whoever asked hears every batch once, when it's in the file, also over a restart. */
+static void hears_batches(void **state)
+{
+    (void)state;
+    heard = g_byte_array_new();
+    journal_on_written(on_batch);
+    sim_start();
+    model_open(model_start());
+    model_write(50);
+    assert_true(journal_close());
+    model_open(model_start());
+    model_write(50);
+    sim_fail(SIM_WRITE, 1, 1, ENOSPC);
+    model_append(0, (Slice[]){ SLICE("SET"), SLICE("a"), SLICE("1") }, 3);
+    guint before = heard->len;
+    assert_false(journal_commit());
+    assert_int_equal(heard->len, before);
+    assert_true(journal_close()); /* which tries once more */
+    assert_true(heard->len > before);
+    assert_int_equal(heard->len, stream->len);
+    assert_memory_equal(heard->data, stream->str, stream->len);
+    journal_on_written(NULL);
+    g_byte_array_unref(heard);
+}
+
+/* After journal_forget_db a command gets its SELECT again. */
+static void forgets_db(void **state)
+{
+    (void)state;
+    static const char expected[] = "*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n*1\r\n$1\r\na\r\n*1\r\n$1\r\nb\r\n"
+                                   "*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n*1\r\n$1\r\nc\r\n";
+    heard = g_byte_array_new();
+    journal_on_written(on_batch);
+    JournalStart start = model_start();
+    start.db = -1;
+    model_open(start);
+    journal_append(3, &SLICE("a"), 1);
+    journal_append(3, &SLICE("b"), 1);
+    journal_forget_db();
+    assert_int_equal(journal_db(), -1);
+    journal_append(3, &SLICE("c"), 1);
+    assert_int_equal(journal_db(), 3);
+    assert_true(journal_close());
+    assert_int_equal(heard->len, sizeof(expected) - 1);
+    assert_memory_equal(heard->data, expected, sizeof(expected) - 1);
+    journal_on_written(NULL);
+    g_byte_array_unref(heard);
+}
+
 /* ---- releasing, cutting, seeking ---- */
 
 static void wait_for_segments(guint count)
@@ -785,6 +845,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(journal_in_a_value, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(wrong_segments, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(wrong_versions, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(hears_batches, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(forgets_db, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(format_stays, model_enter, model_leave),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
