@@ -21,8 +21,10 @@
 #include "cmds/command.h"
 #include "cmds/persist.h"
 #include "cmds/server.h"
+#include "cmds/sync.h"
 #include "net/client.h"
 #include "net/loop.h"
+#include "repl/master.h"
 #include "store/keyspace.h"
 #include "tools/tools.h"
 
@@ -220,9 +222,11 @@ static void start(int argc, char **argv)
     client_init(loop, (ClientHandlers){ .opened = command_opened,
                                         .closed = command_closed,
                                         .run = command_run_batch,
-                                        .before_send = command_before_send });
+                                        .before_send = command_before_send,
+                                        .drained = master_drained });
     command_init(keyspace_new((int)options.databases));
     server_init(loop, executable);
+    sync_init(loop);
     catch_signals();
     make_room_for_clients();
     listen_everywhere();

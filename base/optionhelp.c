@@ -6,9 +6,9 @@
 #include "base/options.h"
 
 static const char *const group_titles[OPTIONS_GROUPS] = {
-    [OPTIONS_NETWORK] = "Network",   [OPTIONS_ACCESS] = "Access",           [OPTIONS_GENERAL] = "General",
-    [OPTIONS_MEMORY] = "Memory",     [OPTIONS_PERSISTENCE] = "Persistence", [OPTIONS_ENCODING] = "Encodings",
-    [OPTIONS_WATCHING] = "Watching", [OPTIONS_UNUSED] = "Without use",
+    [OPTIONS_NETWORK] = "Network",         [OPTIONS_ACCESS] = "Access",           [OPTIONS_GENERAL] = "General",
+    [OPTIONS_MEMORY] = "Memory",           [OPTIONS_PERSISTENCE] = "Persistence", [OPTIONS_ENCODING] = "Encodings",
+    [OPTIONS_REPLICATION] = "Replication", [OPTIONS_WATCHING] = "Watching",       [OPTIONS_UNUSED] = "Without use",
 };
 
 static const char synopsis[] = "ckv [config-file] [--option value ...]";

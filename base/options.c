@@ -197,6 +197,8 @@ static const char *const policies[] = {
     "volatile-lru", "volatile-random", "volatile-ttl", "allkeys-lru", "allkeys-random", "noeviction", NULL,
 };
 
+static const char *const ack_modes[] = { "local", "slave", NULL };
+static const char *const ack_policies[] = { "refuse", "degrade", NULL };
 static const char *const fsync_policies[] = { "everysec", "always", "no", NULL };
 
 #define NUMBER(GROUP, NAME, FIELD, START, MIN, MAX, FLAGS, HELP)                                                       \
@@ -302,6 +304,21 @@ const Option option_table[] = {
     NUMBER(PERSISTENCE, "backup-keep", backup_keep, "7", 0, INT32_MAX, OPTION_LIVE,
            "scheduled backups that are kept; 0: all"),
 
+    NUMBER(REPLICATION, "repl-timeout", repl_timeout, "60", 1, INT32_MAX, OPTION_LIVE,
+           "seconds of silence after which the other side is given up"),
+    NUMBER(REPLICATION, "repl-ping-slave-period", repl_ping_slave_period, "10", 1, INT32_MAX, OPTION_LIVE,
+           "seconds between a master's signs of life"),
+    NUMBER(REPLICATION, "min-slaves-to-write", min_slaves_to_write, "0", 0, INT32_MAX, OPTION_LIVE,
+           "slaves that must be there for a master to take writes; 0: none"),
+    NUMBER(REPLICATION, "min-slaves-max-lag", min_slaves_max_lag, "10", 0, INT32_MAX, OPTION_LIVE,
+           "seconds within which such a slave must have been heard of"),
+    CHOICE(REPLICATION, "ack", &options.ack, "local", ack_modes, OPTION_LIVE,
+           "what the reply to a write waits for: this server (see fsync), or a slave's confirmation as well"),
+    NUMBER(REPLICATION, "ack-timeout", ack_timeout_ms, "1000", 1, INT32_MAX, OPTION_LIVE,
+           "milliseconds for which ack slave waits"),
+    CHOICE(REPLICATION, "ack-timeout-policy", &options.ack_timeout_policy, "refuse", ack_policies, OPTION_LIVE,
+           "what then: close the clients that wait and refuse writes, or do without, until a slave confirms again"),
+
     NUMBER(ENCODING, "hash-max-ziplist-entries", hash_max_ziplist_entries, "512", 0, INT64_MAX, OPTION_LIVE,
            "fields of a packed hash"),
     NUMBER(ENCODING, "hash-max-ziplist-value", hash_max_ziplist_value, "64", 0, INT64_MAX, OPTION_LIVE,
@@ -347,10 +364,6 @@ const Option option_table[] = {
     FIXED("slave-priority", "100", OPTION_LIVE),
     FIXED("slave-announce-ip", "", OPTION_LIVE),
     FIXED("slave-announce-port", "0", OPTION_LIVE),
-    FIXED("min-slaves-to-write", "0", OPTION_LIVE),
-    FIXED("min-slaves-max-lag", "10", OPTION_LIVE),
-    FIXED("repl-ping-slave-period", "10", OPTION_LIVE),
-    FIXED("repl-timeout", "60", OPTION_LIVE),
     FIXED("repl-disable-tcp-nodelay", "no", OPTION_LIVE),
     FIXED("repl-diskless-sync", "no", OPTION_LIVE),
     FIXED("repl-diskless-sync-delay", "5", OPTION_LIVE),

@@ -23,6 +23,10 @@ typedef enum EvictPolicy {
 /* fsync, in the order of the journal's JournalSync. */
 typedef enum FsyncPolicy { FSYNC_EVERYSEC, FSYNC_ALWAYS, FSYNC_NO } FsyncPolicy;
 
+/* ack and ack-timeout-policy. */
+typedef enum AckMode { ACK_LOCAL, ACK_SLAVE } AckMode;
+typedef enum AckPolicy { ACK_REFUSE, ACK_DEGRADE } AckPolicy;
+
 typedef struct OutputLimit {
     int64_t hard_bytes, soft_bytes, soft_seconds; /* 0: no limit */
 } OutputLimit;
@@ -56,6 +60,10 @@ typedef struct Options {
     int64_t checkpoint_every_sec, checkpoint_journal_bytes; /* 0: never */
     char *backup_schedule;                                  /* see backup_schedule_parse; "": none */
     int64_t backup_keep;                                    /* 0: all */
+    /* replication: the master's half */
+    AckMode ack;
+    AckPolicy ack_timeout_policy;
+    int64_t ack_timeout_ms, repl_ping_slave_period, repl_timeout, min_slaves_to_write, min_slaves_max_lag;
     /* encodings */
     int64_t hash_max_ziplist_entries, hash_max_ziplist_value, list_max_ziplist_size, list_compress_depth,
         set_max_intset_entries, zset_max_ziplist_entries, zset_max_ziplist_value, hll_sparse_max_bytes;
@@ -73,6 +81,7 @@ typedef enum OptionGroup {
     OPTIONS_GENERAL,
     OPTIONS_MEMORY,
     OPTIONS_PERSISTENCE,
+    OPTIONS_REPLICATION,
     OPTIONS_ENCODING,
     OPTIONS_WATCHING,
     OPTIONS_UNUSED, /* Redis 3.2 has it, CKV has no use for it: accepted, logged, and without any effect */

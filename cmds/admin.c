@@ -5,6 +5,7 @@
 #include "cmds/command.h"
 #include "cmds/handlers.h"
 #include "cmds/server.h"
+#include "repl/master.h"
 
 /* ---- emptying ---- */
 
@@ -114,10 +115,7 @@ void monitor_feed(const Request *r)
 /* ROLE */
 void cmd_role(Request *r)
 {
-    reply_array(r->out, 3);
-    reply_bulk(r->out, SLICE("master"));
-    reply_int(r->out, 0);
-    reply_empty_array(r->out);
+    master_reply_role(r->out);
 }
 
 /* SHUTDOWN [NOSAVE | SAVE] */

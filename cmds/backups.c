@@ -38,6 +38,7 @@ static struct {
     char id[BACKUP_ID_CHARS + 1]; /* of the backup; "": a moment is gone back to */
     int64_t to_ms;
     char *note;
+    bool holds;   /* checkpoints, by persist_hold */
     bool loading; /* the rollback's last part */
     /* the thread's, while it runs; it has a copy of the manifest */
     GThread *thread;
@@ -118,7 +119,14 @@ static void end_job(const char *error)
     }
     g_clear_pointer(&job.note, g_free);
     job.kind = JOB_NONE;
-    persist_hold(false);
+    if (job.holds) persist_hold(false);
+    job.holds = false;
+}
+
+static void hold(void)
+{
+    job.holds = true;
+    persist_hold(true);
 }
 
 /* The new state is built: in with it. */
@@ -178,7 +186,7 @@ static void on_checkpoint(const char *error, void *context)
         end_job(error);
         return;
     }
-    persist_hold(true);
+    hold();
     job.slot = checkpoint_status().last;
     start_thread();
 }
@@ -405,7 +413,7 @@ static void begin_rollback(char *note)
 {
     job.kind = JOB_ROLLBACK;
     job.note = note;
-    persist_hold(true);
+    hold();
     start_thread();
 }
 

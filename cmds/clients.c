@@ -16,6 +16,7 @@ static void append_flags(GString *line, const Client *client)
     if (session->monitoring) g_string_append_c(line, 'O');
     if (client->class == CLIENT_SLAVE) g_string_append_c(line, 'S');
     if (session->in_multi) g_string_append_c(line, 'x');
+    if (session->waiting) g_string_append_c(line, 'b');
     if (session->watch_touched) g_string_append_c(line, 'd');
     if (client->closing) g_string_append_c(line, 'c');
     if (client->unix_socket) g_string_append_c(line, 'U');

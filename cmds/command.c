@@ -16,6 +16,8 @@
 #include "cmds/effect.h"
 #include "cmds/server.h"
 #include "cmds/slowlog.h"
+#include "cmds/sync.h"
+#include "repl/master.h"
 #include "store/evict.h"
 
 /* Commands in a chunk: enough to overlap every miss that the memory system can have in flight. */
@@ -80,6 +82,8 @@ void command_closed(Client *client)
     Session *session = client->session;
     transaction_discard(session);
     pubsub_forget(session);
+    sync_forget(session);
+    master_closed(client);
     monitor_forget(session);
     g_free(session->name);
     g_free(session);
@@ -158,7 +162,7 @@ static bool check_memory(Request *r)
 static bool check_journal(Request *r)
 {
     if (!effects_on || !(r->command->flags & CMD_WRITE)) return true;
-    return effect_admit(r->out, effect_bytes(r->argv, r->argc));
+    return effect_admit(r->out, effect_bytes(r->argv, r->argc)) && sync_admits(r->out);
 }
 
 static bool check_subscribed(Request *r)
@@ -246,7 +250,11 @@ static void run_one(const Incoming *in, const Command *command)
         run_checked(&r);
     }
     if (session->reply_off || session->reply_skip > 0 || r.out->muted) apply_reply_mode(session, r.out);
-    if (effect_unanswered) effect_answered(in->client, waiting);
+    if (effect_unanswered) {
+        effect_answered(in->client, waiting);
+    } else if (effect_piled_up) {
+        effect_commit();
+    }
     client_output_grew(in->client);
 }
 

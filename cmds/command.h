@@ -116,7 +116,10 @@ struct Session {
     bool multi_broken;               /* a command was refused while queueing: EXEC will abort */
     bool watch_touched;              /* a watched key changed: EXEC will answer nil */
     bool reply_off;                  /* CLIENT REPLY OFF */
+    bool in_exec;                    /* EXEC is running what was queued */
+    bool waiting;                    /* in WAIT */
     uint64_t answer_noted;           /* effect.c's */
+    uint64_t written;                /* the journal's offset behind what it changed last */
     int reply_skip;                  /* CLIENT REPLY SKIP: 2 when just asked for, 1 for the command to be skipped */
     char *name;                      /* CLIENT SETNAME; NULL: none */
     const Command *last;             /* CLIENT LIST's cmd= */

@@ -6,6 +6,8 @@
 #include "base/log.h"
 #include "base/number.h"
 #include "base/options.h"
+#include "cmds/ack.h"
+#include "repl/master.h"
 #include "store/journal.h"
 
 _Static_assert((int)FSYNC_EVERYSEC == (int)JOURNAL_SYNC_EVERYSEC && (int)FSYNC_ALWAYS == (int)JOURNAL_SYNC_ALWAYS &&
@@ -25,7 +27,7 @@ _Static_assert((int)FSYNC_EVERYSEC == (int)JOURNAL_SYNC_EVERYSEC && (int)FSYNC_A
 #define PIECE_ELEMENTS 1024
 #define PIECE_BYTES    (256 * 1024)
 
-bool effects_on, effect_replaced, effect_unanswered;
+bool effects_on, effect_replaced, effect_unanswered, effect_piled_up;
 
 /* ---- EXEC ---- */
 
@@ -191,6 +193,13 @@ void effect_of(const Request *r)
     if (!(r->command->flags & CMD_READONLY)) effect_unanswered = true;
 }
 
+void effect_for_slaves(const Request *r)
+{
+    if (!effects_on || master_slaves() == 0 || journal_trouble() != NULL) return;
+    append(-1, r->argv, r->argc);
+    effect_piled_up = journal_pending_bytes() > PENDING_MAX;
+}
+
 /* ---- replies, and the gate ---- */
 
 /* Who is answered, since the last commit, for having changed something; each client once. */
@@ -206,6 +215,7 @@ void effect_answered(Client *client, size_t position)
 {
     Session *session = client->session;
     effect_unanswered = false;
+    session->written = journal_offset();
     if (session->answer_noted != commits) {
         session->answer_noted = commits;
         Answer answer = { client, position };
@@ -216,7 +226,7 @@ void effect_answered(Client *client, size_t position)
 
 uint64_t effect_gate_offset(void)
 {
-    return options.fsync == FSYNC_ALWAYS ? journal_durable() : journal_written();
+    return ack_gate(options.fsync == FSYNC_ALWAYS ? journal_durable() : journal_written());
 }
 
 void effect_tell_trouble(void)
@@ -236,6 +246,7 @@ void effect_tell_trouble(void)
 void effect_commit(void)
 {
     if (!effects_on) return;
+    effect_piled_up = false;
     journal_commit(); /* what can't be written now waits in it */
     effect_tell_trouble();
     uint64_t offset = journal_offset(), safe = effect_gate_offset();
@@ -243,7 +254,10 @@ void effect_commit(void)
         const Answer *answer = &g_array_index(answers, Answer, i);
         client_gate_close(answer->client, answer->position, offset);
     }
-    if (answers->len > 0) commits++;
+    if (answers->len > 0) {
+        commits++;
+        if (safe < offset) ack_awaited(offset);
+    }
     g_array_set_size(answers, 0);
     if (client_gate_waiting() > 0) client_gate_open(safe);
 }
@@ -260,6 +274,7 @@ void effects_stop(void)
     effect_commit();
     journal_wait_durable();
     client_gate_open(effect_gate_offset());
+    client_gate_abandon(UINT64_MAX); /* what isn't safe by now won't be confirmed */
     effects_on = false;
 }
 

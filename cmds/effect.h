@@ -7,8 +7,8 @@
  * without a clock and without chance, gives the same data.
  *
  * The journal is committed between two commands only, and before any reply leaves. Replies to commands that changed
- * something wait at the gate (net/client.h) until their journal offset is safe as `fsync` says. As long as the journal
- * can be written that is at once, but for `fsync always`, so only then clients get a mark.
+ * something wait at the gate (net/client.h) until their journal offset is safe as `fsync` and `ack` say. As long as the
+ * journal can be written that is at once, but for `fsync always` and `ack slave`, so only then clients get a mark.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #ifndef CKV_CMDS_EFFECT_H
@@ -63,6 +63,11 @@ void effect_exec_end(void);
  * effect_answered notes that the reply begins at this byte of what waits in the client's output. */
 extern bool effect_unanswered;
 void effect_answered(Client *client, size_t position);
+
+/* A command that changes nothing here, but that slaves are to run: PUBLISH. Nothing while there are none. If very much
+ * waits to be committed then, effect_piled_up is true. */
+void effect_for_slaves(const Request *r);
+extern bool effect_piled_up;
 
 /* Commits the journal, closes the gate for replies that can't go yet, opens it as far as it may be. Between two
  * commands only; before output is sent. */

@@ -168,6 +168,11 @@ void cmd_pfselftest(Request *r);
 void cmd_pfdebug(Request *r);
 void cmd_latency(Request *r);
 
+/* sync.c */
+void cmd_sync(Request *r);
+void cmd_psync(Request *r);
+void cmd_replconf(Request *r);
+void cmd_wait(Request *r);
 /* saves.c */
 void cmd_save(Request *r);
 void cmd_bgsave(Request *r);

@@ -12,11 +12,14 @@
 #include "base/clock.h"
 #include "base/options.h"
 #include "ckv.h"
+#include "cmds/ack.h"
 #include "cmds/backups.h"
 #include "cmds/command.h"
 #include "cmds/handlers.h"
 #include "cmds/persist.h"
 #include "cmds/server.h"
+#include "cmds/sync.h"
+#include "repl/master.h"
 #include "store/checkpoint.h"
 #include "store/journal.h"
 #include "store/mem.h"
@@ -27,7 +30,7 @@ static struct {
     const char *api, *allocator, *executable, *config_file, *run_id;
     int64_t pid, port, uptime_sec, uptime_days, hz, lru_clock;
     /* clients */
-    int64_t clients, longest_output, biggest_input;
+    int64_t clients, longest_output, biggest_input, blocked;
     /* memory */
     int64_t used, resident, peak, system, max;
     double fragmentation;
@@ -39,7 +42,7 @@ static struct {
     const char *save_status, *write_status, *journal_error, *checkpoint_error, *backup_id, *backup_status;
     /* stats */
     int64_t connections, commands, commands_rate, bytes_in, bytes_out, rejected, expired, evicted, hits, misses,
-        channels, patterns;
+        channels, patterns, sync_full, sync_partial_ok, sync_partial_err;
     double in_rate_kb, out_rate_kb;
     /* cpu */
     double cpu_system, cpu_user, children_system, children_user;
@@ -74,7 +77,8 @@ static void look_at_server(void)
 static void look_at_clients(void)
 {
     client_stats_sample();
-    seen.clients = client_all()->len;
+    seen.clients = client_all()->len - (int64_t)master_slaves();
+    seen.blocked = (int64_t)sync_waiting();
     seen.longest_output = (int64_t)client_stats.longest_output;
     seen.biggest_input = (int64_t)client_stats.biggest_input;
 }
@@ -110,6 +114,9 @@ static void look_at_counters(void)
     seen.misses = (int64_t)keyspace->misses;
     seen.channels = (int64_t)pubsub_channel_count();
     seen.patterns = (int64_t)pubsub_pattern_count();
+    seen.sync_full = (int64_t)master_stats.full;
+    seen.sync_partial_ok = (int64_t)master_stats.partial_ok;
+    seen.sync_partial_err = (int64_t)master_stats.partial_err;
 }
 
 static void look_at_journal(void)
@@ -220,7 +227,7 @@ static const Field clients_fields[] = {
     { "connected_clients", FIELD_NUMBER, &seen.clients },
     { "client_longest_output_list", FIELD_NUMBER, &seen.longest_output },
     { "client_biggest_input_buf", FIELD_NUMBER, &seen.biggest_input },
-    { "blocked_clients", FIELD_FIXED, "0" },
+    { "blocked_clients", FIELD_NUMBER, &seen.blocked },
 };
 
 static const Field memory_fields[] = {
@@ -290,9 +297,9 @@ static const Field stats_fields[] = {
     { "instantaneous_input_kbps", FIELD_DOUBLE, &seen.in_rate_kb },
     { "instantaneous_output_kbps", FIELD_DOUBLE, &seen.out_rate_kb },
     { "rejected_connections", FIELD_NUMBER, &seen.rejected },
-    { "sync_full", FIELD_FIXED, "0" },
-    { "sync_partial_ok", FIELD_FIXED, "0" },
-    { "sync_partial_err", FIELD_FIXED, "0" },
+    { "sync_full", FIELD_NUMBER, &seen.sync_full },
+    { "sync_partial_ok", FIELD_NUMBER, &seen.sync_partial_ok },
+    { "sync_partial_err", FIELD_NUMBER, &seen.sync_partial_err },
     { "expired_keys", FIELD_NUMBER, &seen.expired },
     { "evicted_keys", FIELD_NUMBER, &seen.evicted },
     { "keyspace_hits", FIELD_NUMBER, &seen.hits },
@@ -301,16 +308,6 @@ static const Field stats_fields[] = {
     { "pubsub_patterns", FIELD_NUMBER, &seen.patterns },
     { "latest_fork_usec", FIELD_FIXED, "0" },
     { "migrate_cached_sockets", FIELD_FIXED, "0" },
-};
-
-static const Field replication_fields[] = {
-    { "role", FIELD_FIXED, "master" },
-    { "connected_slaves", FIELD_FIXED, "0" },
-    { "master_repl_offset", FIELD_FIXED, "0" },
-    { "repl_backlog_active", FIELD_FIXED, "0" },
-    { "repl_backlog_size", FIELD_FIXED, "1048576" },
-    { "repl_backlog_first_byte_offset", FIELD_FIXED, "0" },
-    { "repl_backlog_histlen", FIELD_FIXED, "0" },
 };
 
 static const Field cpu_fields[] = {
@@ -330,6 +327,13 @@ static void append_command_stats(GString *info)
         g_string_append_printf(info, "cmdstat_%s:calls=%lu,usec=%lu,usec_per_call=%.2f\r\n", command_table[i].name,
                                stats->calls, stats->microseconds, (double)stats->microseconds / (double)stats->calls);
     }
+}
+
+static void append_replication(GString *info)
+{
+    g_string_append(info, "role:master\r\n");
+    master_append_info(info);
+    g_string_append_printf(info, "ckv_ack_lost:%d\r\nckv_unconfirmed_closed:%lu\r\n", ack_is_lost(), ack_closed());
 }
 
 static void append_keyspace(GString *info)
@@ -359,7 +363,7 @@ static const Section sections[] = {
     { .title = "Memory", FIELDS(memory_fields), .look = look_at_memory },
     { .title = "Persistence", FIELDS(persistence_fields), .look = look_at_persistence, .append = append_loading },
     { .title = "Stats", FIELDS(stats_fields), .look = look_at_counters },
-    { .title = "Replication", FIELDS(replication_fields) },
+    { .title = "Replication", .append = append_replication },
     { .title = "CPU", FIELDS(cpu_fields), .look = look_at_cpu },
     { .title = "Commandstats", .append = append_command_stats, .only_if_asked = true },
     { .title = "Cluster", FIELDS(cluster_fields) },

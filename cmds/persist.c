@@ -21,6 +21,7 @@
 #include "cmds/effect.h"
 #include "cmds/replay.h"
 #include "cmds/server.h"
+#include "repl/master.h"
 #include "store/backup.h"
 #include "store/checkpoint.h"
 #include "store/journal.h"
@@ -59,7 +60,8 @@ static struct {
     /* checkpoints */
     int64_t slice_ended_us, retry_ms, last_due_ms;
     uint64_t commands_seen;
-    bool held, walking;
+    int holds; /* persist_hold */
+    bool walking, stopping;
     uint64_t changes_saved;  /* keyspace->changes when the last whole checkpoint began, and */
     uint64_t changes_saving; /* when the running one did */
     GArray *waiting;         /* Waiter */
@@ -401,8 +403,9 @@ void persist_when_done(void (*done)(const char *error, void *context), void *con
 static void release_journal(void)
 {
     const CheckpointInfo *all = persist_manifest.checkpoint;
-    if (!all[0].whole || !all[1].whole || state.held) return;
-    journal_release(MIN(all[0].offset, all[1].offset), options.journal_keep_sec, (uint64_t)options.journal_keep_bytes);
+    if (!all[0].whole || !all[1].whole || state.holds > 0) return;
+    uint64_t needed = MIN(master_needed_offset(), MIN(all[0].offset, all[1].offset));
+    journal_release(needed, options.journal_keep_sec, (uint64_t)options.journal_keep_bytes);
 }
 
 static void checkpoint_succeeded(void)
@@ -446,8 +449,9 @@ bool persist_begin_checkpoint(char **error)
         *error = g_strdup(server_loading ? "the data is being loaded" : "persistence is off");
         return false;
     }
-    if (state.held) {
-        *error = g_strdup("a backup is being copied");
+    /* At the end, one more doesn't touch the file that may be being copied, which is the newest. */
+    if (state.holds > 0 && !state.stopping) {
+        *error = g_strdup("a checkpoint is being copied, for a backup or a slave");
         return false;
     }
     errno = 0;
@@ -458,6 +462,7 @@ bool persist_begin_checkpoint(char **error)
                                        journal_offset(), g_strerror(errno));
         return false;
     }
+    journal_forget_db();
     if (!checkpoint_start(journal_offset(), journal_db(), clock_unix_ms, error)) return false;
     state.changes_saving = keyspace->changes;
     state.last_due_ms = clock_unix_ms;
@@ -474,7 +479,7 @@ static bool changed_since_checkpoint(void)
 
 static bool checkpoint_is_due(void)
 {
-    if (!journal_is_open() || server_loading || state.held || clock_unix_ms < state.retry_ms) return false;
+    if (!journal_is_open() || server_loading || state.holds > 0 || clock_unix_ms < state.retry_ms) return false;
     int newest = manifest_newest(&persist_manifest);
     uint64_t saved = newest < 0 ? persist_manifest.start : persist_manifest.checkpoint[newest].offset;
     uint64_t grown = journal_offset() - saved;
@@ -549,7 +554,8 @@ bool persist_save(char **error)
 
 void persist_hold(bool held)
 {
-    state.held = held;
+    state.holds += held ? 1 : -1;
+    g_assert(state.holds >= 0);
 }
 
 /* When the journal began, if nothing was before it; -1: something was. INFO asks often. */
@@ -629,6 +635,7 @@ bool persist_roll_back(const char *note, char *before, char **error)
         *error = g_strdup(journal_trouble() != NULL ? journal_trouble() : "the journal can't be written");
         return false;
     }
+    master_drop_slaves("the data goes back to an earlier state");
     drop_dataset();
     bool begun;
     *error = rollback_swap(".", note, before, &begun);
@@ -666,7 +673,7 @@ bool persist_stop(bool save)
 {
     if (!journal_is_open()) return true;
     bool good = true;
-    state.held = false; /* a checkpoint more doesn't touch the file that may be being copied, which is the newest */
+    state.stopping = true;
     if (save && changed_since_checkpoint()) {
         char *error = NULL;
         log_line(LOG_NOTICE, "Saving a checkpoint before the stop.");

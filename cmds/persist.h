@@ -39,7 +39,8 @@ bool persist_save(char **error);
 /* `done` is called once when the running checkpoint has ended, with NULL or what went wrong. */
 void persist_when_done(void (*done)(const char *error, void *context), void *context);
 
-/* While files are being copied no further checkpoint starts, and no segment of the journal goes. */
+/* While files are being copied no further checkpoint starts, and no segment of the journal goes. Calls are counted:
+ * each with true is to be followed by one with false. */
 void persist_hold(bool held);
 
 extern Manifest persist_manifest;

@@ -11,6 +11,7 @@
 #include "base/glob.h"
 #include "base/options.h"
 #include "cmds/command.h"
+#include "cmds/effect.h"
 #include "cmds/handlers.h"
 
 typedef struct Topic {
@@ -318,6 +319,7 @@ void cmd_punsubscribe(Request *r)
 void cmd_publish(Request *r)
 {
     reply_int(r->out, publish(r->argv[1], r->argv[2]));
+    effect_for_slaves(r);
 }
 
 /* `pattern` NULL: all. */

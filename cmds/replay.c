@@ -59,8 +59,14 @@ uint64_t replay_commands(void)
 /* What the journal may hold: what changes data (PFCOUNT does, sometimes). */
 static bool is_journaled(const Command *command)
 {
-    return command->handler != NULL &&
+    return command->handler != NULL && !(command->flags & CMD_ADMIN) &&
            ((command->flags & (CMD_WRITE | CMD_READONLY)) || command->handler == cmd_select);
+}
+
+/* What stands in the journal for slaves only, and changes nothing. */
+static bool is_for_slaves(const Command *command)
+{
+    return command->handler == cmd_ping || command->handler == cmd_publish || command->handler == cmd_replconf;
 }
 
 static bool arity_fits(const Command *command, int argc)
@@ -98,6 +104,7 @@ static char *run_command(const Slice *argv, int argc)
         return NULL;
     }
     replay.commands++;
+    if (command != NULL && is_for_slaves(command)) return NULL;
     return run_handler(command, argv, argc);
 }
 

@@ -14,6 +14,7 @@
 #include "cmds/effect.h"
 #include "cmds/handlers.h"
 #include "cmds/slowlog.h"
+#include "repl/master.h"
 #include "store/evict.h"
 #include "store/grave.h"
 #include "store/mem.h"
@@ -75,6 +76,7 @@ void server_reset_stats(void)
 {
     commands_processed = 0;
     client_stats.accepted = client_stats.rejected = client_stats.bytes_in = client_stats.bytes_out = 0;
+    master_stats = (MasterStats){ 0 };
     keyspace->hits = keyspace->misses = keyspace->expired = keyspace->evicted = 0;
     for (size_t i = 0; i < command_count; i++)
         command_stats[i] = (CommandStats){ 0 };

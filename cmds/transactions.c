@@ -8,6 +8,7 @@
 #include "cmds/command.h"
 #include "cmds/effect.h"
 #include "cmds/handlers.h"
+#include "cmds/sync.h"
 
 /* ---- the queue ---- */
 
@@ -168,6 +169,7 @@ static void run_queue(Request *r, GPtrArray *queue)
 {
     guint count = queue == NULL ? 0 : queue->len;
     reply_array(r->out, count);
+    r->session->in_exec = true;
     effect_exec_begin();
     for (guint i = 0; i < count; i++) {
         const QueuedCommand *queued = queue->pdata[i];
@@ -179,6 +181,7 @@ static void run_queue(Request *r, GPtrArray *queue)
         command_call(&part);
     }
     effect_exec_end();
+    r->session->in_exec = false;
 }
 
 /* Whether the journal has room for what was queued; if not, the error is out. */
@@ -192,7 +195,7 @@ static bool admit_queue(Request *r, const GPtrArray *queue)
         bytes += effect_bytes(queued->argv, queued->argc);
         writes = true;
     }
-    return !writes || effect_admit(r->out, bytes);
+    return !writes || (effect_admit(r->out, bytes) && sync_admits(r->out));
 }
 
 /* EXEC */

@@ -1,0 +1,139 @@
+/* ack.c: see ack.h.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "cmds/ack.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/options.h"
+#include "cmds/effect.h"
+#include "repl/master.h"
+
+#define TICK_MS 10
+
+/* Replies wait for the offset since then. */
+typedef struct Awaited {
+    uint64_t offset;
+    int64_t since_ms;
+} Awaited;
+
+static struct {
+    Loop *loop;
+    GArray *awaited; /* in order */
+    bool lost;
+    uint64_t lost_offset; /* what wasn't confirmed */
+    uint64_t closed;
+    bool ticking;
+} ack;
+
+bool ack_is_lost(void)
+{
+    return ack.lost;
+}
+
+uint64_t ack_closed(void)
+{
+    return ack.closed;
+}
+
+uint64_t ack_gate(uint64_t safe)
+{
+    if (options.ack == ACK_LOCAL || (ack.lost && options.ack_timeout_policy == ACK_DEGRADE)) return safe;
+    return MIN(safe, master_acked_offset());
+}
+
+bool ack_admits(Out *out)
+{
+    if (options.ack == ACK_LOCAL || options.ack_timeout_policy == ACK_DEGRADE) return true;
+    if (!ack.lost && master_online() > 0) return true;
+    reply_errorf(out, "NOREPLICAS No slave confirms writes now (ack slave): %s.",
+                 ack.lost ? "none did within ack-timeout" : "none is online");
+    return false;
+}
+
+/* ---- waiting ---- */
+
+static void drop_confirmed(void)
+{
+    uint64_t acked = master_acked_offset();
+    guint confirmed = 0;
+    while (confirmed < ack.awaited->len && g_array_index(ack.awaited, Awaited, confirmed).offset <= acked)
+        confirmed++;
+    if (confirmed > 0) g_array_remove_range(ack.awaited, 0, confirmed);
+    if (!ack.lost || acked < ack.lost_offset) return;
+    ack.lost = false;
+    log_line(LOG_NOTICE, "A slave confirms writes again.");
+}
+
+static void lose(uint64_t offset)
+{
+    ack.lost = true;
+    ack.lost_offset = offset;
+    if (options.ack_timeout_policy == ACK_DEGRADE) {
+        log_line(LOG_WARNING,
+                 "No slave confirmed offset %lu within ack-timeout (%ld ms): replies don't wait for slaves "
+                 "until one does (ack-timeout-policy degrade).",
+                 offset, options.ack_timeout_ms);
+        g_array_set_size(ack.awaited, 0);
+        return;
+    }
+    size_t closed = client_gate_abandon(offset);
+    ack.closed += closed;
+    log_line(LOG_WARNING,
+             "No slave confirmed offset %lu within ack-timeout (%ld ms): %zu clients are closed without a "
+             "reply, and writes are refused until one does (ack-timeout-policy refuse).",
+             offset, options.ack_timeout_ms, closed);
+}
+
+/* Up to which offset the wait is over; 0: none is. */
+static uint64_t timed_out(void)
+{
+    uint64_t offset = 0;
+    guint late = 0;
+    for (; late < ack.awaited->len; late++) {
+        const Awaited *awaited = &g_array_index(ack.awaited, Awaited, late);
+        if (clock_unix_ms - awaited->since_ms < options.ack_timeout_ms) break;
+        offset = awaited->offset;
+    }
+    if (late > 0) g_array_remove_range(ack.awaited, 0, late);
+    return offset;
+}
+
+static int64_t tick(void *context)
+{
+    (void)context;
+    drop_confirmed();
+    if (options.ack == ACK_LOCAL) {
+        g_array_set_size(ack.awaited, 0);
+        ack.lost = false;
+    }
+    uint64_t late = timed_out();
+    if (late > 0) lose(late);
+    /* CKV's slaves confirm each batch; Redis' only once a second, unless they're asked. */
+    if (ack.awaited->len > 0) master_request_acks();
+    effect_commit();
+    ack.ticking = ack.awaited->len > 0 || ack.lost;
+    return ack.ticking ? TICK_MS : -1;
+}
+
+void ack_awaited(uint64_t offset)
+{
+    if (options.ack == ACK_LOCAL || (ack.lost && options.ack_timeout_policy == ACK_DEGRADE)) return;
+    guint count = ack.awaited->len;
+    Awaited *last = count > 0 ? &g_array_index(ack.awaited, Awaited, count - 1) : NULL;
+    if (last != NULL && last->since_ms == clock_unix_ms) {
+        last->offset = offset;
+    } else {
+        Awaited awaited = { offset, clock_unix_ms };
+        g_array_append_val(ack.awaited, awaited);
+    }
+    if (ack.ticking) return;
+    ack.ticking = true;
+    loop_timer(ack.loop, TICK_MS, tick, NULL);
+}
+
+void ack_init(Loop *loop)
+{
+    ack.loop = loop;
+    ack.awaited = g_array_new(FALSE, FALSE, sizeof(Awaited));
+}

@@ -1,0 +1,228 @@
+/* fullsync.c: see fullsync.h.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "repl/fullsync.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "store/checkpoint.h"
+
+#define POLL_MS 10
+
+/* A snapshot is too old if the journal behind it is longer than itself, and than this. */
+#define JOURNAL_BEHIND_MAX (64UL << 20)
+
+static struct {
+    Loop *loop;
+    SyncFile *making;        /* no checkpoint is written to meanwhile; NULL: none is made now */
+    SyncFile *latest;        /* the last one that was ready; not a reference: it lives while a slave has it */
+    bool checkpoint_awaited; /* somebody will call on_checkpoint */
+    bool refusal_told;       /* that no checkpoint can be begun is in the log */
+} state;
+
+static void serve_waiting(void);
+
+/* ---- which snapshot ---- */
+
+static bool is_recent(uint64_t offset, uint64_t bytes)
+{
+    return offset >= journal_stats().first_offset && journal_written() - offset <= MAX(JOURNAL_BEHIND_MAX, bytes);
+}
+
+/* The index of a checkpoint that will do, or -1. Behind one that ends in a database, the stream doesn't say SELECT
+ * again, and a slave expects to be in the first. */
+static int find_checkpoint(void)
+{
+    int newest = manifest_newest(master_hooks.manifest);
+    if (newest < 0) return -1;
+    const CheckpointInfo *info = &master_hooks.manifest->checkpoint[newest];
+    return info->db <= 0 && is_recent(info->offset, info->file_bytes) ? newest : -1;
+}
+
+static SyncFile *find_file(void)
+{
+    if (state.making != NULL && is_recent(syncfile_offset(state.making), 0)) return state.making;
+    if (state.latest == NULL || !is_recent(syncfile_offset(state.latest), syncfile_bytes(state.latest))) return NULL;
+    return state.latest;
+}
+
+static bool is_used(const SyncFile *file)
+{
+    for (guint i = 0; i < replicas->len; i++) {
+        if (((const Replica *)replicas->pdata[i])->file == file) return true;
+    }
+    return false;
+}
+
+/* ---- the file is made ---- */
+
+static void fail_slaves(const SyncFile *file)
+{
+    g_autofree char *why = g_strdup_printf("no snapshot can be made: %s", syncfile_error(file));
+    for (guint i = 0; i < replicas->len; i++) {
+        Replica *replica = replicas->pdata[i];
+        if (replica->file == file) replica_drop(replica, why);
+    }
+}
+
+static void send_head(Replica *replica)
+{
+    g_autofree char *name = replica_name(replica);
+    g_autofree char *head = g_strdup_printf("$%lu\r\n", syncfile_bytes(replica->file));
+    log_line(LOG_NOTICE, "Sending %lu bytes of snapshot to slave %s", syncfile_bytes(replica->file), name);
+    out_write(client_out(replica->client), head, strlen(head));
+    replica->state = REPLICA_SENDING;
+    client_feed_below(replica->client, FEED_BELOW);
+}
+
+static void begin_sending(const SyncFile *file)
+{
+    for (guint i = 0; i < replicas->len; i++) {
+        Replica *replica = replicas->pdata[i];
+        if (replica->file == file && replica->state == REPLICA_WAITING) send_head(replica);
+    }
+}
+
+/* It's made, or given up. */
+static void end_making(void)
+{
+    syncfile_unref(g_steal_pointer(&state.making));
+    master_hooks.hold(false);
+}
+
+static int64_t poll_file(void *context)
+{
+    (void)context;
+    SyncFile *file = state.making;
+    if (file == NULL) return -1;
+    if (syncfile_state(file) == SYNCFILE_MAKING) return POLL_MS;
+    if (syncfile_state(file) == SYNCFILE_FAILED) {
+        fail_slaves(file);
+    } else {
+        state.latest = file;
+        begin_sending(file);
+    }
+    end_making();
+    serve_waiting();
+    return -1;
+}
+
+/* False: it can't be made now; the log says why. */
+static bool make_file(int checkpoint)
+{
+    char *error = NULL;
+    state.making =
+        syncfile_new(checkpoint_file_name[checkpoint], &master_hooks.manifest->checkpoint[checkpoint], &error);
+    if (state.making == NULL) {
+        log_line(LOG_WARNING, "No snapshot for slaves can be made: %s", error);
+        g_free(error);
+        return false;
+    }
+    log_line(LOG_NOTICE, "Making a snapshot for slaves of the checkpoint at offset %lu", syncfile_offset(state.making));
+    master_hooks.hold(true);
+    loop_timer(state.loop, POLL_MS, poll_file, NULL);
+    return true;
+}
+
+/* ---- slaves that wait ---- */
+
+static void on_checkpoint(const char *error, void *context)
+{
+    (void)error;
+    (void)context;
+    state.checkpoint_awaited = false;
+    serve_waiting();
+}
+
+/* Waits for a checkpoint: the one that is running, or a new one. */
+static void await_checkpoint(void)
+{
+    char *error = NULL;
+    if (state.checkpoint_awaited) return;
+    bool running = checkpoint_status().state != CHECKPOINT_IDLE || master_hooks.begin_checkpoint(&error);
+    if (running) {
+        state.checkpoint_awaited = true;
+        master_hooks.when_done(on_checkpoint, NULL);
+    } else if (!state.refusal_told) {
+        log_line(LOG_NOTICE, "A slave waits for a checkpoint, which can't be begun yet: %s", error);
+    }
+    state.refusal_told = !running;
+    g_free(error);
+}
+
+static void join(Replica *replica, SyncFile *file)
+{
+    replica->file = syncfile_ref(file);
+    if (!replica->plain) {
+        g_autofree char *reply =
+            g_strdup_printf("+FULLRESYNC %s %lu\r\n", master_hooks.manifest->history, syncfile_offset(file));
+        out_write(client_out(replica->client), reply, strlen(reply));
+    }
+    if (syncfile_state(file) == SYNCFILE_READY) send_head(replica);
+}
+
+/* Whoever has no snapshot yet gets one, or it's begun. */
+static void serve_waiting(void)
+{
+    for (guint i = 0; i < replicas->len; i++) {
+        Replica *replica = replicas->pdata[i];
+        if (replica->state != REPLICA_WAITING || replica->file != NULL || replica->client->closing) continue;
+        SyncFile *file = find_file();
+        if (file == NULL && state.making == NULL) {
+            int checkpoint = find_checkpoint();
+            if (checkpoint < 0) await_checkpoint();
+            if (checkpoint >= 0 && make_file(checkpoint)) file = state.making;
+        }
+        if (file == NULL) return; /* on_checkpoint, poll_file or fullsync_tick goes on */
+        join(replica, file);
+    }
+}
+
+void fullsync_begin(Replica *replica)
+{
+    replica->state = REPLICA_WAITING;
+    serve_waiting();
+}
+
+void fullsync_tick(void)
+{
+    serve_waiting();
+}
+
+void fullsync_leave(Replica *replica)
+{
+    SyncFile *file = g_steal_pointer(&replica->file);
+    if (file == NULL) return;
+    bool used = is_used(file);
+    if (state.latest == file && !used) state.latest = NULL;
+    syncfile_unref(file);
+    if (state.making == file && !used) end_making();
+}
+
+/* ---- sending ---- */
+
+void fullsync_feed(Replica *replica)
+{
+    uint64_t left = syncfile_bytes(replica->file) - replica->file_sent;
+    size_t part = (size_t)MIN(left, FEED_PIECE);
+    Out *out = client_out(replica->client);
+    if (!syncfile_read(replica->file, out_reserve(out, part), part, replica->file_sent)) {
+        replica_drop(replica, g_strerror(errno));
+        return;
+    }
+    out_commit(out, part);
+    replica->file_sent += part;
+    if (part < left) return;
+    g_autofree char *name = replica_name(replica);
+    log_line(LOG_NOTICE, "Synchronization with slave %s succeeded", name);
+    uint64_t offset = syncfile_offset(replica->file);
+    fullsync_leave(replica);
+    replica_go_online(replica, offset);
+}
+
+void fullsync_init(Loop *loop)
+{
+    state.loop = loop;
+}

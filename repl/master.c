@@ -1,0 +1,487 @@
+/* master.c: see master.h. (Snapshots are in fullsync.c.)
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "repl/master.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/options.h"
+#include "repl/fullsync.h"
+#include "repl/replica.h"
+#include "store/journal.h"
+
+#define TICK_MS 1000
+
+/* A slave with more unsent output than this is behind. */
+#define LIVE_MAX ((size_t)4 * 1024 * 1024)
+
+bool master_is_origin = true;
+MasterStats master_stats;
+GPtrArray *replicas;
+MasterHooks master_hooks;
+
+/* ---- slaves ---- */
+
+/* The client's state as a slave, which it gets with its first word of replication. */
+static Replica *replica_of(Client *client)
+{
+    if (client->replica == NULL) {
+        Replica *replica = g_new0(Replica, 1);
+        replica->client = client;
+        client->replica = replica;
+    }
+    return client->replica;
+}
+
+/* The address by which others reach it, and the port: what it announced, or where its connection comes from. */
+static char *replica_ip(const Replica *replica)
+{
+    if (replica->ip != NULL) return g_strdup(replica->ip);
+    char address[CLIENT_ADDRESS_CHARS];
+    client_address(replica->client, address);
+    *strrchr(address, ':') = '\0';
+    size_t len = strlen(address);
+    return address[0] == '[' ? g_strndup(address + 1, len - 2) : g_strdup(address);
+}
+
+char *replica_name(const Replica *replica)
+{
+    g_autofree char *ip = replica_ip(replica);
+    return replica->port > 0 ? g_strdup_printf("%s:%d", ip, replica->port)
+                             : g_strdup_printf("%s:<unknown-slave-port>", ip);
+}
+
+static void attach(Replica *replica)
+{
+    replica->client->class = CLIENT_SLAVE;
+    replica->taken_ms = clock_unix_ms;
+    g_ptr_array_add(replicas, replica);
+}
+
+/* It's no slave any more, and needs nothing. */
+static void detach(Replica *replica)
+{
+    client_feed_below(replica->client, 0);
+    g_clear_pointer(&replica->reader, journal_reader_free);
+    fullsync_leave(replica);
+    replica->state = REPLICA_NEW;
+    g_ptr_array_remove(replicas, replica);
+}
+
+void replica_drop(Replica *replica, const char *why)
+{
+    g_autofree char *name = replica_name(replica);
+    log_line(LOG_WARNING, "Closing the connection of slave %s: %s", name, why);
+    client_close_now(replica->client);
+}
+
+void master_drop_slaves(const char *why)
+{
+    while (replicas->len > 0) {
+        Replica *replica = replicas->pdata[0];
+        replica_drop(replica, why);
+        detach(replica);
+    }
+    master_hooks.acked();
+}
+
+void master_closed(Client *client)
+{
+    Replica *replica = client->replica;
+    if (replica == NULL) return;
+    if (replica->state != REPLICA_NEW) {
+        g_autofree char *name = replica_name(replica);
+        log_line(LOG_WARNING, "Connection with slave %s lost.", name);
+        detach(replica);
+        master_hooks.acked();
+    }
+    g_free(replica->ip);
+    g_free(replica);
+    client->replica = NULL;
+}
+
+void master_set_port(Client *client, int port)
+{
+    replica_of(client)->port = port;
+}
+
+void master_set_ip(Client *client, Slice ip)
+{
+    Replica *replica = replica_of(client);
+    g_free(replica->ip);
+    replica->ip = ip.len == 0 ? NULL : g_strndup(ip.ptr, ip.len);
+}
+
+void master_set_psync2(Client *client)
+{
+    replica_of(client)->psync2 = true;
+}
+
+/* ---- the stream ---- */
+
+static void fall_behind(Replica *replica)
+{
+    replica->behind = true;
+    client_feed_below(replica->client, FEED_BELOW);
+}
+
+static void catch_up(Replica *replica)
+{
+    replica->behind = false;
+    g_clear_pointer(&replica->reader, journal_reader_free);
+    client_feed_below(replica->client, 0);
+}
+
+/* A batch is in the journal: whoever has all before it and takes it is given it. */
+static void on_written(uint64_t offset, Slice payload)
+{
+    for (guint i = 0; i < replicas->len; i++) {
+        Replica *replica = replicas->pdata[i];
+        if (replica->state != REPLICA_ONLINE || replica->behind) continue;
+        g_assert(replica->sent == offset);
+        if (replica->client->out.bytes + payload.len > LIVE_MAX) {
+            fall_behind(replica);
+            continue;
+        }
+        out_write(client_out(replica->client), payload.ptr, payload.len);
+        replica->sent += payload.len;
+    }
+}
+
+/* Reads the batch that has the next byte. False: it can't be had, and the slave is closed. */
+static bool read_batch(Replica *replica)
+{
+    char *error = NULL;
+    if (replica->reader == NULL) replica->reader = journal_reader_new(".", replica->sent, NULL, &error);
+    if (replica->reader == NULL) {
+        replica_drop(replica, error);
+        g_free(error);
+        return false;
+    }
+    JournalBatch batch;
+    if (journal_read(replica->reader, &batch) != JOURNAL_BATCH) {
+        const char *why = journal_reader_error(replica->reader);
+        replica_drop(replica, why != NULL ? why : "the journal ends before its offset");
+        return false;
+    }
+    g_assert(batch.offset <= replica->sent && replica->sent < batch.offset + batch.payload.len);
+    size_t skip = (size_t)(replica->sent - batch.offset); /* a resync may begin inside a batch */
+    replica->rest = (Slice){ batch.payload.ptr + skip, batch.payload.len - skip };
+    return true;
+}
+
+static void feed_stream(Replica *replica)
+{
+    size_t room = FEED_PIECE;
+    while (room > 0 && replica->sent < journal_written()) {
+        if (replica->rest.len == 0 && !read_batch(replica)) return;
+        size_t part = MIN(room, replica->rest.len);
+        out_write(client_out(replica->client), replica->rest.ptr, part);
+        replica->rest.ptr += part;
+        replica->rest.len -= part;
+        replica->sent += part;
+        room -= part;
+    }
+    if (replica->sent == journal_written()) catch_up(replica);
+}
+
+void replica_go_online(Replica *replica, uint64_t offset)
+{
+    replica->state = REPLICA_ONLINE;
+    replica->online_ms = clock_unix_ms;
+    replica->sent = offset;
+    fall_behind(replica);
+}
+
+void master_drained(Client *client)
+{
+    Replica *replica = client->replica;
+    if (replica->state == REPLICA_SENDING) {
+        fullsync_feed(replica);
+    } else if (replica->state == REPLICA_ONLINE && replica->behind) {
+        feed_stream(replica);
+    }
+}
+
+/* Whether something may be put into the stream for slaves only: not while what clients write has no room in it. */
+static bool can_append(void)
+{
+    return journal_is_open() && journal_trouble() == NULL;
+}
+
+/* ---- confirmations ---- */
+
+void master_ack(Client *client, uint64_t offset)
+{
+    Replica *replica = client->replica;
+    if (replica == NULL || replica->state != REPLICA_ONLINE) return;
+    offset = MIN(offset, replica->sent);
+    if (offset <= replica->acked) return;
+    replica->acked = offset;
+    master_hooks.acked();
+}
+
+void master_request_acks(void)
+{
+    static uint64_t asked_end;
+    if (master_online() == 0 || !can_append() || journal_offset() == asked_end) return;
+    journal_append(-1, (Slice[]){ SLICE("REPLCONF"), SLICE("GETACK"), SLICE("*") }, 3);
+    asked_end = journal_offset(); /* asking again is of no use until something follows */
+}
+
+/* Unix ms of when it was last heard of: whatever it sends is a sign of life. */
+static int64_t heard_ms(const Replica *replica)
+{
+    return MAX(replica->client->active_ms, replica->online_ms);
+}
+
+size_t master_slaves(void)
+{
+    return replicas == NULL ? 0 : replicas->len;
+}
+
+static size_t count_online(uint64_t acked, int64_t heard_since_ms)
+{
+    size_t count = 0;
+    for (guint i = 0; i < replicas->len; i++) {
+        const Replica *replica = replicas->pdata[i];
+        if (replica->state != REPLICA_ONLINE) continue;
+        count += replica->acked >= acked && heard_ms(replica) >= heard_since_ms;
+    }
+    return count;
+}
+
+size_t master_online(void)
+{
+    return count_online(0, INT64_MIN);
+}
+
+size_t master_good_slaves(int64_t lag_sec)
+{
+    return count_online(0, clock_unix_ms - (lag_sec + 1) * 1000 + 1); /* whole seconds, as INFO's lag */
+}
+
+size_t master_acked_by(uint64_t offset)
+{
+    return count_online(offset, INT64_MIN);
+}
+
+uint64_t master_acked_offset(void)
+{
+    uint64_t most = 0;
+    for (guint i = 0; i < replicas->len; i++) {
+        const Replica *replica = replicas->pdata[i];
+        if (replica->state == REPLICA_ONLINE) most = MAX(most, replica->acked);
+    }
+    return most;
+}
+
+uint64_t master_needed_offset(void)
+{
+    uint64_t needed = UINT64_MAX;
+    for (guint i = 0; i < replicas->len; i++) {
+        const Replica *replica = replicas->pdata[i];
+        if (replica->state == REPLICA_ONLINE) needed = MIN(needed, replica->sent);
+        if (replica->file != NULL) needed = MIN(needed, syncfile_offset(replica->file));
+    }
+    return needed;
+}
+
+/* ---- SYNC and PSYNC ---- */
+
+/* Whether the id is that of the stream up to `offset`. */
+static bool is_of_history(Slice id, uint64_t offset)
+{
+    const Manifest *manifest = master_hooks.manifest;
+    if (slice_equal(id, slice_of(manifest->history))) return true;
+    return manifest->history2[0] != '\0' && slice_equal(id, slice_of(manifest->history2)) &&
+           offset <= manifest->offset2;
+}
+
+/* Whether the slave can go on from `wanted`, which counts from 1; says why not in the log. */
+static bool can_continue(const Replica *replica, Slice id, int64_t wanted)
+{
+    g_autofree char *name = replica_name(replica);
+    if (slice_equal(id, SLICE("?"))) {
+        log_line(LOG_NOTICE, "Full resync requested by slave %s", name);
+        return false;
+    }
+    if (wanted < 1 || !is_of_history(id, (uint64_t)wanted - 1)) {
+        log_line(
+            LOG_NOTICE,
+            "Partial resynchronization not accepted: Replication ID mismatch (Slave %s asked for '%.*s' at %ld, my "
+            "replication IDs are '%s' and '%s')",
+            name, (int)MIN(id.len, 64), id.ptr, wanted, master_hooks.manifest->history,
+            master_hooks.manifest->history2);
+        return false;
+    }
+    uint64_t offset = (uint64_t)wanted - 1, first = journal_stats().first_offset, end = journal_written();
+    if (offset >= first && offset <= end) return true;
+    log_line(LOG_NOTICE,
+             "Unable to partial resync with slave %s for lack of backlog (Slave request was: %ld; the journal has %lu "
+             "to %lu)",
+             name, wanted, first + 1, end + 1);
+    return false;
+}
+
+static void continue_from(Replica *replica, uint64_t offset)
+{
+    g_autofree char *name = replica_name(replica);
+    log_line(LOG_NOTICE,
+             "Partial resynchronization request from %s accepted. Sending %lu bytes of backlog starting from offset "
+             "%lu.",
+             name, journal_written() - offset, offset + 1);
+    master_stats.partial_ok++;
+    attach(replica);
+    Out *out = client_out(replica->client);
+    out_write(out, "+CONTINUE", strlen("+CONTINUE"));
+    if (replica->psync2) {
+        out_write(out, " ", 1);
+        out_write(out, master_hooks.manifest->history, JOURNAL_ID_CHARS);
+    }
+    out_write(out, "\r\n", 2);
+    replica_go_online(replica, offset);
+}
+
+static void begin_full(Replica *replica)
+{
+    master_stats.full++;
+    attach(replica);
+    fullsync_begin(replica);
+}
+
+/* NULL if it's a slave already, which is ignored, or can't become one now: the error is out. */
+static Replica *new_slave(Client *client)
+{
+    Replica *replica = replica_of(client);
+    if (replica->state != REPLICA_NEW) return NULL;
+    if (client->out.bytes > 0) {
+        reply_error(&client->out, "ERR SYNC and PSYNC are invalid with pending output");
+        return NULL;
+    }
+    g_autofree char *name = replica_name(replica);
+    log_line(LOG_NOTICE, "Slave %s asks for synchronization", name);
+    return replica;
+}
+
+void master_sync(Client *client)
+{
+    Replica *replica = new_slave(client);
+    if (replica == NULL) return;
+    replica->plain = true;
+    begin_full(replica);
+}
+
+void master_psync(Client *client, Slice id, int64_t offset)
+{
+    Replica *replica = new_slave(client);
+    if (replica == NULL) return;
+    if (can_continue(replica, id, offset)) {
+        continue_from(replica, (uint64_t)offset - 1);
+        return;
+    }
+    if (!slice_equal(id, SLICE("?"))) master_stats.partial_err++;
+    begin_full(replica);
+}
+
+/* ---- INFO and ROLE ---- */
+
+static const char *const state_names[] = {
+    [REPLICA_WAITING] = "wait_bgsave",
+    [REPLICA_SENDING] = "send_bulk",
+    [REPLICA_ONLINE] = "online",
+};
+
+static void append_slaves(GString *info)
+{
+    for (guint i = 0; i < replicas->len; i++) {
+        const Replica *replica = replicas->pdata[i];
+        g_autofree char *ip = replica_ip(replica);
+        bool online = replica->state == REPLICA_ONLINE;
+        g_string_append_printf(info, "slave%u:ip=%s,port=%d,state=%s,offset=%lu,lag=%ld\r\n", i, ip, replica->port,
+                               state_names[replica->state], replica->acked,
+                               online ? (clock_unix_ms - heard_ms(replica)) / 1000 : 0);
+    }
+}
+
+void master_append_info(GString *info)
+{
+    static const char no_id[] = "0000000000000000000000000000000000000000";
+    const Manifest *manifest = master_hooks.manifest;
+    bool active = journal_is_open(), second = manifest->history2[0] != '\0';
+    uint64_t end = active ? journal_offset() : 0, first = active ? journal_stats().first_offset : 0;
+    g_string_append_printf(info, "connected_slaves:%u\r\n", replicas->len);
+    if (options.min_slaves_to_write > 0 && options.min_slaves_max_lag > 0)
+        g_string_append_printf(info, "min_slaves_good_slaves:%zu\r\n", master_good_slaves(options.min_slaves_max_lag));
+    append_slaves(info);
+    g_string_append_printf(info, "master_replid:%s\r\nmaster_replid2:%s\r\n",
+                           manifest->history[0] != '\0' ? manifest->history : no_id,
+                           second ? manifest->history2 : no_id);
+    g_string_append_printf(info, "master_repl_offset:%lu\r\nsecond_repl_offset:%ld\r\n", end,
+                           second ? (int64_t)manifest->offset2 + 1 : -1);
+    g_string_append_printf(info,
+                           "repl_backlog_active:%d\r\nrepl_backlog_size:%ld\r\nrepl_backlog_first_byte_offset:%lu\r\n"
+                           "repl_backlog_histlen:%lu\r\n",
+                           active, options.journal_keep_bytes, active ? first + 1 : 0, end - first);
+}
+
+void master_reply_role(Out *out)
+{
+    reply_array(out, 3);
+    reply_bulk(out, SLICE("master"));
+    reply_int(out, journal_is_open() ? (int64_t)journal_offset() : 0);
+    reply_array(out, master_online());
+    for (guint i = 0; i < replicas->len; i++) {
+        const Replica *replica = replicas->pdata[i];
+        if (replica->state != REPLICA_ONLINE) continue;
+        g_autofree char *ip = replica_ip(replica);
+        reply_array(out, 3);
+        reply_bulk_cstring(out, ip);
+        reply_bulk_int(out, replica->port);
+        reply_bulk_int(out, (int64_t)replica->acked);
+    }
+}
+
+/* ---- the timer ---- */
+
+/* True: it was silent for too long, or its connection took nothing. A plain one never says anything. */
+static bool is_lost(Replica *replica)
+{
+    int64_t since_ms = clock_unix_ms - options.repl_timeout * 1000;
+    uint64_t taken = replica->sent + replica->file_sent - replica->client->out.bytes;
+    if (replica->client->out.bytes == 0 || taken != replica->taken) {
+        replica->taken = taken;
+        replica->taken_ms = clock_unix_ms;
+    }
+    if (replica->taken_ms < since_ms) return true;
+    return replica->state == REPLICA_ONLINE && !replica->plain && heard_ms(replica) < since_ms;
+}
+
+static int64_t tick(void *context)
+{
+    (void)context;
+    static int64_t pinged_ms;
+    bool streaming = master_is_origin && replicas->len > 0 && can_append();
+    if (streaming && clock_unix_ms - pinged_ms >= options.repl_ping_slave_period * 1000) {
+        pinged_ms = clock_unix_ms;
+        journal_append(-1, &SLICE("PING"), 1);
+    }
+    for (guint i = 0; i < replicas->len; i++) {
+        Replica *replica = replicas->pdata[i];
+        if (replica->state == REPLICA_WAITING) out_write(client_out(replica->client), "\n", 1);
+        if (is_lost(replica)) replica_drop(replica, "it was silent for longer than repl-timeout");
+    }
+    fullsync_tick();
+    return TICK_MS;
+}
+
+void master_init(Loop *loop, MasterHooks hooks)
+{
+    replicas = g_ptr_array_new();
+    master_hooks = hooks;
+    fullsync_init(loop);
+    journal_on_written(on_written);
+    loop_timer(loop, TICK_MS, tick, NULL);
+}

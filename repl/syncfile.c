@@ -1,0 +1,122 @@
+/* syncfile.c: see syncfile.h.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "repl/syncfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib.h>
+#include <stdio.h>
+
+#include "store/io.h"
+#include "store/mem.h"
+#include "store/rdb.h"
+
+struct SyncFile {
+    int references;
+    CheckpointInfo info;
+    char *path;         /* of the checkpoint */
+    size_t used_memory; /* as the file's head tells */
+    int fd;
+    GThread *thread;
+    gint cancelled, done; /* atomic */
+    /* The thread's, until it's done. */
+    uint64_t bytes;
+    int write_errno;
+    char *error;
+};
+
+/* ---- the thread ---- */
+
+static bool take_bytes(void *context, Slice bytes)
+{
+    SyncFile *file = context;
+    if (g_atomic_int_get(&file->cancelled)) return false;
+    if (!io_write_all(file->fd, bytes.ptr, bytes.len, (off_t)file->bytes)) {
+        file->write_errno = errno;
+        return false;
+    }
+    file->bytes += bytes.len;
+    return true;
+}
+
+static gpointer make(gpointer data)
+{
+    SyncFile *file = data;
+    RdbWriter *writer = rdb_writer_new(take_bytes, file);
+    bool begun = rdb_write_head(writer, file->info.unix_ms, file->used_memory);
+    file->error = rdb_write_checkpoint(writer, file->path, &file->info, NULL, NULL);
+    if (file->error == NULL && !(begun && rdb_write_end(writer))) file->error = g_strdup("its end can't be written");
+    rdb_writer_free(writer);
+    if (file->write_errno != 0) {
+        g_free(file->error);
+        file->error = g_strdup_printf("the file for slaves: %s", g_strerror(file->write_errno));
+    }
+    g_atomic_int_set(&file->done, 1);
+    return NULL;
+}
+
+/* ---- the loop's ---- */
+
+SyncFile *syncfile_new(const char *path, const CheckpointInfo *info, char **error)
+{
+    char name[64];
+    snprintf(name, sizeof(name), "sync-%020" G_GINT64_MODIFIER "u.rdb", info->offset);
+    int fd = io->open(name, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    if (fd < 0 || io->unlink(name) != 0) {
+        *error = g_strdup_printf("%s: %s", name, g_strerror(errno));
+        if (fd >= 0) io->close(fd);
+        return NULL;
+    }
+    SyncFile *file = g_new0(SyncFile, 1);
+    file->references = 1;
+    file->info = *info;
+    file->path = g_strdup(path);
+    file->used_memory = mem_used();
+    file->fd = fd;
+    file->thread = g_thread_new("ckv-sync", make, file);
+    return file;
+}
+
+SyncFile *syncfile_ref(SyncFile *file)
+{
+    file->references++;
+    return file;
+}
+
+void syncfile_unref(SyncFile *file)
+{
+    if (--file->references > 0) return;
+    g_atomic_int_set(&file->cancelled, 1);
+    g_thread_join(file->thread);
+    io->close(file->fd);
+    g_free(file->path);
+    g_free(file->error);
+    g_free(file);
+}
+
+SyncFileState syncfile_state(const SyncFile *file)
+{
+    if (!g_atomic_int_get(&file->done)) return SYNCFILE_MAKING;
+    return file->error == NULL ? SYNCFILE_READY : SYNCFILE_FAILED;
+}
+
+const char *syncfile_error(const SyncFile *file)
+{
+    return file->error;
+}
+
+uint64_t syncfile_offset(const SyncFile *file)
+{
+    return file->info.offset;
+}
+
+uint64_t syncfile_bytes(const SyncFile *file)
+{
+    return file->bytes;
+}
+
+bool syncfile_read(const SyncFile *file, void *to, size_t len, uint64_t at)
+{
+    return io_read_all(file->fd, to, len, (off_t)at);
+}
