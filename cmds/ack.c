@@ -36,12 +36,6 @@ uint64_t ack_closed(void)
     return ack.closed;
 }
 
-uint64_t ack_gate(uint64_t safe)
-{
-    if (options.ack == ACK_LOCAL || (ack.lost && options.ack_timeout_policy == ACK_DEGRADE)) return safe;
-    return MIN(safe, master_acked_offset());
-}
-
 bool ack_admits(Out *out)
 {
     if (options.ack == ACK_LOCAL || options.ack_timeout_policy == ACK_DEGRADE) return true;
@@ -53,9 +47,9 @@ bool ack_admits(Out *out)
 
 /* ---- waiting ---- */
 
-static void drop_confirmed(void)
+/* A slave has all up to this offset. */
+static void note_confirmed(uint64_t acked)
 {
-    uint64_t acked = master_acked_offset();
     guint confirmed = 0;
     while (confirmed < ack.awaited->len && g_array_index(ack.awaited, Awaited, confirmed).offset <= acked)
         confirmed++;
@@ -63,6 +57,20 @@ static void drop_confirmed(void)
     if (!ack.lost || acked < ack.lost_offset) return;
     ack.lost = false;
     log_line(LOG_NOTICE, "A slave confirms writes again.");
+}
+
+uint64_t ack_gate(uint64_t safe)
+{
+    if (options.ack == ACK_LOCAL) return safe;
+    uint64_t acked = master_acked_offset();
+    note_confirmed(acked);
+    return ack.lost && options.ack_timeout_policy == ACK_DEGRADE ? safe : MIN(safe, acked);
+}
+
+void ack_forget(void)
+{
+    if (ack.awaited != NULL) g_array_set_size(ack.awaited, 0);
+    ack.lost = false;
 }
 
 static void lose(uint64_t offset)
@@ -102,11 +110,8 @@ static uint64_t timed_out(void)
 static int64_t tick(void *context)
 {
     (void)context;
-    drop_confirmed();
-    if (options.ack == ACK_LOCAL) {
-        g_array_set_size(ack.awaited, 0);
-        ack.lost = false;
-    }
+    note_confirmed(master_acked_offset());
+    if (options.ack == ACK_LOCAL) ack_forget();
     uint64_t late = timed_out();
     if (late > 0) lose(late);
     /* CKV's slaves confirm each batch; Redis' only once a second, unless they're asked. */

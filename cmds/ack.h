@@ -25,6 +25,8 @@ void ack_init(Loop *loop);
 uint64_t ack_gate(uint64_t safe);
 /* Replies wait for this offset, from now on. */
 void ack_awaited(uint64_t offset);
+/* What was awaited is no more: the journal ends, or goes on elsewhere. */
+void ack_forget(void);
 /* Whether a write may be confirmed; if not, answers NOREPLICAS. */
 bool ack_admits(Out *out);
 

@@ -274,6 +274,7 @@ void effects_stop(void)
     effect_commit();
     journal_wait_durable();
     client_gate_open(effect_gate_offset());
+    ack_forget();
     client_gate_abandon(UINT64_MAX); /* what isn't safe by now won't be confirmed */
     effects_on = false;
 }

@@ -280,4 +280,5 @@ void loop_run(Loop *loop)
     clock_refresh();
     while (!loop->stopping)
         turn(loop);
+    loop->stopping = false;
 }

@@ -46,7 +46,7 @@ void loop_no_wait(Loop *loop);
 /* From any thread, or a signal handler: wakes the loop. */
 void loop_wake(Loop *loop);
 
-/* Runs until loop_stop. Refreshes base/clock after each wait. */
+/* Runs until loop_stop; may be called again then. Refreshes base/clock after each wait. */
 void loop_run(Loop *loop);
 void loop_stop(Loop *loop);
 

@@ -411,7 +411,10 @@ static int set_up(void **state)
     if (directory == NULL || chdir(directory) != 0) return -1;
     clock_refresh();
     loop = loop_new(false);
-    client_init(loop, (ClientHandlers){ command_opened, command_closed, command_run_batch, command_before_send });
+    client_init(loop, (ClientHandlers){ .opened = command_opened,
+                                        .closed = command_closed,
+                                        .run = command_run_batch,
+                                        .before_send = command_before_send });
     command_init(keyspace_new(16));
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) != 0) return -1;
