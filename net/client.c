@@ -709,6 +709,7 @@ static void read_client(Client *client)
     ssize_t got = client->held ? append_own(client, client->io->own_len + READ_OWN) : read_more(client);
     if (got < 0) return;
     if (got > 0) client->active_ms = clock_unix_ms;
+    if (client->io->ended && client->io->blocked) client_close_now(client); /* nobody waits any more */
     if (client->held) {
         client->io->backlog = true;
         note_writer(client);

@@ -84,7 +84,7 @@ void client_output_grew(Client *client);
  * `bytes` of the client's output is unsent. 0: no more. */
 void client_feed_below(Client *client, size_t bytes);
 
-/* Makes the client's further commands wait, or lets them go on: WAIT. */
+/* Makes the client's further commands wait, or lets them go on: WAIT. One that hangs up meanwhile is closed at once. */
 void client_hold(Client *client, bool hold);
 
 /* The reply gate: output that waits for an offset, which only grows, to be reached: the journal's.

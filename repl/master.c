@@ -22,7 +22,19 @@ MasterStats master_stats;
 GPtrArray *replicas;
 MasterHooks master_hooks;
 
+static int64_t pinged_ms; /* unix */
+
 /* ---- slaves ---- */
+
+/* Where its connection comes from. */
+static char *peer_ip(const Client *client)
+{
+    char address[CLIENT_ADDRESS_CHARS];
+    client_address(client, address);
+    *strrchr(address, ':') = '\0';
+    size_t len = strlen(address);
+    return address[0] == '[' ? g_strndup(address + 1, len - 2) : g_strdup(address);
+}
 
 /* The client's state as a slave, which it gets with its first word of replication. */
 static Replica *replica_of(Client *client)
@@ -30,27 +42,16 @@ static Replica *replica_of(Client *client)
     if (client->replica == NULL) {
         Replica *replica = g_new0(Replica, 1);
         replica->client = client;
+        replica->ip = peer_ip(client);
         client->replica = replica;
     }
     return client->replica;
 }
 
-/* The address by which others reach it, and the port: what it announced, or where its connection comes from. */
-static char *replica_ip(const Replica *replica)
-{
-    if (replica->ip != NULL) return g_strdup(replica->ip);
-    char address[CLIENT_ADDRESS_CHARS];
-    client_address(replica->client, address);
-    *strrchr(address, ':') = '\0';
-    size_t len = strlen(address);
-    return address[0] == '[' ? g_strndup(address + 1, len - 2) : g_strdup(address);
-}
-
 char *replica_name(const Replica *replica)
 {
-    g_autofree char *ip = replica_ip(replica);
-    return replica->port > 0 ? g_strdup_printf("%s:%d", ip, replica->port)
-                             : g_strdup_printf("%s:<unknown-slave-port>", ip);
+    return replica->port > 0 ? g_strdup_printf("%s:%d", replica->ip, replica->port)
+                             : g_strdup_printf("%s:<unknown-slave-port>", replica->ip);
 }
 
 static void attach(Replica *replica)
@@ -111,7 +112,7 @@ void master_set_ip(Client *client, Slice ip)
 {
     Replica *replica = replica_of(client);
     g_free(replica->ip);
-    replica->ip = ip.len == 0 ? NULL : g_strndup(ip.ptr, ip.len);
+    replica->ip = ip.len == 0 ? peer_ip(client) : g_strndup(ip.ptr, ip.len);
 }
 
 void master_set_psync2(Client *client)
@@ -398,10 +399,9 @@ static void append_slaves(GString *info)
 {
     for (guint i = 0; i < replicas->len; i++) {
         const Replica *replica = replicas->pdata[i];
-        g_autofree char *ip = replica_ip(replica);
         bool online = replica->state == REPLICA_ONLINE;
-        g_string_append_printf(info, "slave%u:ip=%s,port=%d,state=%s,offset=%lu,lag=%ld\r\n", i, ip, replica->port,
-                               state_names[replica->state], replica->acked,
+        g_string_append_printf(info, "slave%u:ip=%s,port=%d,state=%s,offset=%lu,lag=%ld\r\n", i, replica->ip,
+                               replica->port, state_names[replica->state], replica->acked,
                                online ? (clock_unix_ms - heard_ms(replica)) / 1000 : 0);
     }
 }
@@ -436,9 +436,8 @@ void master_reply_role(Out *out)
     for (guint i = 0; i < replicas->len; i++) {
         const Replica *replica = replicas->pdata[i];
         if (replica->state != REPLICA_ONLINE) continue;
-        g_autofree char *ip = replica_ip(replica);
         reply_array(out, 3);
-        reply_bulk_cstring(out, ip);
+        reply_bulk_cstring(out, replica->ip);
         reply_bulk_int(out, replica->port);
         reply_bulk_int(out, (int64_t)replica->acked);
     }
@@ -462,8 +461,8 @@ static bool is_lost(Replica *replica)
 static int64_t tick(void *context)
 {
     (void)context;
-    static int64_t pinged_ms;
-    bool streaming = master_is_origin && replicas->len > 0 && can_append();
+    if (replicas->len == 0) pinged_ms = clock_unix_ms;
+    bool streaming = master_is_origin && can_append();
     if (streaming && clock_unix_ms - pinged_ms >= options.repl_ping_slave_period * 1000) {
         pinged_ms = clock_unix_ms;
         journal_append(-1, &SLICE("PING"), 1);
@@ -481,6 +480,7 @@ void master_init(Loop *loop, MasterHooks hooks)
 {
     replicas = g_ptr_array_new();
     master_hooks = hooks;
+    pinged_ms = clock_unix_ms;
     fullsync_init(loop);
     journal_on_written(on_written);
     loop_timer(loop, TICK_MS, tick, NULL);

@@ -20,7 +20,7 @@ typedef struct Replica {
     bool psync2;        /* it understands +CONTINUE with an id */
     bool plain;         /* came by SYNC: it may never confirm anything */
     int port;           /* that it listens on; 0: it didn't say */
-    char *ip;           /* the same of its address; NULL */
+    char *ip;           /* where others reach it: as it said, or where its connection comes from */
     int64_t online_ms;  /* since when it is */
     uint64_t acked;     /* confirmed */
     /* The stream. */
