@@ -8,6 +8,7 @@ SEEDS ?= 10
 PREFIX ?= /usr/local
 BUILD := build$(if $(SAN),-$(SAN))$(if $(findstring clang,$(CC)),-clang)
 ROUNDS ?= 200#            kills of each fsync mode in make fault
+ROUNDS_REPLICAS ?= 8
 RESULTS ?= $(BUILD)/results#  where the compatibility suites leave what they found
 
 # Debian packages: to build and run; and, further, to test.
@@ -32,8 +33,8 @@ UNIT := $(patsubst tests/unit/%.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 PARALLEL := $(MAKE) --no-print-directory -j$(shell nproc)
 
-.PHONY: all run test unit e2e golden upstream differential fuzz-diff clients clients-readme compat report fuzz fault \
-	fault-quick bench-persistence test-load asan tsan install deps deps-test help lint format readme check-readme clean
+.PHONY: all run test unit e2e golden upstream differential replicas fuzz-diff clients clients-readme compat report fuzz \
+	fault fault-quick bench-persistence test-load asan tsan install deps deps-test help lint format readme check-readme clean
 all: $(BUILD)/ckv ## build build/ckv (also CC=clang, SAN=asan, SAN=tsan)
 
 run: deps ## install what is missing, build, serve on 127.0.0.1:6379
@@ -60,6 +61,10 @@ upstream: $(if $(TARGET),,$(BUILD)/ckv) ## the test suite of Redis 3.2.13 (REDIS
 differential: $(BUILD)/ckv ## the same random commands to redis-server and to ckv, 200,000 of them
 	@CKV=$< python3 compat/differential/test_differential.py
 	@python3 compat/differential/fuzz.py --ckv $< --steps 200000 --seeds 4 --results $(RESULTS)
+
+REPLICA ?=#               a Redis' command line, with %p and %d; none: redis-server
+replicas: $(BUILD)/ckv ## real Redis servers as slaves of ckv (ROUNDS_REPLICAS=8 REPLICA='path/redis-server --port %p')
+	@python3 compat/differential/replicas.py --ckv $< --rounds $(ROUNDS_REPLICAS) $(if $(REPLICA),--replica "$(REPLICA)")
 
 clients: $(BUILD)/ckv $(BUILD)/clients/hiredis ## redis-cli, redis-benchmark, hiredis, Python, Ruby and npm clients
 	@python3 tests/clients/run.py --ckv $< --build $(BUILD) --results $(RESULTS) --check README.md

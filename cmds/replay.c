@@ -89,7 +89,7 @@ static char *run_handler(const Command *command, const Slice *argv, int argc)
     };
     command->handler(&r);
     keyspace_expect((Slice){ NULL, 0 }, 0); /* another key may come to the same address */
-    replay.selected |= command->handler == cmd_select || (command->flags & CMD_WRITE);
+    replay.selected |= command->handler == cmd_select || (command->flags & (CMD_WRITE | CMD_ALL_DBS)) == CMD_WRITE;
     return g_steal_pointer(&replay.client.out.error);
 }
 

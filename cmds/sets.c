@@ -404,7 +404,11 @@ static void inter_missing(Request *r, bool store)
         reply_empty_array(r->out);
         return;
     }
-    if (keyspace_delete(r->db, r->argv[1])) keyspace_changed(r->db, r->argv[1]);
+    if (keyspace_delete(r->db, r->argv[1])) {
+        keyspace_changed(r->db, r->argv[1]);
+        /* A later Redis as a slave would look at the other keys' types before it deletes. */
+        effect_del(r->db, r->argv[1]);
+    }
     reply_int(r->out, 0);
 }
 

@@ -44,6 +44,7 @@ step "golden transcripts" make -s golden CC=gcc
 step "upstream harness" compat/upstream/selftest.py
 step "upstream suite" make -s upstream CC=gcc IF_FOUND=1
 step "differential tests" make -s differential CC=gcc
+step "Redis as slaves" make -s replicas CC=gcc
 step "clients" make -s clients CC=gcc
 step "report" tests/report/test_report.py
 step "transcripts against a target" tests/report/test_replay.py build/ckv

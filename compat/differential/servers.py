@@ -39,13 +39,24 @@ class Server:
             shutil.rmtree(self.folder)
             raise CannotRun("%s: no such program; build ckv with `make`, install Debian's package redis-server, or "
                             "name another with --ckv or --oracle" % words[0])
-        with open(os.path.join(self.folder, "log"), "w") as log:
-            self.process = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        self.words = words
+        self.start()
+
+    def start(self):
+        """Starts the process, or another one where the last has ended."""
+        with open(os.path.join(self.folder, "log"), "a") as log:
+            self.process = subprocess.Popen(self.words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         try:
-            self.wait_ready(words[0])
+            self.wait_ready(self.words[0])
         except CannotRun:
             self.stop()
             raise
+
+    def restart(self, how=signal.SIGTERM):
+        """Ends the process by a signal and starts it again with the same port and directory."""
+        self.process.send_signal(how)
+        self.process.wait(READY_S_MAX)
+        self.start()
 
     def wait_ready(self, name):
         end = time.monotonic() + READY_S_MAX

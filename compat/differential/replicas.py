@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+"""replicas.py - real Redis servers as slaves of ckv: after random commands of every family, and cut links, paused
+processes and restarts of either side, they must hold the same data.
+
+  compat/differential/replicas.py [--ckv build/ckv] [--rounds 6] [--seed 1]
+  compat/differential/replicas.py --replica '/opt/redis-3.2.13/redis-server --port %p --dir %d --save ""'
+
+--replica names the slave's command line (%p: its port, %d: a directory); Debian's redis-server otherwise. Data is
+compared key by key, element by element, once the slave has the master's offset.
+
+The last line is `N passed, N failed, N skipped`; a round is a test, in which only a slave that was killed may need a
+full resync. Exit status 0: all passed, 1: something failed, 2: could not run.
+
+SPDX-License-Identifier: GPL-3.0-or-later
+"""
+import argparse
+import os
+import random
+import signal
+import sys
+import time
+
+from dataset import Dataset
+from resp import Connection, Lost
+from servers import CKV_ARGS, ORACLE_DEFAULT, CannotRun, Server
+from stream import CLOCK, LISTENERS, expiring_steps, steps_of
+
+ROUND_STEPS = 4000
+SYNC_S_MAX = 30
+LEFT_OUT = (b"subscribe", b"unsubscribe", b"psubscribe", b"punsubscribe", b"quit")
+MOST_NEGATIVE = b"-9223372036854775808"  # DECRBY's argument wraps around in 3.2 and here, and is refused by 7.0
+
+
+def is_sent(number, args):
+    """Whether a step is one that both can run, and that is answered by one reply."""
+    name = args[0].lower()
+    return number not in LISTENERS and name not in LEFT_OUT and (name != b"decrby" or MOST_NEGATIVE not in args)
+
+
+class Load:
+    """Random commands on several connections; replies are read, and don't matter."""
+
+    def __init__(self, port):
+        self.port = port
+        self.connections = {}
+
+    def connection(self, number):
+        if number not in self.connections:
+            self.connections[number] = Connection(self.port)
+        return self.connections[number]
+
+    def run(self, steps):
+        for number, args in steps:
+            if number == CLOCK:
+                time.sleep(float(args[0]))
+            elif is_sent(number, args):
+                self.connection(number).calls([args])
+
+    def close(self):
+        for connection in self.connections.values():
+            connection.close()
+        self.connections = {}
+
+
+def info(port, field):
+    """A field of INFO as text, or an empty one."""
+    connection = Connection(port)
+    text = connection.call("INFO")
+    connection.close()
+    for line in text.split(b"\r\n"):
+        if line.startswith(field.encode() + b":"):
+            return line.split(b":", 1)[1].decode()
+    return ""
+
+
+def await_offset(master, slave):
+    """Waits until the slave has all that the master wrote; what is wrong otherwise."""
+    end = time.monotonic() + SYNC_S_MAX
+    said = ""
+    while time.monotonic() < end:
+        try:
+            ours, theirs = info(master.port, "master_repl_offset"), info(slave.port, "slave_repl_offset")
+            said = "the master is at %s, the slave at %s" % (ours, theirs)
+            if ours == theirs and info(slave.port, "master_link_status") == "up":
+                return ""
+        except (Lost, OSError, TypeError, AttributeError) as error:
+            said = str(error)
+        time.sleep(0.05)
+    return "not the same offset within %d s: %s" % (SYNC_S_MAX, said)
+
+
+def disturb(r, master, slave):
+    """Does something to the pair that it must get over; says what, and whether a full resync may follow."""
+    draw = int(r.random() * 5)
+    if draw == 0:
+        connection = Connection(master.port)
+        connection.call("CLIENT", "KILL", "TYPE", "slave")
+        connection.close()
+        return "cut link", False
+    if draw == 1:
+        slave.process.send_signal(signal.SIGSTOP)
+        time.sleep(r.random())
+        slave.process.send_signal(signal.SIGCONT)
+        return "paused slave", False
+    if draw == 2:
+        master.restart(signal.SIGKILL)
+        return "killed master", False
+    if draw == 3:
+        master.restart()
+        return "restarted master", False
+    slave.restart(signal.SIGKILL)
+    return "killed slave", True
+
+
+def run_round(name, master, slave):
+    """Random load with disturbances; what is wrong at the end, and what was done."""
+    r = random.Random(name)
+    done = []
+    steps = expiring_steps(name, 2) + steps_of(name, ROUND_STEPS)
+    parts = r.choice((1, 2, 4))
+    for part in range(parts):
+        load = Load(master.port)
+        load.run(steps[part * len(steps) // parts:(part + 1) * len(steps) // parts])
+        load.close()
+        if part + 1 < parts:
+            before = int(info(master.port, "sync_full"))
+            what, may_be_full = disturb(r, master, slave)
+            done.append(what)
+            said = await_offset(master, slave)
+            if said:
+                return said, done
+            after = int(info(master.port, "sync_full"))
+            if after > (0 if "master" in what else before) and not may_be_full:
+                return "a full resync after: %s" % what, done
+    said = await_offset(master, slave)
+    if said:
+        return said, done
+    exact = slave.version.startswith("3.2.")
+    sets = []
+    for port in (slave.port, master.port):
+        connection = Connection(port)
+        sets.append(Dataset(connection, exact))
+        connection.close()
+    return sets[0].difference(sets[1]), done + ["%d keys" % len(sets[0].keys)]
+
+
+def main():
+    here = os.path.dirname(os.path.abspath(__file__))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--ckv", default=os.path.join(here, "..", "..", "build", "ckv"))
+    parser.add_argument("--replica", default=ORACLE_DEFAULT)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    passed = failed = 0
+    started = []
+    try:
+        master = Server("%s %s" % (os.path.abspath(options.ckv), CKV_ARGS))
+        started.append(master)
+        Load(master.port).run(steps_of("%d/before" % options.seed, ROUND_STEPS))
+        slave = Server("%s --slaveof 127.0.0.1 %d" % (options.replica, master.port))
+        started.append(slave)
+        print("slave: Redis %s" % slave.version)
+        for number in range(options.rounds):
+            said, done = run_round("%d/%d" % (options.seed, number), master, slave)
+            passed, failed = passed + (not said), failed + bool(said)
+            print("%s round %d/%d (%s)%s" % ("FAIL " if said else "ok   ", options.seed, number, ", ".join(done),
+                                             ": " + said if said else ""))
+    except CannotRun as error:
+        print(error)
+        return 2
+    finally:
+        for server in reversed(started):
+            said = server.stop()
+            if said:
+                failed += 1
+                print("FAIL  a server: %s" % said)
+    print("%d passed, %d failed, 0 skipped" % (passed, failed))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
