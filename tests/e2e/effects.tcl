@@ -136,7 +136,7 @@ with_server {} {
         {georadius z 0 0 1 km store k} {{DEL k}}
         {georadius z 0 0 1 km store m} {}
         {georadiusbymember z a 1 m storedist m} {{DEL m} {ZADD m 0 a}}
-        {sinterstore k s nokey} {{sinterstore k s nokey}}
+        {sinterstore k s nokey} {{DEL k}}
         {pfdebug todense p} {{pfdebug todense p}}
         {pfcount p} {{pfcount p}}
         {flushdb} flushdb
