@@ -188,6 +188,30 @@ static char *backup_schedule_text(void)
     return g_strdup(options.backup_schedule);
 }
 
+void options_set_master(const char *host, int64_t port)
+{
+    replace(&options.master_host, g_strdup(host));
+    options.master_port = port;
+}
+
+/* "host port"; "no one", or no word at all: none. */
+static bool set_slaveof(char **words, int count)
+{
+    bool none = count == 0 || (count == 1 && words[0][0] == '\0') ||
+                (count == 2 && g_ascii_strcasecmp(words[0], "no") == 0 && g_ascii_strcasecmp(words[1], "one") == 0);
+    int64_t port = 0;
+    if (!none && (count != 2 || words[0][0] == '\0' || !number_parse_int(slice_of(words[1]), &port))) return false;
+    if (!none && (port < 1 || port > 65535)) return false;
+    options_set_master(none ? "" : words[0], port);
+    return true;
+}
+
+static char *slaveof_text(void)
+{
+    if (options.master_host[0] == '\0') return g_strdup("");
+    return g_strdup_printf("%s %" G_GINT64_FORMAT, options.master_host, options.master_port);
+}
+
 /* ---- the table ---- */
 
 static const char *const no_yes[] = { "no", "yes", NULL };
@@ -318,6 +342,22 @@ const Option option_table[] = {
            "milliseconds for which ack slave waits"),
     CHOICE(REPLICATION, "ack-timeout-policy", &options.ack_timeout_policy, "refuse", ack_policies, OPTION_LIVE,
            "what then: close the clients that wait and refuse writes, or do without, until a slave confirms again"),
+    SPECIAL(REPLICATION, "slaveof", set_slaveof, slaveof_text, "", "a host and a port, or \"\"", OPTION_WORDS,
+            "the master whose copy this is; SLAVEOF changes it"),
+    TEXT(REPLICATION, "masterauth", masterauth, "", "what AUTH takes there: instance-id:password", OPTION_LIVE,
+         "what to send to the master first; for CKV as the master: admin:<its admin-password>"),
+    BOOL(REPLICATION, "slave-serve-stale-data", serve_stale_data, "yes", no_yes, OPTION_LIVE,
+         "a slave without a link to its master answers with what it has"),
+    BOOL(REPLICATION, "read-only-slave", read_only_slave, "no", no_yes, OPTION_LIVE,
+         "a slave answers what reads keys; without, only operators may read there. It never takes writes"),
+    NUMBER(REPLICATION, "slave-priority", slave_priority, "100", 0, INT32_MAX, OPTION_LIVE,
+           "for Redis Sentinel: the slave with the least becomes master; 0: this one never"),
+    TEXT(REPLICATION, "slave-announce-ip", slave_announce_ip, "", "an address", OPTION_LIVE,
+         "the address that the master tells others; \"\": the one it sees"),
+    NUMBER(REPLICATION, "slave-announce-port", slave_announce_port, "0", 0, 65535, OPTION_LIVE,
+           "the port that the master tells others; 0: this server's"),
+    BOOL(REPLICATION, "accept-data-loss", accept_data_loss, "no", no_yes, OPTION_LIVE,
+         "a slave lets its data be replaced even by an older, empty or smaller copy of an unrelated master"),
 
     NUMBER(ENCODING, "hash-max-ziplist-entries", hash_max_ziplist_entries, "512", 0, INT64_MAX, OPTION_LIVE,
            "fields of a packed hash"),
@@ -357,13 +397,7 @@ const Option option_table[] = {
     FIXED("rdbcompression", "yes", OPTION_LIVE),
     FIXED("rdbchecksum", "yes", OPTION_LIVE),
     FIXED("stop-writes-on-bgsave-error", "yes", OPTION_LIVE),
-    FIXED("slaveof", "", 0),
-    FIXED("masterauth", "", OPTION_LIVE),
-    FIXED("slave-serve-stale-data", "yes", OPTION_LIVE),
     FIXED("slave-read-only", "yes", OPTION_LIVE),
-    FIXED("slave-priority", "100", OPTION_LIVE),
-    FIXED("slave-announce-ip", "", OPTION_LIVE),
-    FIXED("slave-announce-port", "0", OPTION_LIVE),
     FIXED("repl-disable-tcp-nodelay", "no", OPTION_LIVE),
     FIXED("repl-diskless-sync", "no", OPTION_LIVE),
     FIXED("repl-diskless-sync-delay", "5", OPTION_LIVE),

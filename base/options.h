@@ -64,6 +64,13 @@ typedef struct Options {
     AckMode ack;
     AckPolicy ack_timeout_policy;
     int64_t ack_timeout_ms, repl_ping_slave_period, repl_timeout, min_slaves_to_write, min_slaves_max_lag;
+    /* replication: the slave's half */
+    char *master_host; /* "": none, this is a master */
+    int64_t master_port;
+    char *masterauth;
+    bool serve_stale_data, read_only_slave, accept_data_loss;
+    int64_t slave_priority, slave_announce_port;
+    char *slave_announce_ip;
     /* encodings */
     int64_t hash_max_ziplist_entries, hash_max_ziplist_value, list_max_ziplist_size, list_compress_depth,
         set_max_intset_entries, zset_max_ziplist_entries, zset_max_ziplist_value, hll_sparse_max_bytes;
@@ -142,6 +149,9 @@ void options_reset(void);
 
 /* Reads `ckv [config-file] [--option value ...]`. Returns NULL, or a message that names file and line (g_free it). */
 char *options_load(int argc, char **argv);
+
+/* Makes this a slave of that master, or (host "") of none: what slaveof sets. `host` is copied. */
+void options_set_master(const char *host, int64_t port);
 
 /* What backup-schedule says: daily at `minute` of the day (local time), or every `every_sec` seconds (otherwise 0);
  * neither if it's empty. False: it can't be understood. */

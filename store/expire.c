@@ -260,7 +260,7 @@ static bool expire_slice(Db *db)
 
 bool expire_run(Keyspace *keyspace, int64_t budget_us)
 {
-    if (keyspace->expire_paused || keyspace->keep_expired) return false;
+    if (keyspace->expire_paused || keyspace->keep_expired || keyspace->hide_expired) return false;
     int64_t start_us = clock_now_us();
     bool more;
     do {

@@ -133,6 +133,14 @@ void journal_append(int db, const Slice *argv, int argc)
     append(argv, argc);
 }
 
+void journal_append_raw(Slice commands, int db)
+{
+    g_assert(j.open && commands.len > 0);
+    memcpy(room(commands.len), commands.ptr, commands.len);
+    j.len += commands.len;
+    j.db = db;
+}
+
 /* Room for the next batch: a buffer that has grown big is given back. */
 static void reset_buffer(void)
 {

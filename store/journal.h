@@ -59,6 +59,9 @@ void journal_set_sync(JournalSync sync);
  * (MULTI, EXEC, FLUSHALL). The arguments are copied. */
 void journal_append(int db, const Slice *argv, int argc);
 
+/* Adds whole commands as they are: a master's, in the bytes that it sent. `db`: where the stream is behind them. */
+void journal_append_raw(Slice commands, int db);
+
 /* Writes the batch in the making to the file. True when nothing is left to be written (also when there was nothing).
  * False: it stays in memory and journal_trouble() says why; call again later. Cheap when there's nothing to do. */
 bool journal_commit(void);

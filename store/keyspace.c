@@ -166,6 +166,11 @@ void keyspace_keep_expired(Keyspace *ks, bool keep)
     ks->keep_expired = keep_expired = keep;
 }
 
+void keyspace_hide_expired(Keyspace *ks, bool hide)
+{
+    ks->hide_expired = hide;
+}
+
 bool keyspace_is_expired(const Entry *entry)
 {
     return entry->expires && !keep_expired && entry_deadline_block(entry)->at_ms <= clock_unix_ms;
@@ -196,6 +201,7 @@ static Entry **find_live(Db *db, uint64_t hash, Slice key)
 {
     Entry **slot = find_slot(db, hash, key);
     if (slot == NULL || !keyspace_is_expired(*slot)) return slot;
+    if (db->keyspace->hide_expired) return NULL;
     wheel_remove(&db->wheel, *slot);
     keyspace_expire(db, *slot);
     return NULL;
@@ -235,14 +241,22 @@ Entry *keyspace_write(Db *db, Slice key)
     return entry_touch(*slot);
 }
 
+/* So many hidden keys in a row, and there may be no others. */
+#define RANDOM_HIDDEN_MAX 100
+
 Entry *keyspace_random(Db *db)
 {
-    for (;;) {
+    for (int hidden = 0; hidden < RANDOM_HIDDEN_MAX;) {
         Entry *entry = table_random(&db->table);
         if (entry == NULL || !keyspace_is_expired(entry)) return entry;
+        if (db->keyspace->hide_expired) {
+            hidden++;
+            continue;
+        }
         wheel_remove(&db->wheel, entry);
         keyspace_expire(db, entry);
     }
+    return NULL;
 }
 
 uint64_t keyspace_scan(const Db *db, uint64_t cursor, TableVisit visit, void *context)

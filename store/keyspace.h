@@ -45,6 +45,7 @@ struct Keyspace {
     Db *dbs;
     KeyspaceHooks hooks;
     bool keep_expired;            /* see keyspace_keep_expired */
+    bool hide_expired;            /* see keyspace_hide_expired */
     bool expire_paused;           /* DEBUG SET-ACTIVE-EXPIRE 0: keys are gone when touched, not before */
     uint64_t hits, misses;        /* keyspace_read */
     uint64_t expired, evicted;    /* keys */
@@ -142,6 +143,10 @@ uint64_t keyspace_scan(const Db *db, uint64_t cursor, TableVisit visit, void *co
 /* While `keep`, no key expires by itself, wherever it is: for running the journal again, which says itself what went.
  */
 void keyspace_keep_expired(Keyspace *ks, bool keep);
+
+/* While `hide`, keys whose time is over stay, but look-ups answer as if they were gone: a slave's, whose master says
+ * when they go. While they're kept as well, that counts. */
+void keyspace_hide_expired(Keyspace *ks, bool hide);
 
 /* Whether the deadline has passed at clock_unix_ms. */
 bool keyspace_is_expired(const Entry *entry);

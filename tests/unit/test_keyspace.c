@@ -228,6 +228,35 @@ static void test_growth_is_linear(void **state)
     keyspace_free(ks);
 }
 
+/* A slave's keys whose time is over: there, and not to be seen; gone when nobody hides them any more. */
+static void test_hide_expired(void **state)
+{
+    (void)state;
+    Keyspace *ks = keyspace_new(1);
+    Db *db = &ks->dbs[0];
+    keyspace_hide_expired(ks, true);
+    keyspace_put_string_until(db, SLICE("k"), SLICE("v"), clock_unix_ms - 1);
+    assert_null(keyspace_read(db, SLICE("k")));
+    assert_null(keyspace_peek(db, SLICE("k")));
+    assert_null(keyspace_random(db));
+    assert_false(expire_run(ks, 1000));
+    assert_int_equal(keyspace_size(db), 1);
+    keyspace_keep_expired(ks, true);
+    assert_non_null(keyspace_write(db, SLICE("k")));
+    assert_non_null(keyspace_random(db));
+    keyspace_keep_expired(ks, false);
+    keyspace_put_string(db, SLICE("other"), SLICE("v"));
+    for (int i = 0; i < 20; i++) {
+        Entry *entry = keyspace_random(db);
+        assert_true(entry == NULL || slice_equal(entry_key(entry), SLICE("other")));
+    }
+    assert_int_equal(keyspace_size(db), 2);
+    keyspace_hide_expired(ks, false);
+    assert_null(keyspace_peek(db, SLICE("k")));
+    assert_int_equal(keyspace_size(db), 1);
+    keyspace_free(ks);
+}
+
 static void test_flush(void **state)
 {
     (void)state;
@@ -252,6 +281,7 @@ int main(void)
         cmocka_unit_test(test_model),
         cmocka_unit_test(test_put_own_bytes),
         cmocka_unit_test(test_growth_is_linear),
+        cmocka_unit_test(test_hide_expired),
         cmocka_unit_test(test_flush),
     };
     return cmocka_run_group_tests_name("keyspace", tests, NULL, NULL);

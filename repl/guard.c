@@ -1,0 +1,86 @@
+/* guard.c: see guard.h.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "repl/guard.h"
+
+#include <glib.h>
+#include <string.h>
+
+#include "base/number.h"
+
+/* ---- reading INFO ---- */
+
+static void take_id(const char *value, char id[GUARD_ID_CHARS + 1])
+{
+    /* A server without a second history shows forty zeros. */
+    bool none = strlen(value) != GUARD_ID_CHARS || strspn(value, "0") == GUARD_ID_CHARS;
+    g_strlcpy(id, none ? "" : value, GUARD_ID_CHARS + 1);
+}
+
+/* The number that the text begins with; 0 if it's negative or none. */
+static uint64_t take_number(const char *text)
+{
+    int64_t number;
+    bool good = number_parse_int((Slice){ text, strspn(text, "-0123456789") }, &number);
+    return good && number > 0 ? (uint64_t)number : 0;
+}
+
+/* "db0:keys=12,expires=…" */
+static bool is_database(const char *name)
+{
+    return name[0] == 'd' && name[1] == 'b' && g_ascii_isdigit(name[2]);
+}
+
+static void take_field(const char *name, const char *value, GuardFacts *facts)
+{
+    if (strcmp(name, "run_id") == 0 && facts->history[0] == '\0') take_id(value, facts->history);
+    if (strcmp(name, "master_replid") == 0) take_id(value, facts->history);
+    if (strcmp(name, "master_replid2") == 0) take_id(value, facts->history2);
+    if (strcmp(name, "master_repl_offset") == 0) facts->offset = take_number(value);
+    /* On the wire offsets count from 1: this is the first that the two don't share. */
+    if (strcmp(name, "second_repl_offset") == 0) facts->offset2 = MAX(take_number(value), 1) - 1;
+    if (is_database(name) && g_str_has_prefix(value, "keys=")) facts->keys += take_number(value + strlen("keys="));
+}
+
+void guard_read_info(Slice info, GuardFacts *facts)
+{
+    *facts = (GuardFacts){ .known = true };
+    g_autofree char *text = g_strndup(info.ptr, info.len);
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+    for (int i = 0; lines[i] != NULL; i++) {
+        char *value = strchr(g_strchomp(lines[i]), ':');
+        if (lines[i][0] == '#' || value == NULL) continue;
+        *value = '\0';
+        take_field(lines[i], value + 1, facts);
+    }
+}
+
+/* ---- judging ---- */
+
+static bool same(const char *a, const char *b)
+{
+    return a[0] != '\0' && strcmp(a, b) == 0;
+}
+
+static bool related(const GuardFacts *own, const GuardFacts *master)
+{
+    return same(own->history, master->history) || same(own->history, master->history2);
+}
+
+GuardOutlook guard_outlook(const GuardFacts *own, const GuardFacts *master)
+{
+    if (!master->known) return GUARD_MAY_CONTINUE;
+    if (same(own->history, master->history))
+        return own->offset <= master->offset ? GUARD_MAY_CONTINUE : GUARD_FULL_SYNC;
+    if (!same(own->history, master->history2)) return GUARD_FULL_SYNC;
+    return own->offset <= master->offset2 ? GUARD_MAY_CONTINUE : GUARD_DIVERGED;
+}
+
+const char *guard_refuses(const GuardFacts *own, const GuardFacts *master)
+{
+    if (own->keys == 0) return NULL;
+    if (!master->known) return "the master doesn't answer INFO";
+    if (master->keys == 0) return "the master has no keys";
+    if (related(own, master)) return master->offset < own->offset ? "the master's history ends before ours" : NULL;
+    return master->keys < own->keys ? "the master has another history and fewer keys" : NULL;
+}

@@ -1,0 +1,43 @@
+/* guard.h: may a full sync replace this slave's data? Pure: facts in, an answer out. slave.c asks it.
+ *
+ * Design. The failure that users fear most: a master comes back with an empty or an old disk, and its slave, the last
+ * to have the data, throws it away to become a true copy of that. So what the master says of itself (INFO) is compared
+ * with what is here. A history is the life of one stream of changes, known by its id; two servers share a lineage if
+ * one's id is the other's or the one before it.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef CKV_REPL_GUARD_H
+#define CKV_REPL_GUARD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/slice.h"
+
+#define GUARD_ID_CHARS 40
+
+/* What a server says of its data. */
+typedef struct GuardFacts {
+    bool known;                       /* a master that answers INFO by an error tells nothing */
+    uint64_t keys;                    /* in all databases */
+    char history[GUARD_ID_CHARS + 1]; /* "": it doesn't say */
+    char history2[GUARD_ID_CHARS + 1];
+    uint64_t offset;  /* bytes of the stream */
+    uint64_t offset2; /* bytes of it that history2 has in common with history */
+} GuardFacts;
+
+/* Reads INFO's text, of Redis 3.2 (whose run_id is its history's id) to 7.0 and CKV. */
+void guard_read_info(Slice info, GuardFacts *facts);
+
+/* What asking to go on at our offset can come to. */
+typedef enum GuardOutlook {
+    GUARD_MAY_CONTINUE, /* the master's answer must tell */
+    GUARD_DIVERGED,     /* it will be a full sync, unless what we have beyond master->offset2 is given up */
+    GUARD_FULL_SYNC,    /* it can only be a full sync */
+} GuardOutlook;
+GuardOutlook guard_outlook(const GuardFacts *own, const GuardFacts *master);
+
+/* NULL: a full sync may replace our data. Otherwise why not, in a few words: for INFO and the log. */
+const char *guard_refuses(const GuardFacts *own, const GuardFacts *master);
+
+#endif

@@ -1,0 +1,104 @@
+/* test_guard.c: repl/guard: what is read out of INFO of Redis 3.2, 7.0 and CKV, and who may replace whose data.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "repl/guard.h"
+
+#include <glib.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define C "cccccccccccccccccccccccccccccccccccccccc"
+#define O "0000000000000000000000000000000000000000"
+
+static void reads_info(void **state)
+{
+    (void)state;
+    GuardFacts facts;
+    guard_read_info(SLICE("# Server\r\nredis_version:3.2.13\r\nrun_id:" A "\r\n# Replication\r\nrole:master\r\n"
+                          "master_repl_offset:77\r\n# Keyspace\r\ndb0:keys=12,expires=1,avg_ttl=5\r\n"
+                          "db15:keys=30,expires=0,avg_ttl=0\r\n"),
+                    &facts);
+    assert_true(facts.known);
+    assert_string_equal(facts.history, A);
+    assert_string_equal(facts.history2, "");
+    assert_int_equal(facts.offset, 77);
+    assert_int_equal(facts.keys, 42);
+    guard_read_info(SLICE("run_id:" A "\nmaster_replid:" B "\nmaster_replid2:" C "\nmaster_repl_offset:900\n"
+                          "second_repl_offset:501\ndbsize:keys=7"),
+                    &facts);
+    assert_string_equal(facts.history, B);
+    assert_string_equal(facts.history2, C);
+    assert_int_equal(facts.offset2, 500);
+    assert_int_equal(facts.keys, 0);
+    guard_read_info(SLICE("master_replid:" B "\r\nmaster_replid2:" O "\r\nsecond_repl_offset:-1\r\n"), &facts);
+    assert_string_equal(facts.history2, "");
+    assert_int_equal(facts.offset2, 0);
+    guard_read_info(SLICE(""), &facts);
+    assert_string_equal(facts.history, "");
+}
+
+static GuardFacts server(const char *history, uint64_t offset, uint64_t keys)
+{
+    GuardFacts facts = { .known = true, .keys = keys, .offset = offset };
+    g_strlcpy(facts.history, history, sizeof(facts.history));
+    return facts;
+}
+
+static GuardFacts promoted(const char *history, uint64_t offset, uint64_t keys, const char *before, uint64_t offset2)
+{
+    GuardFacts facts = server(history, offset, keys);
+    g_strlcpy(facts.history2, before, sizeof(facts.history2));
+    facts.offset2 = offset2;
+    return facts;
+}
+
+static void judges(void **state)
+{
+    (void)state;
+    const struct {
+        GuardFacts own, master;
+        GuardOutlook outlook;
+        const char *refusal; /* a part of it */
+    } cases[] = {
+        { server(A, 0, 0), server(B, 10, 0), GUARD_FULL_SYNC, NULL },
+        { server(A, 50, 5), server(A, 60, 9), GUARD_MAY_CONTINUE, NULL },
+        { server(A, 50, 5), server(A, 50, 5), GUARD_MAY_CONTINUE, NULL },
+        { server(A, 50, 5), server(A, 40, 9), GUARD_FULL_SYNC, "ends before ours" },
+        { server(A, 50, 5), server(A, 60, 0), GUARD_MAY_CONTINUE, "no keys" },
+        { server(A, 50, 5), server(B, 60, 0), GUARD_FULL_SYNC, "no keys" },
+        { server(A, 50, 5), server(B, 60, 4), GUARD_FULL_SYNC, "fewer keys" },
+        { server(A, 50, 5), server(B, 1, 5), GUARD_FULL_SYNC, NULL },
+        { server(A, 50, 5), promoted(B, 90, 9, A, 50), GUARD_MAY_CONTINUE, NULL },
+        { server(A, 51, 5), promoted(B, 90, 9, A, 50), GUARD_DIVERGED, NULL },
+        { server(A, 99, 5), promoted(B, 90, 9, A, 50), GUARD_DIVERGED, "ends before ours" },
+        { server(A, 50, 5), promoted(B, 90, 1, C, 50), GUARD_FULL_SYNC, "fewer keys" },
+        { server(A, 50, 5), { .known = false }, GUARD_MAY_CONTINUE, "INFO" },
+        { server(A, 50, 0), { .known = false }, GUARD_MAY_CONTINUE, NULL },
+        { server("", 50, 5), server("", 60, 9), GUARD_FULL_SYNC, NULL },
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        print_message("case %zu\n", i);
+        assert_int_equal(guard_outlook(&cases[i].own, &cases[i].master), cases[i].outlook);
+        const char *refusal = guard_refuses(&cases[i].own, &cases[i].master);
+        if (cases[i].refusal == NULL) {
+            assert_null(refusal);
+        } else {
+            assert_non_null(refusal);
+            assert_non_null(strstr(refusal, cases[i].refusal));
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reads_info),
+        cmocka_unit_test(judges),
+    };
+    return cmocka_run_group_tests_name("guard", tests, NULL, NULL);
+}
