@@ -212,6 +212,11 @@ void command_call(Request *r)
     if (took_us > 1000) clock_refresh();
 }
 
+void command_begin_calls(void)
+{
+    last_end_us = clock_now_us();
+}
+
 static void run_checked(Request *r)
 {
     if (!check_request(r)) return;
@@ -297,7 +302,7 @@ static void run_chunk(Incoming *batch, size_t count)
 
 void command_run_batch(Incoming *batch, size_t count)
 {
-    last_end_us = clock_now_us();
+    command_begin_calls();
     for (size_t done = 0; done < count; done += CHUNK_COMMANDS) {
         run_chunk(batch + done, MIN(count - done, CHUNK_COMMANDS));
     }

@@ -158,6 +158,8 @@ void command_before_send(void);
 /* Runs the request's command now, with its statistics, slow log and monitors, and journals what it changed: what EXEC
  * does for each queued command. */
 void command_call(Request *r);
+/* Before the first command_call outside of a client's batch: the time that commands take counts from now. */
+void command_begin_calls(void);
 
 /* Queues the request's command for EXEC (transactions.c). */
 void transaction_queue(Request *r);

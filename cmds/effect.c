@@ -27,7 +27,7 @@ _Static_assert((int)FSYNC_EVERYSEC == (int)JOURNAL_SYNC_EVERYSEC && (int)FSYNC_A
 #define PIECE_ELEMENTS 1024
 #define PIECE_BYTES    (256 * 1024)
 
-bool effects_on, effect_replaced, effect_unanswered, effect_piled_up;
+bool effects_on, effect_muted, effect_replaced, effect_unanswered, effect_piled_up;
 
 /* ---- EXEC ---- */
 
@@ -68,6 +68,7 @@ static void append_first(void)
 
 static void append(int db, const Slice *argv, int argc)
 {
+    if (effect_muted) return;
     if (exec.running && exec.first == NULL && !exec.multi) {
         exec.first = keep(db, argv, argc);
         return;
@@ -224,9 +225,14 @@ void effect_answered(Client *client, size_t position)
     if (journal_pending_bytes() > PENDING_MAX) effect_commit();
 }
 
+uint64_t effect_local_offset(void)
+{
+    return options.fsync == FSYNC_ALWAYS ? journal_durable() : journal_written();
+}
+
 uint64_t effect_gate_offset(void)
 {
-    return ack_gate(options.fsync == FSYNC_ALWAYS ? journal_durable() : journal_written());
+    return ack_gate(effect_local_offset());
 }
 
 void effect_tell_trouble(void)

@@ -19,6 +19,9 @@
 /* Changes are journaled. Nothing below does anything while it's false. */
 extern bool effects_on;
 
+/* The stream is a master's: nothing that happens here is added to it (a key that PFCOUNT counted anew, say). */
+extern bool effect_muted;
+
 /* The journal was opened; it's about to be closed (then what waits at the gate is sent if the journal has it). */
 void effects_start(void);
 void effects_stop(void);
@@ -79,6 +82,9 @@ void effect_tell_trouble(void);
 
 /* The offset up to which replies may leave. */
 uint64_t effect_gate_offset(void);
+
+/* The offset up to which this server's own disk has it, as `fsync` says: what a slave tells its master. */
+uint64_t effect_local_offset(void);
 
 /* Whether there's room in the journal for what such a command may change; if not, answers MISCONF. */
 bool effect_admit(Out *out, size_t bytes);

@@ -322,7 +322,7 @@ static void replay_slice(void)
         case JOURNAL_BAD: refuse_start(journal_reader_error(state.reader));
         }
         /* The first batch may begin before the checkpoint's offset only if that isn't between batches: never. */
-        if (replay_run(batch.payload, &error)) continue;
+        if (replay_run(batch.payload, batch.unix_ms, &error)) continue;
         g_autofree char *message = g_strdup_printf("%s, batch at byte %" G_GUINT64_FORMAT ": %s; run: ckv check DIR",
                                                    batch.file, batch.file_offset, error);
         refuse_start(message);

@@ -3,21 +3,26 @@
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "cmds/replay.h"
 
+#include "base/clock.h"
 #include "base/options.h"
 #include "cmds/command.h"
 #include "cmds/effect.h"
 #include "cmds/handlers.h"
+#include "cmds/newer.h"
 #include "net/resp.h"
 
 static struct {
     Client client; /* net doesn't know it */
     Session session;
     bool selected, in_multi;
+    bool live; /* a master's stream */
+    bool ack_asked;
     GArray *args;   /* RespArg */
     GArray *slices; /* Slice */
     uint64_t commands;
     struct { /* what it's as before */
         bool effects_on;
+        int64_t unix_ms;
         unsigned notify_events;
         uint64_t hits, misses;
     } before;
@@ -30,6 +35,7 @@ void replay_begin(int db)
     replay.session =
         (Session){ .client = &replay.client, .db = &keyspace->dbs[MAX(db, 0)], .authenticated = true, .admin = true };
     replay.selected = db >= 0;
+    replay.live = false;
     replay.in_multi = false;
     replay.args = g_array_new(FALSE, FALSE, sizeof(RespArg));
     replay.slices = g_array_new(FALSE, FALSE, sizeof(Slice));
@@ -63,20 +69,14 @@ static bool is_journaled(const Command *command)
            ((command->flags & (CMD_WRITE | CMD_READONLY)) || command->handler == cmd_select);
 }
 
-/* What stands in the journal for slaves only, and changes nothing. */
-static bool is_for_slaves(const Command *command)
-{
-    return command->handler == cmd_ping || command->handler == cmd_publish || command->handler == cmd_replconf;
-}
-
 static bool arity_fits(const Command *command, int argc)
 {
     return command->arity >= 0 ? argc == command->arity : argc >= -command->arity;
 }
 
+/* Runs one that 3.2 knows. NULL, or what is wrong. */
 static char *run_handler(const Command *command, const Slice *argv, int argc)
 {
-    if (command == NULL || !is_journaled(command)) return g_strdup("it has no place in a journal");
     if (!arity_fits(command, argc)) return g_strdup("it has a wrong number of arguments");
     Request r = {
         .client = &replay.client,
@@ -87,25 +87,57 @@ static char *run_handler(const Command *command, const Slice *argv, int argc)
         .argc = argc,
         .argv = argv,
     };
-    command->handler(&r);
+    if (replay.live) {
+        command_call(&r);
+    } else {
+        command->handler(&r);
+    }
     keyspace_expect((Slice){ NULL, 0 }, 0); /* another key may come to the same address */
     replay.selected |= command->handler == cmd_select || (command->flags & (CMD_WRITE | CMD_ALL_DBS)) == CMD_WRITE;
     return g_steal_pointer(&replay.client.out.error);
+}
+
+/* ---- what changes no data ---- */
+
+static char *take_multi(const Command *command)
+{
+    bool begins = command->handler == cmd_multi;
+    if (replay.in_multi == begins) return g_strdup(begins ? "MULTI is nested" : "there's no MULTI before it");
+    replay.in_multi = begins;
+    return NULL;
+}
+
+/* What is in a stream for its slaves only. */
+static bool is_notice(Slice name)
+{
+    return slice_is(name, "ping") || slice_is(name, "replconf") || slice_is(name, "publish");
+}
+
+static char *take_notice(const Slice *argv, int argc)
+{
+    if (slice_is(argv[0], "replconf")) replay.ack_asked |= argc > 1 && slice_is(argv[1], "getack");
+    if (!replay.live || !slice_is(argv[0], "publish")) return NULL;
+    return run_handler(command_find(argv[0]), argv, argc);
+}
+
+/* ---- any ---- */
+
+static char *run_known(void *context, const Slice *argv, int argc)
+{
+    (void)context;
+    const Command *command = command_find(argv[0]);
+    if (command == NULL || !is_journaled(command)) return g_strdup("it has no place in a journal");
+    return run_handler(command, argv, argc);
 }
 
 /* NULL, or what is wrong. */
 static char *run_command(const Slice *argv, int argc)
 {
     const Command *command = command_find(argv[0]);
-    if (command != NULL && (command->handler == cmd_multi || command->handler == cmd_exec)) {
-        bool begins = command->handler == cmd_multi;
-        if (replay.in_multi == begins) return g_strdup(begins ? "MULTI is nested" : "there's no MULTI before it");
-        replay.in_multi = begins;
-        return NULL;
-    }
+    if (command != NULL && (command->handler == cmd_multi || command->handler == cmd_exec)) return take_multi(command);
     replay.commands++;
-    if (command != NULL && is_for_slaves(command)) return NULL;
-    return run_handler(command, argv, argc);
+    if (is_notice(argv[0])) return take_notice(argv, argc);
+    return newer_run(replay.session.db, argv, argc, run_known, NULL);
 }
 
 /* ---- a batch ---- */
@@ -142,9 +174,11 @@ static char *run_payload(Slice payload)
     return replay.in_multi ? g_strdup("the batch ends between MULTI and EXEC") : NULL;
 }
 
+/* Nothing is journaled that comes out of a journal, and nobody is told of it. */
 static void silence(void)
 {
     replay.before.effects_on = effects_on;
+    replay.before.unix_ms = clock_unix_ms;
     replay.before.notify_events = options.notify_events;
     replay.before.hits = keyspace->hits;
     replay.before.misses = keyspace->misses;
@@ -155,16 +189,41 @@ static void silence(void)
 static void end_silence(void)
 {
     effects_on = replay.before.effects_on;
+    clock_unix_ms = replay.before.unix_ms;
     options.notify_events = replay.before.notify_events;
     keyspace->hits = replay.before.hits;
     keyspace->misses = replay.before.misses;
 }
 
-bool replay_run(Slice payload, char **error)
+bool replay_run(Slice payload, int64_t unix_ms, char **error)
 {
     g_assert(replay.args != NULL);
     silence();
+    clock_unix_ms = unix_ms;
     *error = run_payload(payload);
     end_silence();
     return *error == NULL;
+}
+
+bool replay_run_live(Slice unit, int fd, bool *partly, char **error)
+{
+    g_assert(replay.args != NULL);
+    bool on = effects_on;
+    uint64_t changes = keyspace->changes;
+    effects_on = false;
+    replay.live = true;
+    replay.client.fd = fd;
+    command_begin_calls();
+    *error = run_payload(unit);
+    replay.live = replay.in_multi = false;
+    effects_on = on;
+    *partly = *error != NULL && keyspace->changes != changes;
+    return *error == NULL;
+}
+
+bool replay_ack_asked(void)
+{
+    bool asked = replay.ack_asked;
+    replay.ack_asked = false;
+    return asked;
 }

@@ -121,7 +121,7 @@ static bool journal_reaches_start(const Load *load)
 static char *run_batch(const JournalBatch *batch)
 {
     g_autofree char *error = NULL;
-    if (replay_run(batch->payload, &error)) return NULL;
+    if (replay_run(batch->payload, batch->unix_ms, &error)) return NULL;
     return g_strdup_printf("%s, batch at byte %" G_GUINT64_FORMAT ": %s", batch->file, batch->file_offset, error);
 }
 

@@ -285,7 +285,7 @@ static uint64_t replay_all(uint64_t from)
         char *wrong = NULL;
         assert_int_equal(read, JOURNAL_BATCH);
         if (batch.offset < from) continue;
-        if (!replay_run(batch.payload, &wrong)) fail_msg("offset %lu: %s", batch.offset, wrong);
+        if (!replay_run(batch.payload, batch.unix_ms, &wrong)) fail_msg("offset %lu: %s", batch.offset, wrong);
     }
     replay_end();
     uint64_t end = journal_reader_offset(reader);
@@ -348,7 +348,7 @@ static void assert_fails(const char *payload, const char *why)
 {
     char *wrong = NULL;
     replay_begin(-1);
-    assert_false(replay_run(slice_of(payload), &wrong));
+    assert_false(replay_run(slice_of(payload), clock_unix_ms, &wrong));
     replay_end();
     if (strstr(wrong, why) == NULL) fail_msg("'%s' instead of '%s'", wrong, why);
     g_free(wrong);
@@ -381,13 +381,13 @@ static void test_deadlines(void **state)
     flush_all();
     replay_begin(-1);
     assert_int_equal(replay_db(), -1);
-    assert_true(replay_run(SLICE("*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n" SET_A), &wrong));
+    assert_true(replay_run(SLICE("*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n" SET_A), clock_unix_ms, &wrong));
     assert_int_equal(replay_db(), 3);
     /* Past, and still there, until the replay ends. */
-    assert_true(replay_run(SLICE("*3\r\n$9\r\nPEXPIREAT\r\n$1\r\na\r\n$4\r\n1000\r\n"), &wrong));
+    assert_true(replay_run(SLICE("*3\r\n$9\r\nPEXPIREAT\r\n$1\r\na\r\n$4\r\n1000\r\n"), clock_unix_ms, &wrong));
     assert_false(expire_run(keyspace, 1000));
     assert_int_equal(keyspace_size(&keyspace->dbs[3]), 1);
-    assert_true(replay_run(SLICE("*2\r\n$4\r\nINCR\r\n$1\r\na\r\n"), &wrong));
+    assert_true(replay_run(SLICE("*2\r\n$4\r\nINCR\r\n$1\r\na\r\n"), clock_unix_ms, &wrong));
     Entry *entry = keyspace_peek(&keyspace->dbs[3], SLICE("a"));
     assert_non_null(entry);
     assert_int_equal(entry->number, 2);
@@ -445,7 +445,7 @@ static void test_keys_at_the_same_address(void **state)
     for (size_t i = 0; i < G_N_ELEMENTS(batches); i++) {
         char *error = NULL;
         strcpy(room, batches[i]);
-        if (!replay_run(slice_of(room), &error)) fail_msg("%s", error);
+        if (!replay_run(slice_of(room), clock_unix_ms, &error)) fail_msg("%s", error);
     }
     replay_end();
     assert_non_null(keyspace_peek(&keyspace->dbs[0], slice_of(key)));
