@@ -1,0 +1,530 @@
+/* slave.c: see slave.h.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "repl/slave.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/number.h"
+#include "repl/handshake.h"
+#include "repl/stream.h"
+#include "repl/transfer.h"
+
+#define TICK_MS        100
+#define RETRY_MS       1000
+#define RETRY_LATER_MS 10000 /* after what the next try most likely meets again */
+#define ACK_EVERY_MS   1000
+#define READ_CHUNK     (64U * 1024)
+#define TURN_BYTES     (256U * 1024) /* of the stream, read in one turn: clients are to be served, too */
+#define REASON_CHARS   400
+
+static struct {
+    Loop *loop;
+    const SlaveHooks *hooks;
+    SlaveState state;
+    bool consent;
+    Link *link;      /* NULL: none */
+    bool link_ended; /* the master closed it: what has come is still dealt with */
+    Handshake handshake;
+    Transfer *transfer; /* NULL: none */
+    Stream stream;
+    bool waits_for_room; /* the journal can't be written: units wait */
+    uint64_t acked;
+    int64_t retry_ms, since_ms, last_io_ms, last_sent_ms, down_since_ms; /* unix */
+    GuardFacts own;                                                      /* as of the last look */
+    char refused[REASON_CHARS], error[REASON_CHARS];
+} slave;
+
+/* ---- ending a link ---- */
+
+static void enter(SlaveState state)
+{
+    slave.state = state;
+    slave.since_ms = clock_unix_ms;
+}
+
+static void drop_link(void)
+{
+    if (slave.state == SLAVE_CONNECTED) slave.down_since_ms = clock_unix_ms;
+    g_clear_pointer(&slave.transfer, transfer_free);
+    g_clear_pointer(&slave.link, link_close);
+    stream_reset(&slave.stream);
+    slave.waits_for_room = slave.link_ended = false;
+}
+
+static void try_again(int64_t delay_ms)
+{
+    drop_link();
+    slave.retry_ms = clock_unix_ms + delay_ms;
+    enter(SLAVE_CONNECT);
+}
+
+static void fail(int64_t delay_ms, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+/* Ends the link and says why: in the log once, as long as it's the same. */
+static void fail(int64_t delay_ms, const char *format, ...)
+{
+    char text[REASON_CHARS];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    if (strcmp(text, slave.error) != 0) log_line(LOG_WARNING, "%s", text);
+    memcpy(slave.error, text, sizeof(text));
+    try_again(delay_ms);
+}
+
+/* ---- acknowledging ---- */
+
+static void send_ack(void)
+{
+    char digits[NUMBER_INT_CHARS];
+    slave.acked = slave.hooks->safe_offset();
+    Slice text = { digits, number_format_int(digits, (int64_t)slave.acked) };
+    link_send(slave.link, (Slice[]){ SLICE("REPLCONF"), SLICE("ACK"), text }, 3);
+    slave.last_sent_ms = clock_unix_ms;
+}
+
+void slave_committed(void)
+{
+    if (slave.state != SLAVE_CONNECTED || slave.link_ended) return;
+    if (slave.hooks->safe_offset() != slave.acked || slave.hooks->ack_asked()) send_ack();
+}
+
+/* ---- the stream ---- */
+
+/* Runs whole units for as long as the journal can take them. NULL, or why the link must end (g_free). */
+static char *run_units(void)
+{
+    Slice unit;
+    char *wrong = NULL;
+    StreamStatus status = STREAM_INCOMPLETE;
+    slave.hooks->begin_units();
+    while (wrong == NULL) {
+        slave.waits_for_room = !slave.hooks->has_room(TURN_BYTES);
+        if (slave.waits_for_room || (status = stream_next(&slave.stream, &unit)) != STREAM_UNIT) break;
+        wrong = slave.hooks->apply(unit, link_fd(slave.link));
+    }
+    slave.hooks->end_units();
+    if (wrong == NULL && status == STREAM_BAD) wrong = g_strdup(slave.stream.error);
+    return wrong;
+}
+
+static void deal_with_stream(void)
+{
+    g_autofree char *wrong = run_units();
+    if (wrong != NULL) {
+        fail(RETRY_LATER_MS, "The master's stream can't be followed at offset %" G_GUINT64_FORMAT ": %s",
+             slave.hooks->safe_offset(), wrong);
+    } else if (slave.link_ended && !slave.waits_for_room) {
+        log_line(LOG_WARNING, "Connection with master lost.");
+        try_again(0);
+    } else {
+        link_pause(slave.link, slave.waits_for_room || slave.link_ended);
+    }
+}
+
+static void read_stream(void)
+{
+    for (size_t got = 0; got < TURN_BYTES && !slave.link_ended;) {
+        size_t room;
+        char *to = stream_room(&slave.stream, &room);
+        ssize_t len = link_read(slave.link, to, MIN(room, READ_CHUNK));
+        if (len < 0 && errno == EAGAIN) break;
+        slave.link_ended = len <= 0;
+        if (len <= 0) break;
+        stream_filled(&slave.stream, (size_t)len);
+        got += (size_t)len;
+        slave.last_io_ms = clock_unix_ms;
+    }
+    deal_with_stream();
+}
+
+/* Bytes that came behind an answer. */
+static void take_rest(void)
+{
+    GByteArray *input = slave.handshake.input;
+    for (size_t done = 0; done < input->len;) {
+        size_t room;
+        char *to = stream_room(&slave.stream, &room);
+        size_t part = MIN(room, input->len - done);
+        memcpy(to, input->data + done, part);
+        stream_filled(&slave.stream, part);
+        done += part;
+    }
+    g_byte_array_set_size(input, 0);
+}
+
+static void go_online(void)
+{
+    enter(SLAVE_CONNECTED);
+    slave.consent = false;
+    slave.refused[0] = slave.error[0] = '\0';
+    slave.last_io_ms = clock_unix_ms;
+    take_rest();
+    send_ack(); /* a Redis sends nothing before it */
+    link_pause(slave.link, false);
+    deal_with_stream();
+}
+
+/* ---- a full sync ---- */
+
+static const GuardFacts *own_facts(void)
+{
+    slave.hooks->facts(&slave.own);
+    return &slave.own;
+}
+
+static const char *shown(const char *id)
+{
+    return id[0] != '\0' ? id : "(unknown)";
+}
+
+/* Our data stays: says so, with all that an operator needs to decide otherwise. */
+static void refuse(const char *why)
+{
+    const GuardFacts *own = &slave.own, *master = &slave.handshake.master;
+    if (strcmp(slave.refused, why) != 0) {
+        log_line(LOG_WARNING,
+                 "A full sync from MASTER %s:%" G_GINT64_FORMAT
+                 " is refused, and our data kept: %s. Ours: %" G_GUINT64_FORMAT
+                 " keys, history %s, offset %" G_GUINT64_FORMAT "; the master's: %" G_GUINT64_FORMAT
+                 " keys, history %s, offset %" G_GUINT64_FORMAT
+                 ". To take the master's data nevertheless: CONFIG SET accept-data-loss yes, or SLAVEOF again.",
+                 options.master_host, options.master_port, why, own->keys, own->history, own->offset, master->keys,
+                 shown(master->history), master->offset);
+    }
+    g_strlcpy(slave.refused, why, sizeof(slave.refused));
+    try_again(RETRY_MS);
+}
+
+/* False: it was refused. */
+static bool full_sync_allowed(void)
+{
+    const char *why =
+        slave.consent || options.accept_data_loss ? NULL : guard_refuses(own_facts(), &slave.handshake.master);
+    if (why != NULL) refuse(why);
+    return why == NULL;
+}
+
+static void deal_with_transfer(void);
+
+static void on_pipe_room(void)
+{
+    if (!transfer_is_whole(slave.transfer)) link_pause(slave.link, false);
+    deal_with_transfer();
+}
+
+static void begin_transfer(void)
+{
+    const Handshake *handshake = &slave.handshake;
+    log_line(LOG_NOTICE, "Full resync from master: %s:%" G_GUINT64_FORMAT, handshake->history, handshake->offset);
+    if (!full_sync_allowed()) return;
+    char *error = NULL;
+    g_auto(GStrv) words = slave.hooks->receiver(handshake->history, handshake->offset);
+    slave.transfer = transfer_new(slave.loop, words, on_pipe_room, &error);
+    if (slave.transfer == NULL) {
+        fail(RETRY_MS, "A full sync can't be received: %s", error);
+        g_free(error);
+        return;
+    }
+    enter(SLAVE_TRANSFER);
+    slave.last_io_ms = clock_unix_ms;
+    deal_with_transfer();
+}
+
+/* The line before the data, if it's there by now. False: the link has ended, or it isn't. */
+static bool take_transfer_head(void)
+{
+    Slice line;
+    if (!handshake_take_line(&slave.handshake, &line)) return false;
+    if (transfer_begin(slave.transfer, line)) {
+        int64_t left = transfer_left(slave.transfer);
+        if (left >= 0) log_line(LOG_NOTICE, "MASTER <-> SLAVE sync: receiving %ld bytes from master", left);
+        if (left < 0) log_line(LOG_NOTICE, "MASTER <-> SLAVE sync: receiving streamed RDB from master");
+        return true;
+    }
+    if (line.len > 0 && line.ptr[0] == '-') {
+        fail(RETRY_MS, "MASTER aborted replication with an error: %.*s", (int)MIN(line.len, 200), line.ptr + 1);
+    } else {
+        fail(RETRY_MS, "Bad protocol from MASTER, the first byte is not '$' (we received '%.*s')",
+             (int)MIN(line.len, 200), line.ptr);
+    }
+    return false;
+}
+
+/* What is in the handshake's input goes on to the child. */
+static void deal_with_transfer(void)
+{
+    GByteArray *input = slave.handshake.input;
+    if (!transfer_has_begun(slave.transfer) && !take_transfer_head()) return;
+    size_t taken = transfer_take(slave.transfer, (Slice){ (char *)input->data, input->len });
+    if (taken > 0) g_byte_array_remove_range(input, 0, (guint)taken);
+    link_pause(slave.link, transfer_is_whole(slave.transfer) || transfer_is_full(slave.transfer));
+}
+
+static void replace_data(void)
+{
+    g_autofree char *note =
+        g_strdup_printf("before full sync from %s:%" G_GINT64_FORMAT, options.master_host, options.master_port);
+    log_line(LOG_NOTICE, "MASTER <-> SLAVE sync: Loading DB in memory");
+    g_autofree char *error = slave.hooks->replace(note);
+    if (error != NULL) {
+        fail(RETRY_LATER_MS, "What the master sent can't take the place of our data: %s", error);
+        return;
+    }
+    g_clear_pointer(&slave.transfer, transfer_free);
+    enter(SLAVE_LOADING);
+}
+
+/* A look at the child. */
+static void poll_transfer(void)
+{
+    char *error = NULL;
+    switch (transfer_poll(slave.transfer, &error)) {
+    case 0: replace_data(); break;
+    case 1: break;
+    default: fail(RETRY_LATER_MS, "MASTER <-> SLAVE sync: what the master sent can't be used: %s", error);
+    }
+    g_free(error);
+}
+
+/* ---- before it ---- */
+
+/* What we have beyond what the new master took over from our history is given up. */
+static void go_back(void)
+{
+    uint64_t offset = slave.handshake.master.offset2;
+    g_autofree char *note = g_strdup_printf("before going back to offset %" G_GUINT64_FORMAT " of %s:%" G_GINT64_FORMAT,
+                                            offset, options.master_host, options.master_port);
+    log_line(LOG_WARNING,
+             "MASTER %s:%" G_GINT64_FORMAT " went on from offset %" G_GUINT64_FORMAT
+             " of our history, and we have %" G_GUINT64_FORMAT " bytes more, which are given up.",
+             options.master_host, options.master_port, offset, slave.own.offset - offset);
+    g_autofree char *error = slave.hooks->go_back(offset, note);
+    drop_link();
+    if (error == NULL) {
+        enter(SLAVE_GOING_BACK);
+    } else {
+        fail(RETRY_LATER_MS, "Going back isn't possible: %s", error);
+    }
+}
+
+/* The master has said what it has. */
+static void ask_for_stream(void)
+{
+    const GuardFacts *own = own_facts();
+    switch (guard_outlook(own, &slave.handshake.master)) {
+    case GUARD_MAY_CONTINUE: break;
+    case GUARD_DIVERGED:
+        if (slave.hooks->going_back_failed() == NULL) {
+            go_back();
+            return;
+        }
+        __attribute__((fallthrough)); /* then by a full sync */
+    case GUARD_FULL_SYNC:
+        /* Not even asked for: the master would make a copy for nothing. */
+        if (!full_sync_allowed()) return;
+    }
+    handshake_psync(&slave.handshake, own->history, own->offset);
+}
+
+static void continue_stream(void)
+{
+    const char *history = slave.handshake.history;
+    slave.hooks->facts(&slave.own);
+    log_line(LOG_NOTICE, "Successful partial resynchronization with master.");
+    if (history[0] != '\0' && strcmp(history, slave.own.history) != 0) {
+        log_line(LOG_WARNING, "Master replication ID changed to %s", history);
+        g_autofree char *error = slave.hooks->change_history(history);
+        if (error != NULL) {
+            fail(RETRY_MS, "The new history can't be noted: %s", error);
+            return;
+        }
+    }
+    log_line(LOG_NOTICE, "MASTER <-> SLAVE sync: Master accepted a Partial Resynchronization.");
+    go_online();
+}
+
+static void deal_with_handshake(void)
+{
+    switch (handshake_step(&slave.handshake)) {
+    case HANDSHAKE_MORE: break;
+    case HANDSHAKE_INFO: ask_for_stream(); break;
+    case HANDSHAKE_CONTINUE: continue_stream(); break;
+    case HANDSHAKE_FULL: begin_transfer(); break;
+    case HANDSHAKE_FAILED: fail(RETRY_MS, "%s", slave.handshake.error); break;
+    }
+}
+
+/* ---- the link's calls ---- */
+
+static void on_connected(void)
+{
+    log_line(LOG_NOTICE, "Non blocking connect for SYNC fired the event.");
+    enter(SLAVE_HANDSHAKE);
+    slave.last_io_ms = clock_unix_ms;
+    handshake_begin(&slave.handshake, slave.link);
+}
+
+static void on_broken(const char *why)
+{
+    if (slave.state == SLAVE_CONNECTED) log_line(LOG_WARNING, "Connection with master lost.");
+    fail(slave.state == SLAVE_CONNECTED ? 0 : RETRY_MS, "Error condition on socket for SYNC: %s", why);
+}
+
+static void on_readable(void)
+{
+    if (slave.state == SLAVE_CONNECTED) {
+        read_stream();
+        return;
+    }
+    guint8 bytes[READ_CHUNK];
+    ssize_t len = link_read(slave.link, bytes, sizeof(bytes));
+    if (len < 0 && errno == EAGAIN) return;
+    if (len <= 0) {
+        fail(RETRY_MS, "I/O error reading from MASTER: %s", len == 0 ? "connection lost" : g_strerror(errno));
+        return;
+    }
+    slave.last_io_ms = clock_unix_ms;
+    g_byte_array_append(slave.handshake.input, bytes, (guint)len);
+    if (slave.state == SLAVE_HANDSHAKE) deal_with_handshake();
+    if (slave.state == SLAVE_TRANSFER) deal_with_transfer();
+}
+
+static const LinkHandlers link_handlers = { on_connected, on_readable, on_broken };
+
+/* ---- the timer ---- */
+
+static void connect_again(void)
+{
+    if (clock_unix_ms < slave.retry_ms || !slave.hooks->ready()) return;
+    char *error = NULL;
+    log_line(LOG_NOTICE, "Connecting to MASTER %s:%" G_GINT64_FORMAT, options.master_host, options.master_port);
+    slave.link = link_open(slave.loop, options.master_host, options.master_port, &link_handlers, &error);
+    if (slave.link == NULL) {
+        fail(RETRY_MS, "Unable to connect to MASTER: %s", error);
+        g_free(error);
+        return;
+    }
+    log_line(LOG_NOTICE, "MASTER <-> SLAVE sync started");
+    enter(SLAVE_CONNECTING);
+}
+
+static bool is_late(int64_t since_ms)
+{
+    return clock_unix_ms - since_ms > options.repl_timeout * 1000;
+}
+
+/* Tells the master that we live, while there's nothing to acknowledge. */
+static void send_sign_of_life(void)
+{
+    if (clock_unix_ms - slave.last_sent_ms < ACK_EVERY_MS) return;
+    slave.last_sent_ms = clock_unix_ms;
+    link_send_raw(slave.link, SLICE("\n"));
+}
+
+static void tick_transfer(void)
+{
+    send_sign_of_life();
+    if (!transfer_is_whole(slave.transfer) && is_late(slave.last_io_ms)) {
+        fail(RETRY_MS,
+             "Timeout receiving bulk data from MASTER... If the problem persists try to set the 'repl-timeout' "
+             "parameter to a larger value.");
+    } else {
+        poll_transfer();
+    }
+}
+
+static void tick_loading(void)
+{
+    send_sign_of_life();
+    if (!slave.hooks->ready()) return;
+    log_line(LOG_NOTICE, "MASTER <-> SLAVE sync: Finished with success");
+    go_online();
+}
+
+static void tick_going_back(void)
+{
+    if (!slave.hooks->ready()) return;
+    const char *failed = slave.hooks->going_back_failed();
+    if (failed != NULL) {
+        fail(0, "Going back isn't possible: %s", failed);
+    } else {
+        try_again(0);
+    }
+}
+
+static void tick_connected(void)
+{
+    if (is_late(slave.last_io_ms)) {
+        log_line(LOG_WARNING, "MASTER timeout: no data nor PING received...");
+        try_again(0);
+        return;
+    }
+    if (slave.waits_for_room) deal_with_stream();
+    if (slave.state == SLAVE_CONNECTED && clock_unix_ms - slave.last_sent_ms >= ACK_EVERY_MS) send_ack();
+}
+
+static int64_t tick(void *context)
+{
+    (void)context;
+    switch (slave.state) {
+    case SLAVE_NONE: break;
+    case SLAVE_CONNECT: connect_again(); break;
+    case SLAVE_CONNECTING:
+    case SLAVE_HANDSHAKE:
+        if (is_late(MAX(slave.since_ms, slave.last_io_ms))) fail(RETRY_MS, "Timeout connecting to the MASTER...");
+        break;
+    case SLAVE_TRANSFER: tick_transfer(); break;
+    case SLAVE_LOADING: tick_loading(); break;
+    case SLAVE_GOING_BACK: tick_going_back(); break;
+    case SLAVE_CONNECTED: tick_connected(); break;
+    }
+    return TICK_MS;
+}
+
+/* ---- beginning and ending ---- */
+
+void slave_follow(bool consent)
+{
+    drop_link();
+    slave.consent = consent;
+    slave.refused[0] = slave.error[0] = '\0';
+    slave.retry_ms = 0;
+    slave.down_since_ms = clock_unix_ms;
+    enter(SLAVE_CONNECT);
+}
+
+void slave_end(void)
+{
+    drop_link();
+    slave.refused[0] = slave.error[0] = '\0';
+    enter(SLAVE_NONE);
+}
+
+void slave_init(Loop *loop, const SlaveHooks *hooks)
+{
+    slave.loop = loop;
+    slave.hooks = hooks;
+    handshake_init(&slave.handshake);
+    stream_init(&slave.stream);
+    if (slave_is_one()) slave_follow(false);
+    loop_timer(loop, 0, tick, NULL);
+}
+
+SlaveSeen slave_seen(void)
+{
+    return (SlaveSeen){
+        .state = slave.state,
+        .last_io_ms = slave.link == NULL ? -1 : slave.last_io_ms,
+        .down_since_ms = slave.down_since_ms,
+        .left_bytes = slave.transfer == NULL ? -1 : transfer_left(slave.transfer),
+        .refused = slave.refused,
+        .error = slave.error,
+    };
+}

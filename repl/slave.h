@@ -1,0 +1,98 @@
+/* slave.h: this server as the slave of another: follows its stream, takes a full copy of its data when it must, and
+ * goes on where it was whenever it can. cmds/replication.c starts it and tells it of SLAVEOF; INFO, ROLE and the checks
+ * before a command ask it.
+ *
+ * Design. Which master it is stands in the options (master_host, master_port). A timer connects, and connects again a
+ * second after it failed. The states:
+ *
+ *   CONNECT     nothing: the next try waits for its time, or for the data to be loaded
+ *   CONNECTING  the socket is on its way
+ *   HANDSHAKE   handshake.h
+ *   TRANSFER    a full sync: transfer.h, until the child has made a data directory of it
+ *   LOADING     which has taken the place of the old one and is being loaded
+ *   GOING_BACK  what the new master doesn't have was given up, the data is loaded as of before
+ *   CONNECTED   units of the stream (stream.h) are run and journaled, in the very bytes
+ *
+ * The position is the journal's: its history and its offset, which are the master's. So whatever a crash leaves is a
+ * position to go on from. What needs commands, data or files is a hook.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef CKV_REPL_SLAVE_H
+#define CKV_REPL_SLAVE_H
+
+#include "base/options.h"
+#include "net/loop.h"
+#include "repl/guard.h"
+
+typedef struct SlaveHooks {
+    /* The data is loaded, and nobody else is about to replace it. */
+    bool (*ready)(void);
+    /* Our history, offset and number of keys. */
+    void (*facts)(GuardFacts *own);
+
+    /* Around the units of a turn. */
+    void (*begin_units)(void);
+    void (*end_units)(void);
+    /* Runs a unit and adds it to the journal; `fd`: the link's. NULL, or what is wrong (g_free): then nothing of it is
+     * in the data, or will be once that is `ready` again. */
+    char *(*apply)(Slice unit, int fd);
+    /* Whether REPLCONF GETACK was among the units since the last call. */
+    bool (*ack_asked)(void);
+    /* Whether the journal can take as many bytes now. */
+    bool (*has_room)(size_t bytes);
+    /* The offset up to which our disk has it. */
+    uint64_t (*safe_offset)(void);
+
+    /* The stream is now this history's, whatever follows; what was before is the same as in the old one. NULL, or what
+     * went wrong (g_free): nothing has changed. */
+    char *(*change_history)(const char *history);
+
+    /* The words of the tool that makes a data directory of a full sync (g_strfreev). */
+    char **(*receiver)(const char *history, uint64_t offset);
+    /* Puts it in the place of ours, which becomes a backup with that note, and begins to load it. */
+    char *(*replace)(const char *note);
+
+    /* Begins to go back to an offset: then `ready` is false for a while, and failed tells how it ended (NULL: well). */
+    char *(*go_back)(uint64_t offset, const char *note);
+    const char *(*going_back_failed)(void);
+} SlaveHooks;
+
+/* At the start, before any data is loaded. The hooks are borrowed. */
+void slave_init(Loop *loop, const SlaveHooks *hooks);
+
+/* Follows the master that the options name by now, from the beginning. `consent`: its data may replace ours, whatever
+ * that is: SLAVEOF was sent. */
+void slave_follow(bool consent);
+/* The options name no master any more. */
+void slave_end(void);
+
+static inline bool slave_is_one(void)
+{
+    return options.master_host[0] != '\0';
+}
+
+/* The journal was committed, or has become durable: tells the master. Each turn. */
+void slave_committed(void);
+
+typedef enum SlaveState {
+    SLAVE_NONE,
+    SLAVE_CONNECT,
+    SLAVE_CONNECTING,
+    SLAVE_HANDSHAKE,
+    SLAVE_TRANSFER,
+    SLAVE_LOADING,
+    SLAVE_GOING_BACK,
+    SLAVE_CONNECTED,
+} SlaveState;
+
+typedef struct SlaveSeen {
+    SlaveState state;
+    int64_t last_io_ms;    /* unix; of what came last by the link; -1: there's no link */
+    int64_t down_since_ms; /* unix; when it was lost, or the start */
+    int64_t left_bytes;    /* of a transfer; -1: not known */
+    const char *refused;   /* why the guard refuses a full sync; "": it doesn't */
+    const char *error;     /* why the last link ended; "": it didn't, or as they do */
+} SlaveSeen;
+SlaveSeen slave_seen(void);
+
+#endif
