@@ -20,6 +20,7 @@
 #include "base/random.h"
 #include "cmds/command.h"
 #include "cmds/persist.h"
+#include "cmds/replication.h"
 #include "cmds/server.h"
 #include "cmds/sync.h"
 #include "net/client.h"
@@ -210,6 +211,8 @@ static void start(int argc, char **argv)
     enter_directory();
     open_log();
 
+    if (options.master_host[0] != '\0' && !options.persistence)
+        fail("slaveof needs persistence yes: a slave keeps its master's journal");
     clock_refresh();
     if (options.persistence) {
         persist_open();
@@ -227,6 +230,7 @@ static void start(int argc, char **argv)
     command_init(keyspace_new((int)options.databases));
     server_init(loop, executable);
     sync_init(loop);
+    replication_init(loop);
     catch_signals();
     make_room_for_clients();
     listen_everywhere();

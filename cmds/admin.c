@@ -5,7 +5,6 @@
 #include "cmds/command.h"
 #include "cmds/handlers.h"
 #include "cmds/server.h"
-#include "repl/master.h"
 
 /* ---- emptying ---- */
 
@@ -111,12 +110,6 @@ void monitor_feed(const Request *r)
 }
 
 /* ---- the rest ---- */
-
-/* ROLE */
-void cmd_role(Request *r)
-{
-    master_reply_role(r->out);
-}
 
 /* SHUTDOWN [NOSAVE | SAVE] */
 void cmd_shutdown(Request *r)

@@ -13,10 +13,12 @@
 #include "base/log.h"
 #include "base/options.h"
 #include "cmds/command.h"
+#include "cmds/diverged.h"
 #include "cmds/handlers.h"
 #include "cmds/persist.h"
 #include "cmds/server.h"
 #include "cmds/subcommand.h"
+#include "repl/slave.h"
 #include "store/backup.h"
 #include "store/checkpoint.h"
 #include "store/journal.h"
@@ -37,6 +39,7 @@ static struct {
     JobKind kind;
     char id[BACKUP_ID_CHARS + 1]; /* of the backup; "": a moment is gone back to */
     int64_t to_ms;
+    uint64_t to_offset; /* 0: it isn't one that is gone back to */
     char *note;
     bool holds;   /* checkpoints, by persist_hold */
     bool loading; /* the rollback's last part */
@@ -72,8 +75,9 @@ static char *copy_backup(void)
 
 static char *build_rollback(void)
 {
-    RollbackTarget target = { job.id[0] != '\0' ? job.id : NULL, job.to_ms };
-    char *error = rollback_build(".", &target, NULL, &work);
+    RollbackTarget target = { job.id[0] != '\0' ? job.id : NULL, job.to_offset, job.to_ms };
+    char *error = job.to_offset != 0 ? diverged_save(job.to_offset) : NULL;
+    if (error == NULL) error = rollback_build(".", &target, NULL, &work);
     Manifest built;
     if (error != NULL || manifest_read(ROLLBACK_BUILDING, &built, &error) != MANIFEST_READ) return error;
     bool same = memcmp(built.secret, job.manifest.secret, sizeof(built.secret)) == 0;
@@ -258,9 +262,44 @@ static bool is_due(void)
     return schedule.every_sec > 0 && clock_unix_ms - schedule_last_ms >= schedule.every_sec * 1000;
 }
 
+/* ---- what a full sync replaced ---- */
+
+static bool checkpointed;
+
+void backups_checkpointed(void)
+{
+    checkpointed = true;
+}
+
+/* Hides all backups of what full syncs replaced; true if there were any. */
+static bool hide_replaced(void)
+{
+    g_autoptr(GPtrArray) list = backup_list(".", NULL);
+    bool any = false;
+    for (guint i = 0; i < list->len; i++) {
+        const Backup *backup = list->pdata[i];
+        if (!g_str_has_prefix(backup->note, BACKUP_REPLACED)) continue;
+        g_autofree char *error = backup_hide(".", backup->id);
+        if (error != NULL) log_line(LOG_WARNING, "Backup %s can't be deleted: %s", backup->id, error);
+        if (error != NULL) continue;
+        g_strlcpy(job.id, backup->id, sizeof(job.id));
+        any = true;
+    }
+    return any;
+}
+
+static void drop_replaced(void)
+{
+    checkpointed = false;
+    if (!hide_replaced()) return;
+    job.kind = JOB_DELETE;
+    start_thread();
+}
+
 static int64_t schedule_tick(void *context)
 {
     (void)context;
+    if (checkpointed && job.kind == JOB_NONE) drop_replaced();
     if (server_loading || !journal_is_open() || job.kind != JOB_NONE || clock_unix_ms < schedule_retry_ms || !is_due())
         return SCHEDULE_TICK_MS;
     schedule_last_ms = clock_unix_ms;
@@ -409,12 +448,42 @@ void cmd_backup(Request *r)
 
 /* ---- ROLLBACK ---- */
 
-static void begin_rollback(char *note)
+/* Takes the note. `offset`: as job.to_offset. */
+static void begin_rollback(char *note, uint64_t offset)
 {
     job.kind = JOB_ROLLBACK;
     job.note = note;
+    job.to_offset = offset;
     hold();
     start_thread();
+}
+
+/* A slave's history is its master's. */
+static bool check_may_roll_back(Request *r)
+{
+    if (!slave_is_one()) return check_ready(r);
+    reply_error(r->out,
+                "ERR this is a slave, whose data is its master's; roll that back, or send SLAVEOF NO ONE first");
+    return false;
+}
+
+bool backups_idle(void)
+{
+    return job.kind == JOB_NONE;
+}
+
+const char *backups_rollback_failed(void)
+{
+    return rollback_outcome.failed;
+}
+
+char *backups_go_back(uint64_t offset, const char *note)
+{
+    if (!backups_idle() || !journal_is_open()) return g_strdup("a backup or a rollback is in progress");
+    if (!journal_commit()) return g_strdup(journal_trouble());
+    job.id[0] = '\0';
+    begin_rollback(g_strdup(note), offset);
+    return NULL;
 }
 
 static void rollback_status(Request *r)
@@ -425,21 +494,21 @@ static void rollback_status(Request *r)
 /* ROLLBACK TO unix-ms */
 static void rollback_to(Request *r)
 {
-    if (!check_ready(r) || !arg_int(r, 2, &job.to_ms, NULL)) return;
+    if (!check_may_roll_back(r) || !arg_int(r, 2, &job.to_ms, NULL)) return;
     if (!journal_commit()) {
         reply_errorf(r->out, "ERR %s", journal_trouble());
         return;
     }
     job.id[0] = '\0';
-    begin_rollback(g_strdup_printf("before rollback to %" G_GINT64_FORMAT, job.to_ms));
+    begin_rollback(g_strdup_printf("before rollback to %" G_GINT64_FORMAT, job.to_ms), 0);
     reply_status(r->out, "Rollback started");
 }
 
 /* ROLLBACK id */
 static void rollback_id(Request *r)
 {
-    if (!check_ready(r) || !take_id(r, 1)) return;
-    begin_rollback(g_strdup_printf("before rollback to %s", job.id));
+    if (!check_may_roll_back(r) || !take_id(r, 1)) return;
+    begin_rollback(g_strdup_printf("before rollback to %s", job.id), 0);
     reply_status(r->out, "Rollback started");
 }
 

@@ -5,9 +5,23 @@
 #define CKV_CMDS_BACKUPS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* Begins to look at the schedule. */
 void backups_start(void);
+
+/* The note of a backup of what a full sync replaced begins so; it's deleted when there's a checkpoint of what came. */
+#define BACKUP_REPLACED "before full sync from "
+/* There is a new checkpoint. */
+void backups_checkpointed(void);
+
+/* Goes back to an offset of our own history, which stays it; what is given up is a backup with that note, and its
+ * commands are in a file diverged-*.resp. NULL: begun; or what is wrong (g_free). */
+char *backups_go_back(uint64_t offset, const char *note);
+/* No backup and no rollback is in progress. */
+bool backups_idle(void);
+/* What went wrong with the last rollback; NULL: nothing, or there was none. */
+const char *backups_rollback_failed(void);
 
 typedef struct BackupsSeen {
     bool in_progress;

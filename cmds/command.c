@@ -14,10 +14,12 @@
 #include "base/number.h"
 #include "base/options.h"
 #include "cmds/effect.h"
+#include "cmds/replication.h"
 #include "cmds/server.h"
 #include "cmds/slowlog.h"
 #include "cmds/sync.h"
 #include "repl/master.h"
+#include "repl/slave.h"
 #include "store/evict.h"
 
 /* Commands in a chunk: enough to overlap every miss that the memory system can have in flight. */
@@ -152,7 +154,7 @@ static bool check_memory(Request *r)
 {
     /* While the journal can't be written, what is evicted would only move there; and what needs memory is a write,
      * refused by the next check. */
-    if (options.maxmemory == 0 || effect_in_trouble()) return true;
+    if (options.maxmemory == 0 || effect_in_trouble() || slave_is_one()) return true;
     bool enough = evict_run(keyspace);
     if (enough || !(r->command->flags & CMD_DENYOOM)) return true;
     reply_error(r->out, "OOM command not allowed when used memory > 'maxmemory'.");
@@ -161,7 +163,7 @@ static bool check_memory(Request *r)
 
 static bool check_journal(Request *r)
 {
-    if (!effects_on || !(r->command->flags & CMD_WRITE)) return true;
+    if (!effects_on || slave_is_one() || !(r->command->flags & CMD_WRITE)) return true;
     return effect_admit(r->out, effect_bytes(r->argv, r->argc)) && sync_admits(r->out);
 }
 
@@ -179,11 +181,11 @@ static bool check_loaded(Request *r)
     return false;
 }
 
-/* All checks, in 3.2's order. One that fails while MULTI queues makes EXEC abort, but for the last two. */
+/* All checks, in 3.2's order. One of the first that fails while MULTI queues makes EXEC abort. */
 static bool check_request(Request *r)
 {
     if (check_known(r) && check_arity(r) && check_authenticated(r) && check_memory(r) && check_journal(r))
-        return check_subscribed(r) && check_loaded(r);
+        return replication_admits_write(r) && check_subscribed(r) && replication_admits(r) && check_loaded(r);
     if (r->session->in_multi) r->session->multi_broken = true;
     return false;
 }
@@ -313,6 +315,7 @@ void command_run_batch(Incoming *batch, size_t count)
 void command_before_send(void)
 {
     effect_commit();
+    slave_committed();
 }
 
 /* ---- set-up ---- */

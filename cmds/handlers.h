@@ -158,7 +158,6 @@ void cmd_shutdown(Request *r);
 void cmd_flushdb(Request *r);
 void cmd_flushall(Request *r);
 void cmd_monitor(Request *r);
-void cmd_role(Request *r);
 void cmd_debug(Request *r);
 void cmd_config(Request *r);
 void cmd_object(Request *r);
@@ -167,6 +166,10 @@ void cmd_slowlog(Request *r);
 void cmd_pfselftest(Request *r);
 void cmd_pfdebug(Request *r);
 void cmd_latency(Request *r);
+
+/* replication.c */
+void cmd_slaveof(Request *r);
+void cmd_role(Request *r);
 
 /* sync.c */
 void cmd_sync(Request *r);

@@ -12,11 +12,11 @@
 #include "base/clock.h"
 #include "base/options.h"
 #include "ckv.h"
-#include "cmds/ack.h"
 #include "cmds/backups.h"
 #include "cmds/command.h"
 #include "cmds/handlers.h"
 #include "cmds/persist.h"
+#include "cmds/replication.h"
 #include "cmds/server.h"
 #include "cmds/sync.h"
 #include "repl/master.h"
@@ -329,13 +329,6 @@ static void append_command_stats(GString *info)
     }
 }
 
-static void append_replication(GString *info)
-{
-    g_string_append(info, "role:master\r\n");
-    master_append_info(info);
-    g_string_append_printf(info, "ckv_ack_lost:%d\r\nckv_unconfirmed_closed:%lu\r\n", ack_is_lost(), ack_closed());
-}
-
 static void append_keyspace(GString *info)
 {
     for (int i = 0; i < keyspace->db_count; i++) {
@@ -363,7 +356,7 @@ static const Section sections[] = {
     { .title = "Memory", FIELDS(memory_fields), .look = look_at_memory },
     { .title = "Persistence", FIELDS(persistence_fields), .look = look_at_persistence, .append = append_loading },
     { .title = "Stats", FIELDS(stats_fields), .look = look_at_counters },
-    { .title = "Replication", .append = append_replication },
+    { .title = "Replication", .append = replication_append_info },
     { .title = "CPU", FIELDS(cpu_fields), .look = look_at_cpu },
     { .title = "Commandstats", .append = append_command_stats, .only_if_asked = true },
     { .title = "Cluster", FIELDS(cluster_fields) },

@@ -265,23 +265,24 @@ static void log_progress(void)
     log_line(LOG_NOTICE, "Loading: %.0f%% done, about %ld s left.", loading.progress * 100, loading.eta_sec);
 }
 
-static void open_journal(void)
+/* NULL or what is wrong. */
+static char *open_journal(uint64_t offset, int db)
 {
     JournalStart start = {
-        .offset = state.offset,
-        .db = replay_db(),
+        .offset = offset,
+        .db = db,
         .history = persist_manifest.history,
         .sync = (JournalSync)options.fsync,
         .segment_bytes = (uint64_t)options.journal_segment_bytes,
         .progressed = on_journal_progress,
     };
-    char *message = journal_open(&start);
-    if (message != NULL) refuse_start(message);
+    return journal_open(&start);
 }
 
 static void loading_done(void)
 {
-    open_journal();
+    char *message = open_journal(state.offset, replay_db());
+    if (message != NULL) refuse_start(message);
     replay_end();
     effects_start();
     if (server_loading) {
@@ -418,6 +419,7 @@ static void checkpoint_succeeded(void)
     state.retry_ms = 0;
     state.changes_saved = state.changes_saving;
     release_journal();
+    backups_checkpointed();
     finished(NULL);
 }
 
@@ -462,7 +464,7 @@ bool persist_begin_checkpoint(char **error)
                                        journal_offset(), g_strerror(errno));
         return false;
     }
-    journal_forget_db();
+    if (!effect_muted) journal_forget_db(); /* a master's stream goes on as the master says */
     if (!checkpoint_start(journal_offset(), journal_db(), clock_unix_ms, error)) return false;
     state.changes_saving = keyspace->changes;
     state.last_due_ms = clock_unix_ms;
@@ -662,6 +664,48 @@ bool persist_reload_now(char **error)
         load_tick(NULL);
     state.changes_saved = keyspace->changes = changes;
     return true;
+}
+
+/* ---- another history ---- */
+
+/* The manifest with another history from here on. */
+static Manifest with_history(const char *history)
+{
+    Manifest changed = persist_manifest;
+    memcpy(changed.history2, persist_manifest.history, sizeof(changed.history2));
+    changed.offset2 = journal_offset();
+    g_strlcpy(changed.history, history, sizeof(changed.history));
+    for (int f = 0; f < 2; f++) {
+        CheckpointInfo *info = &changed.checkpoint[f];
+        if (strcmp(info->history, persist_manifest.history) == 0)
+            memcpy(info->history, changed.history, sizeof(info->history));
+    }
+    return changed;
+}
+
+bool persist_change_history(const char *history, char **error)
+{
+    if (!journal_commit() || !journal_wait_durable()) {
+        *error = g_strdup(journal_trouble() != NULL ? journal_trouble() : "the journal can't be written");
+        return false;
+    }
+    checkpoint_abort("the history changes");
+    finished("the history changes");
+    master_drop_slaves("the history changes");
+    Manifest before = persist_manifest, changed = with_history(history);
+    *error = manifest_write(".", &changed);
+    if (*error != NULL) return false;
+    /* A crash from here on: the start begins the new history's segment. */
+    uint64_t offset = journal_offset();
+    int db = journal_db();
+    journal_close();
+    persist_manifest = changed;
+    if ((*error = open_journal(offset, db)) == NULL) return true;
+    persist_manifest = before;
+    char *worse = manifest_write(".", &before);
+    if (worse == NULL) worse = open_journal(offset, db);
+    if (worse != NULL) refuse_start(worse);
+    return false;
 }
 
 uint64_t persist_changes(void)

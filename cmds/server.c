@@ -15,6 +15,7 @@
 #include "cmds/handlers.h"
 #include "cmds/slowlog.h"
 #include "repl/master.h"
+#include "repl/slave.h"
 #include "store/evict.h"
 #include "store/grave.h"
 #include "store/mem.h"
@@ -105,7 +106,8 @@ static int64_t upkeep_tick(void *context)
     int64_t expire_us = clock_now_us() - start_us;
     latency_note("expire-cycle", expire_us / 1000);
     more |= grave_step(MAX(UPKEEP_US_MAX - expire_us, GRAVE_US_MIN));
-    if (options.maxmemory != 0) more |= evict_run(keyspace) && evict_used() > (size_t)options.maxmemory;
+    if (options.maxmemory != 0 && !slave_is_one())
+        more |= evict_run(keyspace) && evict_used() > (size_t)options.maxmemory;
     return more ? UPKEEP_PAUSE_MS : MIN(1000 / options.hz, UPKEEP_EVERY_MS_MAX);
 }
 

@@ -500,6 +500,12 @@ void slave_follow(bool consent)
     enter(SLAVE_CONNECT);
 }
 
+void slave_consent(void)
+{
+    slave.consent = true;
+    slave.refused[0] = '\0';
+}
+
 void slave_end(void)
 {
     drop_link();

@@ -63,6 +63,8 @@ void slave_init(Loop *loop, const SlaveHooks *hooks);
 /* Follows the master that the options name by now, from the beginning. `consent`: its data may replace ours, whatever
  * that is: SLAVEOF was sent. */
 void slave_follow(bool consent);
+/* SLAVEOF was sent for the same master again. */
+void slave_consent(void);
 /* The options name no master any more. */
 void slave_end(void);
 

@@ -79,9 +79,11 @@ char *backup_create_from_file(const char *dir, const char *id, const Manifest *m
  * -1: none. Cheap: INFO calls it. Any thread. */
 int64_t backup_oldest_ms(const char *dir, uint64_t first_offset);
 
-/* What to go back to: a backup, or (id NULL) a moment. */
+/* What to go back to: a backup, or (id NULL) an offset of the directory's own history, which stays the history then; or
+ * (offset 0) a moment. */
 typedef struct RollbackTarget {
     const char *id;
+    uint64_t offset;
     int64_t unix_ms;
 } RollbackTarget;
 

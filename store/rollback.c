@@ -47,6 +47,7 @@ typedef struct Search {
     uint8_t secret[MANIFEST_SECRET_BYTES];
     int64_t oldest_ms; /* that could be reached; -1: none */
     bool only_backups; /* leave out what the directory itself could do */
+    uint64_t until;    /* an offset that is gone back to; 0: none */
 } Search;
 
 static void search_clear(Search *search)
@@ -75,6 +76,7 @@ static bool same_history(const Manifest *manifest, const CheckpointInfo *info)
 static void consider(Search *search, const Stream *stream, State *state)
 {
     bool linked = state->info.offset >= stream->first || !stream->has_first;
+    if (search->until != 0 && state->info.offset > search->until) linked = false;
     if (linked && (search->oldest_ms < 0 || state->info.unix_ms < search->oldest_ms))
         search->oldest_ms = state->info.unix_ms;
     bool better = search->best.directory == NULL || state->info.offset > search->best.info.offset;
@@ -191,6 +193,16 @@ static char *find_moment(Search *search)
     return g_strdup_printf("%s can't be reached: what can is from %s to now, %s", wanted, first, now);
 }
 
+/* The directory's own history alone leads to an offset of it. */
+static char *find_offset(Search *search)
+{
+    search_stream(search, search->dir, &search->manifest, NULL);
+    search->best.until = search->until;
+    if (search->best.directory != NULL) return NULL;
+    return g_strdup_printf("offset %" G_GUINT64_FORMAT " can't be reached: no checkpoint and no backup is as old",
+                           search->until);
+}
+
 static char *find_backup(Search *search, const char *id)
 {
     char *error = NULL;
@@ -225,10 +237,21 @@ static char *build(const State *state, int64_t until_ms, const char *to, Manifes
     char *error = build_checkpoint(state, to, manifest->history, manifest, work);
     if (error == NULL) error = state_copy_journal(state, until_ms, manifest->history, to, true, end, work);
     if (error != NULL) return error;
-    if (manifest->history2[0] != '\0') manifest->offset2 = end->offset;
+    if (state->until != 0 && end->offset != state->until)
+        return g_strdup_printf("the journal ends at offset %" G_GUINT64_FORMAT ", before %" G_GUINT64_FORMAT,
+                               end->offset, state->until);
+    if (state->until == 0 && manifest->history2[0] != '\0') manifest->offset2 = end->offset;
     error = manifest_write(to, manifest);
     if (error == NULL && !io_sync_directory(to)) error = state_errno(to);
     return error;
+}
+
+/* Nothing new begins at the offset: it's a part of the same history, however that came to be. */
+static void keep_history(Manifest *to, const Manifest *from, uint64_t offset)
+{
+    memcpy(to->history, from->history, sizeof(to->history));
+    memcpy(to->history2, from->history2, sizeof(to->history2));
+    to->offset2 = MIN(from->offset2, offset);
 }
 
 static char *build_rollback(const Search *search, const char *to, StateEnd *end, const StateWork *work)
@@ -236,7 +259,11 @@ static char *build_rollback(const Search *search, const char *to, StateEnd *end,
     Manifest manifest;
     manifest_init(&manifest);
     memcpy(manifest.instance, search->manifest.instance, sizeof(manifest.instance));
-    memcpy(manifest.history2, search->history, sizeof(manifest.history2));
+    if (search->until != 0) {
+        keep_history(&manifest, &search->manifest, search->until);
+    } else {
+        memcpy(manifest.history2, search->history, sizeof(manifest.history2));
+    }
     memcpy(manifest.secret, search->secret, sizeof(manifest.secret));
     char *error = build(&search->best, search->unix_ms, to, &manifest, end, work);
     manifest_clear(&manifest);
@@ -249,8 +276,13 @@ char *rollback_build(const char *dir, const RollbackTarget *target, StateEnd *cu
     Search search;
     g_autofree char *to = g_build_filename(dir, ROLLBACK_BUILDING, NULL);
     char *error = search_begin(&search, dir);
-    search.unix_ms = target->unix_ms;
-    if (error == NULL) error = target->id != NULL ? find_backup(&search, target->id) : find_moment(&search);
+    if (target->id == NULL && target->offset != 0) {
+        search.until = target->offset;
+        if (error == NULL) error = find_offset(&search);
+    } else {
+        search.unix_ms = target->unix_ms;
+        if (error == NULL) error = target->id != NULL ? find_backup(&search, target->id) : find_moment(&search);
+    }
     if (error == NULL && (!state_remove(to) || io->mkdir(to, 0700) != 0)) error = state_errno(to);
     if (error == NULL) error = build_rollback(&search, to, cut != NULL ? cut : &end, work);
     if (error != NULL) state_remove(to);

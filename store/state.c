@@ -124,6 +124,7 @@ typedef struct Walk {
     JournalReader *reader;
     int64_t until_ms;
     uint64_t bytes; /* to be read, at the beginning */
+    uint64_t until; /* as the state's */
     const StateWork *work;
     StateEnd *end;
 } Walk;
@@ -131,6 +132,7 @@ typedef struct Walk {
 static char *walk_begin(Walk *walk, const State *state)
 {
     char *error = NULL;
+    walk->until = state->until;
     *walk->end = (StateEnd){ state->info.offset, state->info.unix_ms };
     walk->reader = journal_reader_new(state->directory, state->info.offset, NULL, &error);
     if (walk->reader != NULL) walk->bytes = journal_reader_left(walk->reader);
@@ -153,6 +155,8 @@ static bool walk_next(Walk *walk, JournalBatch *batch, char **error)
                                  batch->file, walk->end->offset);
         return false;
     }
+    if (walk->until != 0 && batch->offset >= walk->until) return false;
+    if (walk->until != 0) batch->payload.len = MIN(batch->payload.len, walk->until - batch->offset);
     *walk->end = (StateEnd){ batch->offset + batch->payload.len, batch->unix_ms };
     if (walk->bytes > 0) report(walk->work, 1 - (double)journal_reader_left(walk->reader) / (double)walk->bytes);
     return true;

@@ -21,6 +21,7 @@ typedef struct State {
     char *checkpoint;    /* the path; NULL: nothing was before the journal, which begins at `start` */
     CheckpointInfo info; /* of that file; without one only its offset and db (-1) count */
     uint64_t start;      /* as in its manifest */
+    uint64_t until;      /* the offset up to which the journal counts, which is between two commands; 0: all of it */
 } State;
 
 void state_clear(State *state);

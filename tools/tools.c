@@ -19,6 +19,7 @@ static const Tool tools[] = {
     { "dump", tool_dump, "writes a dataset as commands, for redis-cli --pipe" },
     { "import", tool_import, "makes a dataset of Redis' RDB file, or adds it to a running server's" },
     { "export", tool_export, "writes a dataset as an RDB file, for Redis" },
+    { "receive", tool_receive, NULL },
 };
 
 const Tool *tool_find(const char *name)
@@ -32,7 +33,7 @@ const Tool *tool_find(const char *name)
 void tools_print_list(void)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(tools); i++)
-        printf("  ckv %-10s %s\n", tools[i].name, tools[i].summary);
+        if (tools[i].summary != NULL) printf("  ckv %-10s %s\n", tools[i].name, tools[i].summary);
 }
 
 ToolStatus tool_fail(const char *format, ...)

@@ -23,7 +23,7 @@ typedef enum ToolStatus {
 typedef struct Tool {
     const char *name;
     ToolStatus (*run)(int argc, char **argv); /* argv[0] is the tool's name */
-    const char *summary;
+    const char *summary;                      /* NULL: it isn't for people */
 } Tool;
 
 /* The tool of that name, or NULL. */
@@ -39,6 +39,7 @@ ToolStatus tool_check(int argc, char **argv);
 ToolStatus tool_dump(int argc, char **argv);
 ToolStatus tool_import(int argc, char **argv);
 ToolStatus tool_export(int argc, char **argv);
+ToolStatus tool_receive(int argc, char **argv);
 
 /* "ckv: …" on standard error; returns TOOL_FAILED. */
 ToolStatus tool_fail(const char *format, ...) G_GNUC_PRINTF(1, 2);

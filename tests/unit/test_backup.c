@@ -455,7 +455,7 @@ static void test_unknown(void **context)
         assert_non_null(error);
         g_clear_pointer(&error, g_free);
     }
-    RollbackTarget early = { NULL, 1000 };
+    RollbackTarget early = { .unix_ms = 1000 };
     error = rollback_build(dir, &early, NULL, NULL);
     assert_non_null(strstr(error, "can't be reached"));
     g_free(error);

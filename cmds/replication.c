@@ -1,0 +1,307 @@
+/* replication.c: SLAVEOF, ROLE, INFO's section; what a slave lets its clients do; and what repl/slave.c needs of
+ * commands, data and files. Called by the command table; replication.h says by whom else.
+ *
+ * Design. A slave's data, journal and offsets are its master's: so nothing that happens here adds to the journal
+ * (effect_muted), no key goes because its time is over (it's hidden), and nothing is evicted. What the master sends is
+ * run as a client's commands are, and its bytes are appended as they came.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "cmds/replication.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/number.h"
+#include "base/random.h"
+#include "cmds/ack.h"
+#include "cmds/backups.h"
+#include "cmds/effect.h"
+#include "cmds/handlers.h"
+#include "cmds/persist.h"
+#include "cmds/replay.h"
+#include "cmds/server.h"
+#include "repl/master.h"
+#include "repl/slave.h"
+#include "store/journal.h"
+
+/* ---- what slave.c asks for ---- */
+
+/* More than this waits for no turn to end: it's written at once. */
+#define PENDING_MAX (1024 * 1024)
+
+static bool is_ready(void)
+{
+    return !server_loading && journal_is_open() && backups_idle();
+}
+
+static void own_facts(GuardFacts *own)
+{
+    *own = (GuardFacts){ .known = true, .offset = journal_offset(), .offset2 = persist_manifest.offset2 };
+    memcpy(own->history, persist_manifest.history, sizeof(own->history));
+    memcpy(own->history2, persist_manifest.history2, sizeof(own->history2));
+    for (int i = 0; i < keyspace->db_count; i++)
+        own->keys += keyspace_size(&keyspace->dbs[i]);
+}
+
+static bool in_units;
+
+static void begin_units(void)
+{
+    replay_begin(journal_db());
+    in_units = true;
+}
+
+static void end_units(void)
+{
+    if (in_units) replay_end();
+    in_units = false;
+}
+
+static char *apply(Slice unit, int fd)
+{
+    bool partly;
+    char *wrong = NULL;
+    if (replay_run_live(unit, fd, &partly, &wrong)) {
+        journal_append_raw(unit, replay_db());
+        if (journal_pending_bytes() > PENDING_MAX) effect_commit();
+        return NULL;
+    }
+    if (partly) {
+        /* The first commands of a transaction: the journal hasn't got them, so they're gone with a reload. */
+        end_units();
+        effect_commit();
+        persist_reload();
+    }
+    return wrong;
+}
+
+static bool journal_has_room(size_t bytes)
+{
+    return journal_is_open() && journal_trouble() == NULL && journal_reserve(bytes);
+}
+
+static char *change_history(const char *history)
+{
+    char *error = NULL;
+    return persist_change_history(history, &error) ? NULL : error;
+}
+
+/* The tool gets what decides how values are held, and where there's room for them. */
+static char **receiver_words(const char *history, uint64_t offset)
+{
+    GPtrArray *words = g_ptr_array_new();
+    g_ptr_array_add(words, g_strdup("ckv"));
+    g_ptr_array_add(words, g_strdup("receive"));
+    g_ptr_array_add(words, g_strdup(history));
+    g_ptr_array_add(words, g_strdup_printf("%" G_GUINT64_FORMAT, offset));
+    for (size_t i = 0; i < option_count; i++) {
+        const Option *option = &option_table[i];
+        if (option->group != OPTIONS_ENCODING && option->value != &options.databases) continue;
+        g_ptr_array_add(words, g_strconcat("--", option->name, NULL));
+        g_ptr_array_add(words, option_text(option));
+    }
+    g_ptr_array_add(words, NULL);
+    return (char **)g_ptr_array_free(words, FALSE);
+}
+
+static char *replace_data(const char *note)
+{
+    char before[MANIFEST_ID_CHARS + 1], *error = NULL;
+    if (!backups_idle()) return g_strdup("a backup or a rollback is in progress");
+    effect_commit();
+    transaction_touch_all(NULL);
+    if (!persist_roll_back(note, before, &error)) return error;
+    log_line(LOG_NOTICE, "What there was is kept as backup %s, until there is a checkpoint of what came.", before);
+    return NULL;
+}
+
+static char *go_back(uint64_t offset, const char *note)
+{
+    effect_commit();
+    return backups_go_back(offset, note);
+}
+
+static const SlaveHooks hooks = {
+    .ready = is_ready,
+    .facts = own_facts,
+    .begin_units = begin_units,
+    .end_units = end_units,
+    .apply = apply,
+    .ack_asked = replay_ack_asked,
+    .has_room = journal_has_room,
+    .safe_offset = effect_local_offset,
+    .change_history = change_history,
+    .receiver = receiver_words,
+    .replace = replace_data,
+    .go_back = go_back,
+    .going_back_failed = backups_rollback_failed,
+};
+
+/* ---- the part that this server plays ---- */
+
+/* What goes for a slave, or for a master. */
+static void take_part(bool slave)
+{
+    effect_muted = slave;
+    master_is_origin = !slave;
+    keyspace_hide_expired(keyspace, slave);
+}
+
+void replication_init(Loop *loop)
+{
+    take_part(slave_is_one());
+    slave_init(loop, &hooks);
+}
+
+/* Whoever was connected to a master isn't to take it for one any longer, nor a reply that waits for one. */
+static void close_clients(const Client *but)
+{
+    const GPtrArray *all = client_all();
+    for (guint i = 0; i < all->len; i++) {
+        Client *client = all->pdata[i];
+        const Session *session = client->session;
+        if (client != but && client->class == CLIENT_NORMAL && !session->admin) client_close_now(client);
+    }
+}
+
+static void become_slave(Request *r, const char *host, int64_t port)
+{
+    char address[CLIENT_ADDRESS_CHARS];
+    bool was_master = !slave_is_one();
+    effect_commit();
+    options_set_master(host, port);
+    client_address(r->client, address);
+    log_line(LOG_NOTICE, "SLAVE OF %s:%" G_GINT64_FORMAT " enabled (user request from 'addr=%s')", host, port, address);
+    master_drop_slaves("this server follows another master");
+    take_part(true);
+    if (was_master) close_clients(r->client);
+    slave_follow(true);
+}
+
+/* False: the error is out. */
+static bool become_master(Request *r)
+{
+    char address[CLIENT_ADDRESS_CHARS], history[MANIFEST_ID_CHARS + 1];
+    char *error = NULL;
+    effect_commit();
+    random_hex(history, MANIFEST_ID_CHARS);
+    if (!persist_change_history(history, &error)) {
+        reply_errorf(r->out, "ERR the new history can't be noted: %s", error);
+        g_free(error);
+        return false;
+    }
+    slave_end();
+    options_set_master("", 0);
+    take_part(false);
+    client_address(r->client, address);
+    log_line(LOG_NOTICE, "MASTER MODE enabled (user request from 'addr=%s')", address);
+    return true;
+}
+
+/* SLAVEOF host port | NO ONE */
+void cmd_slaveof(Request *r)
+{
+    int64_t port;
+    if (arg_is(r, 1, "no") && arg_is(r, 2, "one")) {
+        if (!slave_is_one() || become_master(r)) reply_ok(r->out);
+        return;
+    }
+    if (!arg_int(r, 2, &port, NULL)) return;
+    if (port < 1 || port > 65535 || r->argv[1].len == 0 || memchr(r->argv[1].ptr, '\0', r->argv[1].len) != NULL) {
+        reply_error(r->out, "ERR SLAVEOF takes a host and a port, or NO ONE");
+    } else if (!journal_is_open()) {
+        reply_error(r->out, "ERR a slave needs the journal, and this server runs with persistence no");
+    } else {
+        g_autofree char *host = g_strndup(r->argv[1].ptr, r->argv[1].len);
+        bool same = slave_is_one() && strcmp(options.master_host, host) == 0 && options.master_port == port;
+        if (same) {
+            /* Said again, it's consent to whatever that master has. */
+            slave_consent();
+            reply_status(r->out, "OK Already connected to specified master");
+        } else {
+            become_slave(r, host, port);
+            reply_ok(r->out);
+        }
+    }
+}
+
+/* ---- what a slave does for clients ---- */
+
+bool replication_admits_write(Request *r)
+{
+    if (!slave_is_one() || !(r->command->flags & CMD_WRITE)) return true;
+    reply_error(r->out, "READONLY You can't write against a read only slave.");
+    return false;
+}
+
+bool replication_admits(Request *r)
+{
+    if (!slave_is_one()) return true;
+    bool reads = r->command->flags & CMD_READONLY;
+    if (reads && !options.read_only_slave && !session_is_admin(r->session)) {
+        reply_error(r->out, "READONLY reads from the slave are disabled (read-only-slave no)");
+        return false;
+    }
+    if (options.serve_stale_data || (r->command->flags & CMD_STALE) || slave_seen().state == SLAVE_CONNECTED)
+        return true;
+    reply_error(r->out, "MASTERDOWN Link with MASTER is down and slave-serve-stale-data is set to 'no'.");
+    return false;
+}
+
+/* ---- INFO and ROLE ---- */
+
+static int64_t seconds_since(int64_t unix_ms)
+{
+    return unix_ms < 0 ? -1 : MAX(clock_unix_ms - unix_ms, 0) / 1000;
+}
+
+static void append_slave(GString *info)
+{
+    SlaveSeen seen = slave_seen();
+    bool up = seen.state == SLAVE_CONNECTED;
+    bool syncing = seen.state == SLAVE_TRANSFER || seen.state == SLAVE_LOADING;
+    g_string_append_printf(info,
+                           "master_host:%s\r\nmaster_port:%ld\r\nmaster_link_status:%s\r\n"
+                           "master_last_io_seconds_ago:%ld\r\nmaster_sync_in_progress:%d\r\nslave_repl_offset:%lu\r\n",
+                           options.master_host, options.master_port, up ? "up" : "down",
+                           up ? seconds_since(seen.last_io_ms) : -1, syncing, journal_is_open() ? journal_offset() : 0);
+    if (syncing) {
+        g_string_append_printf(info, "master_sync_left_bytes:%ld\r\nmaster_sync_last_io_seconds_ago:%ld\r\n",
+                               seen.left_bytes, seconds_since(seen.last_io_ms));
+    }
+    if (!up) g_string_append_printf(info, "master_link_down_since_seconds:%ld\r\n", seconds_since(seen.down_since_ms));
+    g_string_append_printf(info, "slave_priority:%ld\r\nslave_read_only:1\r\n", options.slave_priority);
+    if (seen.refused[0] != '\0') g_string_append_printf(info, "ckv_sync_refused:%s\r\n", seen.refused);
+    if (seen.error[0] != '\0') g_string_append_printf(info, "ckv_sync_error:%s\r\n", seen.error);
+}
+
+void replication_append_info(GString *info)
+{
+    g_string_append_printf(info, "role:%s\r\n", slave_is_one() ? "slave" : "master");
+    if (slave_is_one()) append_slave(info);
+    master_append_info(info);
+    g_string_append_printf(info, "ckv_ack_lost:%d\r\nckv_unconfirmed_closed:%lu\r\n", ack_is_lost(), ack_closed());
+}
+
+/* ROLE's words for the states, 3.2's. */
+static const char *const state_words[] = {
+    [SLAVE_NONE] = "none",           [SLAVE_CONNECT] = "connect",     [SLAVE_CONNECTING] = "connecting",
+    [SLAVE_HANDSHAKE] = "handshake", [SLAVE_TRANSFER] = "sync",       [SLAVE_LOADING] = "sync",
+    [SLAVE_GOING_BACK] = "sync",     [SLAVE_CONNECTED] = "connected",
+};
+
+/* ROLE */
+void cmd_role(Request *r)
+{
+    if (!slave_is_one()) {
+        master_reply_role(r->out);
+        return;
+    }
+    SlaveState state = slave_seen().state;
+    bool knows = state == SLAVE_CONNECTED && journal_is_open();
+    reply_array(r->out, 5);
+    reply_bulk(r->out, SLICE("slave"));
+    reply_bulk_cstring(r->out, options.master_host);
+    reply_int(r->out, options.master_port);
+    reply_bulk_cstring(r->out, state_words[state]);
+    reply_int(r->out, knows ? (int64_t)journal_offset() : -1);
+}

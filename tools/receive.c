@@ -1,0 +1,153 @@
+/* receive.c: `ckv receive HISTORY OFFSET [--option value ...]`: what a slave starts for a full sync, with its data
+ * directory as the working directory: an RDB file from standard input becomes a whole data directory in rollback.tmp/.
+ * Nobody else has a use for it.
+ *
+ * It has the identity and the hash's secret of the directory that it's to replace, HISTORY as its history, and begins
+ * at OFFSET. On standard error there's what went wrong, in its last line.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include <errno.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/number.h"
+#include "base/options.h"
+#include "store/backup.h"
+#include "store/checkpoint.h"
+#include "store/io.h"
+#include "store/journal.h"
+#include "store/rdb.h"
+#include "store/state.h"
+#include "tools/tools.h"
+
+#define STEP_US 100000
+
+typedef struct Receive {
+    uint64_t offset;
+    int64_t db; /* that the stream is in there; -1: it begins by saying so */
+    Manifest manifest;
+    Keyspace *keyspace;
+} Receive;
+
+/* ---- reading ---- */
+
+static ssize_t read_input(void *context, void *to, size_t len)
+{
+    (void)context;
+    ssize_t got;
+    do {
+        got = read(STDIN_FILENO, to, len);
+    } while (got < 0 && errno == EINTR);
+    return got;
+}
+
+static void take_aux(void *context, Slice name, Slice value)
+{
+    Receive *receive = context;
+    int64_t db;
+    if (slice_is(name, "repl-stream-db") && number_parse_int(value, &db) && db < receive->keyspace->db_count)
+        receive->db = MAX(db, -1);
+}
+
+static char *read_data(Receive *receive)
+{
+    RdbSource source = { .read = read_input, .context = receive, .aux = take_aux };
+    RdbReader *reader = rdb_reader_new(receive->keyspace, &source);
+    RdbStep step;
+    do {
+        clock_refresh();
+        step = rdb_read_step(reader, STEP_US);
+    } while (step == RDB_MORE || step == RDB_WAIT);
+    char *error = step == RDB_DONE ? NULL : g_strdup(rdb_reader_error(reader));
+    rdb_reader_free(reader);
+    return error;
+}
+
+/* ---- writing: all of it in rollback.tmp/, which is the working directory by then ---- */
+
+static void on_progress(void)
+{
+}
+
+static char *write_checkpoint(Receive *receive)
+{
+    char *error = NULL;
+    checkpoint_init(receive->keyspace, &receive->manifest, on_progress);
+    clock_refresh();
+    if (!checkpoint_start(receive->offset, (int)receive->db, clock_unix_ms, &error)) return error;
+    for (;;) {
+        switch (checkpoint_step(STEP_US, UINT64_MAX)) {
+        case CHECKPOINT_MORE: break;
+        case CHECKPOINT_WAIT: checkpoint_wait(); break;
+        case CHECKPOINT_DONE: return NULL;
+        case CHECKPOINT_FAILED: return g_strdup(checkpoint_status().error);
+        }
+    }
+}
+
+/* One that is empty, and goes on behind the checkpoint. */
+static char *write_journal(const Receive *receive)
+{
+    JournalStart start = { .offset = receive->offset,
+                           .db = (int)receive->db,
+                           .history = receive->manifest.history,
+                           .sync = JOURNAL_SYNC_NO,
+                           .segment_bytes = (uint64_t)options.journal_segment_bytes };
+    char *error = journal_open(&start);
+    if (error != NULL) return error;
+    return journal_close() ? NULL : g_strdup("the journal can't be synced");
+}
+
+static char *enter_directory(void)
+{
+    if (!state_remove(ROLLBACK_BUILDING) || io->mkdir(ROLLBACK_BUILDING, 0700) != 0)
+        return state_errno(ROLLBACK_BUILDING);
+    return chdir(ROLLBACK_BUILDING) == 0 ? NULL : state_errno(ROLLBACK_BUILDING);
+}
+
+static char *take_identity(Receive *receive, const char *history)
+{
+    char *error = NULL;
+    Manifest own;
+    if (manifest_read(".", &own, &error) != MANIFEST_READ)
+        return error != NULL ? error : g_strdup("there's no " MANIFEST_FILE " here");
+    manifest_init(&receive->manifest);
+    memcpy(receive->manifest.instance, own.instance, sizeof(own.instance));
+    memcpy(receive->manifest.secret, own.secret, sizeof(own.secret));
+    g_strlcpy(receive->manifest.history, history, sizeof(receive->manifest.history));
+    receive->manifest.start = receive->offset;
+    manifest_clear(&own);
+    return NULL;
+}
+
+static char *receive_all(Receive *receive, const char *history)
+{
+    char *error = take_identity(receive, history);
+    if (error != NULL) return error;
+    table_set_secret(receive->manifest.secret, sizeof(receive->manifest.secret));
+    receive->keyspace = keyspace_new((int)options.databases);
+    if ((error = read_data(receive)) == NULL) error = enter_directory();
+    if (error == NULL) error = write_journal(receive);
+    if (error == NULL) error = write_checkpoint(receive);
+    if (error == NULL && !io_sync_directory(".")) error = state_errno(ROLLBACK_BUILDING);
+    return error;
+}
+
+ToolStatus tool_receive(int argc, char **argv)
+{
+    int64_t offset;
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody else takes what is made here */
+    options_reset();
+    if (argc < 3 || strlen(argv[1]) != MANIFEST_ID_CHARS || !number_parse_int(slice_of(argv[2]), &offset) ||
+        offset < 0) {
+        tool_fail("receive takes a history and an offset; a slave starts it for a full sync");
+        return TOOL_USAGE;
+    }
+    g_autofree char *wrong = options_load(argc - 2, argv + 2);
+    if (wrong != NULL) return tool_fail("%s", wrong);
+    Receive receive = { .offset = (uint64_t)offset, .db = -1 };
+    g_autofree char *error = receive_all(&receive, argv[1]);
+    return error == NULL ? TOOL_OK : tool_fail("%s", error);
+}
