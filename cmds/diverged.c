@@ -38,12 +38,13 @@ static bool put_select(Tail *tail)
     return put(tail, text, strlen(text));
 }
 
-/* A command before `from`. */
-static void note_select(Tail *tail, const char *bytes)
+/* Whether it's SELECT, whose database is noted. */
+static bool note_select(Tail *tail, const char *bytes)
 {
     const RespArg *args = (const RespArg *)(const void *)tail->args->data;
-    if (tail->args->len != 2 || !slice_is((Slice){ bytes + args[0].offset, args[0].len }, "select")) return;
+    if (tail->args->len != 2 || !slice_is((Slice){ bytes + args[0].offset, args[0].len }, "select")) return false;
     if (!number_parse_int((Slice){ bytes + args[1].offset, args[1].len }, &tail->db)) tail->db = -1;
+    return true;
 }
 
 /* False: errno. */
@@ -55,12 +56,10 @@ static bool take_batch(Tail *tail, const JournalBatch *batch)
         const char *command = bytes + at;
         RespStatus status = resp_parse(&parser, tail->args, (char *)(uintptr_t)command, batch->payload.len - at);
         if (status != RESP_COMMAND || tail->args->len == 0) break; /* journals hold nothing else */
-        if (batch->offset + at < tail->from) {
-            note_select(tail, command);
-        } else {
-            if (tail->commands++ == 0 && tail->db >= 0 && !put_select(tail)) return false;
-            if (!put(tail, command, parser.offset)) return false;
-        }
+        bool before = batch->offset + at < tail->from, selects = note_select(tail, command);
+        if (!before && !selects && tail->commands++ == 0 && tail->written == 0 && tail->db >= 0 && !put_select(tail))
+            return false;
+        if (!before && !put(tail, command, parser.offset)) return false;
         at += parser.offset;
     }
     return true;

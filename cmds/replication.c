@@ -25,6 +25,9 @@
 
 /* ---- what slave.c asks for ---- */
 
+/* As long as a name in the DNS may be. */
+#define HOST_CHARS_MAX 253
+
 /* More than this waits for no turn to end: it's written at once. */
 #define PENDING_MAX (1024 * 1024)
 
@@ -163,11 +166,21 @@ static void close_clients(const Client *but)
     }
 }
 
+/* What an EXEC has changed so far is a transaction of its own: the stream ends there, or becomes another's. */
+static void end_changes(const Request *r)
+{
+    if (r->session->in_exec) {
+        effect_exec_end();
+        effect_exec_begin();
+    }
+    effect_commit();
+}
+
 static void become_slave(Request *r, const char *host, int64_t port)
 {
     char address[CLIENT_ADDRESS_CHARS];
     bool was_master = !slave_is_one();
-    effect_commit();
+    end_changes(r);
     options_set_master(host, port);
     client_address(r->client, address);
     log_line(LOG_NOTICE, "SLAVE OF %s:%" G_GINT64_FORMAT " enabled (user request from 'addr=%s')", host, port, address);
@@ -182,7 +195,7 @@ static bool become_master(Request *r)
 {
     char address[CLIENT_ADDRESS_CHARS], history[MANIFEST_ID_CHARS + 1];
     char *error = NULL;
-    effect_commit();
+    end_changes(r);
     random_hex(history, MANIFEST_ID_CHARS);
     if (!persist_change_history(history, &error)) {
         reply_errorf(r->out, "ERR the new history can't be noted: %s", error);
@@ -197,6 +210,15 @@ static bool become_master(Request *r)
     return true;
 }
 
+/* A word: it stands in the config file and in notes. */
+static bool is_host(Slice text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        if (!g_ascii_isgraph(text.ptr[i])) return false;
+    }
+    return text.len > 0 && text.len <= HOST_CHARS_MAX;
+}
+
 /* SLAVEOF host port | NO ONE */
 void cmd_slaveof(Request *r)
 {
@@ -206,7 +228,7 @@ void cmd_slaveof(Request *r)
         return;
     }
     if (!arg_int(r, 2, &port, NULL)) return;
-    if (port < 1 || port > 65535 || r->argv[1].len == 0 || memchr(r->argv[1].ptr, '\0', r->argv[1].len) != NULL) {
+    if (port < 1 || port > 65535 || !is_host(r->argv[1])) {
         reply_error(r->out, "ERR SLAVEOF takes a host and a port, or NO ONE");
     } else if (!journal_is_open()) {
         reply_error(r->out, "ERR a slave needs the journal, and this server runs with persistence no");

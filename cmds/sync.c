@@ -10,6 +10,7 @@
 #include "cmds/handlers.h"
 #include "cmds/persist.h"
 #include "repl/master.h"
+#include "repl/slave.h"
 #include "store/journal.h"
 
 /* ---- slaves ---- */
@@ -17,6 +18,10 @@
 /* Whether there's a stream to be had; if not, the error is out. */
 static bool check_stream(Request *r)
 {
+    if (slave_is_one() && slave_seen().state != SLAVE_CONNECTED) {
+        reply_error(r->out, "NOMASTERLINK Can't SYNC while not connected with my master");
+        return false;
+    }
     if (journal_is_open()) {
         /* Whatever the client has said about replies, it takes the stream. */
         r->session->reply_off = r->out->muted = false;

@@ -40,11 +40,19 @@ static bool take_bytes(void *context, Slice bytes)
     return true;
 }
 
+/* The database that the stream is in behind the snapshot: a slave's stream doesn't say so again. */
+static bool write_stream_db(RdbWriter *writer, int db)
+{
+    char digits[NUMBER_INT_CHARS];
+    return db < 0 || rdb_write_aux(writer, SLICE("repl-stream-db"), (Slice){ digits, number_format_int(digits, db) });
+}
+
 static gpointer make(gpointer data)
 {
     SyncFile *file = data;
     RdbWriter *writer = rdb_writer_new(take_bytes, file);
-    bool begun = rdb_write_head(writer, file->info.unix_ms, file->used_memory);
+    bool begun =
+        rdb_write_head(writer, file->info.unix_ms, file->used_memory) && write_stream_db(writer, file->info.db);
     file->error = rdb_write_checkpoint(writer, file->path, &file->info, NULL, NULL);
     if (file->error == NULL && !(begun && rdb_write_end(writer))) file->error = g_strdup("its end can't be written");
     rdb_writer_free(writer);

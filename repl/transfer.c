@@ -115,8 +115,27 @@ static char *start_child(Transfer *transfer, char *const *words)
     return NULL;
 }
 
+/* Children that were killed: one with much memory takes its time to end, for which nobody waits. */
+static GArray *dying; /* pid_t */
+
+static void reap_dying(void)
+{
+    for (guint i = dying == NULL ? 0 : dying->len; i-- > 0;) {
+        if (waitpid(g_array_index(dying, pid_t, i), NULL, WNOHANG) != 0) g_array_remove_index_fast(dying, i);
+    }
+}
+
+static void kill_child(pid_t child)
+{
+    kill(child, SIGKILL);
+    if (dying == NULL) dying = g_array_new(FALSE, FALSE, sizeof(pid_t));
+    g_array_append_val(dying, child);
+    reap_dying();
+}
+
 Transfer *transfer_new(Loop *loop, char *const *words, void (*room)(void), char **error)
 {
+    reap_dying();
     Transfer *transfer = g_new0(Transfer, 1);
     transfer->loop = loop;
     transfer->room = room;
@@ -133,10 +152,7 @@ Transfer *transfer_new(Loop *loop, char *const *words, void (*room)(void), char 
 void transfer_free(Transfer *transfer)
 {
     close_pipe(transfer);
-    if (transfer->child > 0) {
-        kill(transfer->child, SIGKILL);
-        waitpid(transfer->child, NULL, 0);
-    }
+    if (transfer->child > 0) kill_child(transfer->child);
     close(transfer->from_child);
     g_byte_array_unref(transfer->held);
     g_byte_array_unref(transfer->waiting);
