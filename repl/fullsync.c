@@ -32,13 +32,14 @@ static bool is_recent(uint64_t offset, uint64_t bytes)
 }
 
 /* The index of a checkpoint that will do, or -1. Behind one that ends in a database, the stream doesn't say SELECT
- * again, and a slave expects to be in the first. */
+ * again, and a slave of 3.2 expects to be in the first. (Others are told, and a stream that is passed on has no other.)
+ */
 static int find_checkpoint(void)
 {
     int newest = manifest_newest(master_hooks.manifest);
     if (newest < 0) return -1;
     const CheckpointInfo *info = &master_hooks.manifest->checkpoint[newest];
-    return info->db <= 0 && is_recent(info->offset, info->file_bytes) ? newest : -1;
+    return (info->db <= 0 || !master_is_origin) && is_recent(info->offset, info->file_bytes) ? newest : -1;
 }
 
 static SyncFile *find_file(void)
