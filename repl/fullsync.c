@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "repl/slave.h"
 #include "store/checkpoint.h"
 
 #define POLL_MS 10
@@ -39,7 +40,7 @@ static int find_checkpoint(void)
     int newest = manifest_newest(master_hooks.manifest);
     if (newest < 0) return -1;
     const CheckpointInfo *info = &master_hooks.manifest->checkpoint[newest];
-    return (info->db <= 0 || !master_is_origin) && is_recent(info->offset, info->file_bytes) ? newest : -1;
+    return (info->db <= 0 || slave_is_one()) && is_recent(info->offset, info->file_bytes) ? newest : -1;
 }
 
 static SyncFile *find_file(void)

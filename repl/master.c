@@ -10,6 +10,7 @@
 #include "base/options.h"
 #include "repl/fullsync.h"
 #include "repl/replica.h"
+#include "repl/slave.h"
 #include "store/journal.h"
 
 #define TICK_MS 1000
@@ -348,7 +349,7 @@ static void continue_from(Replica *replica, uint64_t offset)
 
 static void begin_full(Replica *replica)
 {
-    if (!master_is_origin && !replica->psync2) {
+    if (slave_is_one() && !replica->psync2) {
         /* A stream that is passed on doesn't say SELECT behind the snapshot, and 3.2 isn't told otherwise. */
         reply_error(&replica->client->out,
                     "ERR a slave of this version can't begin here, at a slave of another: let it follow the master");
