@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 LogLevel log_level = LOG_NOTICE;
+char log_role = 'M';
 static char *log_path; /* NULL: stdout */
 
 static int open_file(const char *path)
@@ -48,7 +49,8 @@ void log_line(LogLevel level, const char *format, ...)
     localtime_r(&now.tv_sec, &local);
     strftime(date, sizeof(date), "%d %b %H:%M:%S", &local);
     GString *line = g_string_new(NULL);
-    g_string_append_printf(line, "%d:M %s.%03ld %c ", (int)getpid(), date, now.tv_nsec / 1000000, ".-*#"[level]);
+    g_string_append_printf(line, "%d:%c %s.%03ld %c ", (int)getpid(), log_role, date, now.tv_nsec / 1000000,
+                           ".-*#"[level]);
     va_list args;
     va_start(args, format);
     g_string_append_vprintf(line, format, args);

@@ -12,6 +12,9 @@ typedef enum LogLevel { LOG_DEBUG, LOG_VERBOSE, LOG_NOTICE, LOG_WARNING } LogLev
 /* Lines below this are dropped. */
 extern LogLevel log_level;
 
+/* What each line says of the server's part: 'M', a master, or 'S', a slave. */
+extern char log_role;
+
 /* Sends further lines to the file at `path` (opened for appending, created if missing), or to stdout for "".
  * False: it can't be opened, errno says why, and the log stays where it was. */
 bool log_open(const char *path);

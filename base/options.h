@@ -53,6 +53,13 @@ typedef struct Options {
     /* memory */
     int64_t maxmemory, maxmemory_samples;
     EvictPolicy maxmemory_policy;
+    /* replication: the slave's half */
+    char *master_host; /* "": none, this is a master */
+    int64_t master_port;
+    char *masterauth;
+    int64_t slave_priority, slave_announce_port;
+    char *slave_announce_ip;
+    bool serve_stale_data, read_only_slave, accept_data_loss;
     /* persistence */
     bool persistence;
     FsyncPolicy fsync;
@@ -64,13 +71,6 @@ typedef struct Options {
     AckMode ack;
     AckPolicy ack_timeout_policy;
     int64_t ack_timeout_ms, repl_ping_slave_period, repl_timeout, min_slaves_to_write, min_slaves_max_lag;
-    /* replication: the slave's half */
-    char *master_host; /* "": none, this is a master */
-    int64_t master_port;
-    char *masterauth;
-    bool serve_stale_data, read_only_slave, accept_data_loss;
-    int64_t slave_priority, slave_announce_port;
-    char *slave_announce_ip;
     /* encodings */
     int64_t hash_max_ziplist_entries, hash_max_ziplist_value, list_max_ziplist_size, list_compress_depth,
         set_max_intset_entries, zset_max_ziplist_entries, zset_max_ziplist_value, hll_sparse_max_bytes;

@@ -145,6 +145,7 @@ static const SlaveHooks hooks = {
 static void take_part(bool slave)
 {
     effect_muted = slave;
+    log_role = slave ? 'S' : 'M';
     master_is_origin = !slave;
     keyspace_hide_expired(keyspace, slave);
 }

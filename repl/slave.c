@@ -92,7 +92,8 @@ static void send_ack(void)
 void slave_committed(void)
 {
     if (slave.state != SLAVE_CONNECTED || slave.link_ended) return;
-    if (slave.hooks->safe_offset() != slave.acked || slave.hooks->ack_asked()) send_ack();
+    bool asked = slave.hooks->ack_asked();
+    if (asked || slave.hooks->safe_offset() != slave.acked) send_ack();
 }
 
 /* ---- the stream ---- */

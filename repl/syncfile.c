@@ -43,8 +43,9 @@ static bool take_bytes(void *context, Slice bytes)
 /* The database that the stream is in behind the snapshot: a slave's stream doesn't say so again. */
 static bool write_stream_db(RdbWriter *writer, int db)
 {
-    char digits[NUMBER_INT_CHARS];
-    return db < 0 || rdb_write_aux(writer, SLICE("repl-stream-db"), (Slice){ digits, number_format_int(digits, db) });
+    char digits[NUMBER_INT_CHARS] = "";
+    size_t len = number_format_int(digits, db);
+    return db < 0 || rdb_write_aux(writer, SLICE("repl-stream-db"), (Slice){ digits, len });
 }
 
 static gpointer make(gpointer data)

@@ -148,14 +148,13 @@ static bool walk_next(Walk *walk, JournalBatch *batch, char **error)
     case JOURNAL_TORN:
     case JOURNAL_END: return false;
     }
-    if (batch->unix_ms > walk->until_ms) return false;
+    if (batch->unix_ms > walk->until_ms || (walk->until != 0 && batch->offset >= walk->until)) return false;
     if (batch->offset != walk->end->offset) {
         *error = g_strdup_printf("%s: a batch goes over offset %" G_GUINT64_FORMAT
                                  ", where a checkpoint was made: the two don't belong together",
                                  batch->file, walk->end->offset);
         return false;
     }
-    if (walk->until != 0 && batch->offset >= walk->until) return false;
     if (walk->until != 0) batch->payload.len = MIN(batch->payload.len, walk->until - batch->offset);
     *walk->end = (StateEnd){ batch->offset + batch->payload.len, batch->unix_ms };
     if (walk->bytes > 0) report(walk->work, 1 - (double)journal_reader_left(walk->reader) / (double)walk->bytes);

@@ -359,7 +359,8 @@ with_server {--read-only-slave yes} {
         set c [fake_link]
         assert_equal [list $id_b [expr {101 + $bytes}]] [fake_handshake $c [fake_info $id_b 1000 2 $id_a 101]]
         r slaveof no one
-        assert_equal [list $id_b [expr {101 + $bytes}]] [list [info_field master_replid2] [info_field second_repl_offset]]
+        assert_equal [list $id_b [expr {101 + $bytes}]] \
+            [list [info_field master_replid2] [info_field second_repl_offset]]
         assert_equal OK [r set mine 1]
         fake_close
         kill_server
@@ -459,7 +460,8 @@ with_server {--admin-plane auth} {
 
 test "a server without persistence is nobody's slave" {
     set dir [file join $::scratch rewritten]
-    assert_match "*slaveof needs persistence yes*" [lindex [run_ckv --dir $dir --persistence no --slaveof localhost 1] 2]
+    set said [lindex [run_ckv --dir $dir --persistence no --slaveof localhost 1] 2]
+    assert_match "*slaveof needs persistence yes*" $said
     with_server {--persistence no} {
         assert_error "ERR a slave needs the journal*" { r slaveof 127.0.0.1 1 }
     }
@@ -627,8 +629,8 @@ proc stop_redis {id} {
 
 proc pick {args} { lindex $args [expr {int(rand() * [llength $args])}] }
 
-# Random writes of every type; errors are Redis' to make. INCRBYFLOAT has keys of its own, which never expire: up to 6.0 a
-# Redis sends it to its slaves as SET, and they forget the lifetime.
+# Random writes of every type; errors are Redis' to make. INCRBYFLOAT has keys of its own, which never expire:
+# before 6.0 Redis sends it to its slaves as SET, and they forget the lifetime.
 proc random_load {id count} {
     set c [connect $id]
     for {set i 0} {$i < $count} {incr i} {
@@ -639,7 +641,8 @@ proc random_load {id count} {
         set command [pick [list set $k $n] [list set $k $n ex [pick 1 100 1000]] [list setex $k 50 v] \
             [list rpush $k {*}$many] [list lpush $k $n] [list lpop $k] [list sadd $k {*}$many] [list spop $k] \
             [list hmset $k {*}$many] [list hdel $k [lindex $many 0]] [list zadd $k {*}$many] [list zincrby $k 1.5 $n] \
-            [list incrbyfloat f:$n 1.25] [list hincrbyfloat $k f 0.5] [list expire $k [pick 1 60 600]] [list persist $k] \
+            [list incrbyfloat f:$n 1.25] [list hincrbyfloat $k f 0.5] [list expire $k [pick 1 60 600]] \
+            [list persist $k] \
             [list del $k] [list rename $k k:$n] [list append $k [repeat x $n]] [list setbit $k $n 1] \
             [list getset $k $n] [list pfadd $k $n] [list geoadd $k 13.36 38.11 $n] [list move $k 1] \
             [list sunionstore $k k:1 k:2] [list ltrim $k 0 5] [list select [pick 0 1 9]] [list multi]]
@@ -684,7 +687,8 @@ proc assert_same_as {redis} {
     }
     set i 0
     foreach one $expected other $here {
-        if {$one ne $other} { fail "[lindex $expected [expr {$i / 3 * 3}]]: '[shorten $one]' there, '[shorten $other]' here" }
+        set key [lindex $expected [expr {$i / 3 * 3}]]
+        if {$one ne $other} { fail "$key: '[shorten $one]' there, '[shorten $other]' here" }
         incr i
     }
 }

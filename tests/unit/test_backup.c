@@ -463,6 +463,60 @@ static void test_unknown(void **context)
     assert_string_equal(text, old);
 }
 
+/* An offset of the directory's own history: what follows goes, and the history stays the same; also between two
+ * commands of a batch. One that no checkpoint is as old as can't be reached. */
+static void test_offsets(void **context)
+{
+    (void)context;
+    char id[BACKUP_ID_CHARS + 1], before[BACKUP_ID_CHARS + 1], *error = NULL;
+    int64_t moment_ms;
+    bool begun;
+    g_autofree char *base = g_build_filename(scratch, "base", NULL), *dir = g_build_filename(scratch, "work", NULL);
+    make_directory(base, 0, id, &moment_ms);
+    g_autofree char *old = describe(base);
+    Manifest was, is;
+    assert_int_equal(manifest_read(base, &was, &error), MANIFEST_READ);
+    const uint64_t in_first_batch = strlen("*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n");
+    JournalReader *reader = journal_reader_new(base, 0, NULL, &error);
+    JournalBatch batch = { .offset = 0 };
+    uint64_t offset = in_first_batch;
+    do {
+        fresh_copy(base, dir);
+        RollbackTarget target = { .offset = offset };
+        assert_true(roll_back(dir, &target, before, &begun));
+        g_autofree char *text = describe(dir), *end = g_strdup_printf("end %lu", offset);
+        assert_true(g_str_has_suffix(text, end));
+        assert_int_equal(manifest_read(dir, &is, &error), MANIFEST_READ);
+        assert_string_equal(is.history, was.history);
+        assert_string_equal(is.history2, was.history2);
+        manifest_clear(&is);
+        check_undo(dir, before, old);
+        JournalRead read = journal_read(reader, &batch);
+        offset = read == JOURNAL_BATCH ? batch.offset + batch.payload.len : 0;
+    } while (offset != 0);
+    journal_reader_free(reader);
+    RollbackTarget beyond = { .offset = 1000000 };
+    error = rollback_build(base, &beyond, NULL, NULL);
+    assert_non_null(strstr(error, "the journal ends at offset"));
+    g_free(error);
+    manifest_clear(&was);
+}
+
+static void test_offset_too_old(void **context)
+{
+    (void)context;
+    char id[BACKUP_ID_CHARS + 1];
+    int64_t moment_ms;
+    g_autofree char *base = g_build_filename(scratch, "base", NULL);
+    make_directory(base, 1, id, &moment_ms);
+    g_autofree char *journal = g_build_filename(base, JOURNAL_DIRECTORY, "00000000000000000000.ckj", NULL);
+    g_autofree char *old = describe(base);
+    assert_int_equal(unlink(journal), 0);
+    RollbackTarget target = { .offset = 1 };
+    g_autofree char *error = rollback_build(base, &target, NULL, NULL);
+    assert_non_null(strstr(error, "can't be reached"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -476,6 +530,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_prune, setup, teardown),
         cmocka_unit_test_setup_teardown(test_clone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unknown, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_offsets, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_offset_too_old, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
