@@ -51,7 +51,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     feed(&whole, bytes, len, bytes);
     GRand *rand = g_rand_new_with_seed(data[0]);
     for (size_t at = 0; at < len && !pieces.bad;) {
-        size_t piece = MIN((size_t)g_rand_int_range(rand, 1, data[1] + 2), len - at);
+        size_t piece = (size_t)g_rand_int_range(rand, 1, data[1] + 2);
+        piece = MIN(piece, len - at);
         feed(&pieces, bytes + at, piece, bytes);
         at += piece;
     }
