@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""mirror.py - a ckv and a Redis as each other's slave, under random writes of every command, type, expiry and database,
-their link cut at random bytes: at the end both have the same data, which DEBUG DIGEST shows, without a second full sync.
+"""mirror.py - a ckv and a Redis as each other's slave, under random writes of every command, type, expiry and
+database, their link cut at random bytes: at the end both have the same data, which DEBUG DIGEST shows, without a second
+full sync.
 
 Debian's redis-server (7.0) is always one of them. Set REDIS32 to the redis-server of a 3.2.13 that you built, and it's
 another. Pairs of ckv and a chain are tested the same way. A case is a test.

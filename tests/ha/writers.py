@@ -38,7 +38,8 @@ class Choice:
 
     def takes(self, args):
         name = args[0].lower()
-        return name not in self.others and not any(line.holds(args) for line in self.lines.get(name, []) + self.lines.get(b"*", []))
+        lines = self.lines.get(name, []) + self.lines.get(b"*", [])
+        return name not in self.others and not any(line.holds(args) for line in lines)
 
 
 class Writers:
