@@ -228,7 +228,7 @@ void master_ack(Client *client, uint64_t offset)
 void master_request_acks(void)
 {
     static uint64_t asked_end;
-    if (master_online() == 0 || !can_append() || journal_offset() == asked_end) return;
+    if (!master_is_origin || master_online() == 0 || !can_append() || journal_offset() == asked_end) return;
     journal_append(-1, (Slice[]){ SLICE("REPLCONF"), SLICE("GETACK"), SLICE("*") }, 3);
     asked_end = journal_offset(); /* asking again is of no use until something follows */
 }

@@ -82,7 +82,7 @@ void master_reply_role(Out *out);
 
 /* ---- telling ---- */
 
-/* Puts REPLCONF GETACK into the stream. Between two commands only. */
+/* Puts REPLCONF GETACK into the stream, if it begins here. Between two commands only. */
 void master_request_acks(void);
 
 /* Closes the connections of all slaves: the stream doesn't go on for them. */
