@@ -342,6 +342,8 @@ const Option option_table[] = {
            "milliseconds for which ack slave waits"),
     CHOICE(REPLICATION, "ack-timeout-policy", &options.ack_timeout_policy, "refuse", ack_policies, OPTION_LIVE,
            "what then: close the clients that wait and refuse writes, or do without, until a slave confirms again"),
+    BOOL(REPLICATION, "ack-alone-if-promoted", ack_alone, "no", no_yes, OPTION_LIVE,
+         "with ack slave: one that was made master does without, until it has a slave that has caught up"),
     SPECIAL(REPLICATION, "slaveof", set_slaveof, slaveof_text, "", "a host and a port, or \"\"", OPTION_WORDS,
             "the master whose copy this is; SLAVEOF changes it"),
     TEXT(REPLICATION, "masterauth", masterauth, "", "what AUTH takes there: instance-id:password", OPTION_LIVE,

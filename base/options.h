@@ -70,6 +70,7 @@ typedef struct Options {
     /* replication: the master's half */
     AckMode ack;
     AckPolicy ack_timeout_policy;
+    bool ack_alone; /* if promoted */
     int64_t ack_timeout_ms, repl_ping_slave_period, repl_timeout, min_slaves_to_write, min_slaves_max_lag;
     /* encodings */
     int64_t hash_max_ziplist_entries, hash_max_ziplist_value, list_max_ziplist_size, list_compress_depth,

@@ -8,6 +8,7 @@
 #include "base/options.h"
 #include "cmds/effect.h"
 #include "repl/master.h"
+#include "store/journal.h"
 
 #define TICK_MS 10
 
@@ -24,11 +25,18 @@ static struct {
     uint64_t lost_offset; /* what wasn't confirmed */
     uint64_t closed;
     bool ticking;
+    bool alone;            /* promoted, and no slave has caught up since */
+    uint64_t alone_offset; /* where the journal was when a slave came; UINT64_MAX: none is there */
 } ack;
 
 bool ack_is_lost(void)
 {
     return ack.lost;
+}
+
+bool ack_is_alone(void)
+{
+    return ack.alone;
 }
 
 uint64_t ack_closed(void)
@@ -38,7 +46,7 @@ uint64_t ack_closed(void)
 
 bool ack_admits(Out *out)
 {
-    if (options.ack == ACK_LOCAL || options.ack_timeout_policy == ACK_DEGRADE) return true;
+    if (options.ack == ACK_LOCAL || options.ack_timeout_policy == ACK_DEGRADE || ack.alone) return true;
     if (!ack.lost && master_online() > 0) return true;
     reply_errorf(out, "NOREPLICAS No slave confirms writes now (ack slave): %s.",
                  ack.lost ? "none did within ack-timeout" : "none is online");
@@ -59,10 +67,36 @@ static void note_confirmed(uint64_t acked)
     log_line(LOG_NOTICE, "A slave confirms writes again.");
 }
 
+/* ---- alone ---- */
+
+void ack_promoted(void)
+{
+    ack.alone = options.ack == ACK_SLAVE && options.ack_alone;
+    ack.alone_offset = UINT64_MAX;
+    if (ack.alone) log_line(LOG_NOTICE, "Replies don't wait for a slave until one has caught up.");
+}
+
+/* Whether it still is; `acked`: the most that a slave has confirmed. */
+static bool remain_alone(uint64_t acked)
+{
+    if (!ack.alone) return false;
+    if (master_online() == 0) {
+        ack.alone_offset = UINT64_MAX;
+    } else if (ack.alone_offset == UINT64_MAX) {
+        ack.alone_offset = journal_offset();
+    }
+    ack.alone = acked < ack.alone_offset && options.ack_alone;
+    if (!ack.alone) log_line(LOG_NOTICE, "Replies wait for a slave's confirmation from now on.");
+    return ack.alone;
+}
+
+/* ---- the gate ---- */
+
 uint64_t ack_gate(uint64_t safe)
 {
     if (options.ack == ACK_LOCAL) return safe;
     uint64_t acked = master_acked_offset();
+    if (remain_alone(acked)) return safe;
     note_confirmed(acked);
     return ack.lost && options.ack_timeout_policy == ACK_DEGRADE ? safe : MIN(safe, acked);
 }
@@ -70,7 +104,7 @@ uint64_t ack_gate(uint64_t safe)
 void ack_forget(void)
 {
     if (ack.awaited != NULL) g_array_set_size(ack.awaited, 0);
-    ack.lost = false;
+    ack.lost = ack.alone = false;
 }
 
 static void lose(uint64_t offset)
@@ -123,7 +157,7 @@ static int64_t tick(void *context)
 
 void ack_awaited(uint64_t offset)
 {
-    if (options.ack == ACK_LOCAL || (ack.lost && options.ack_timeout_policy == ACK_DEGRADE)) return;
+    if (options.ack == ACK_LOCAL || ack.alone || (ack.lost && options.ack_timeout_policy == ACK_DEGRADE)) return;
     guint count = ack.awaited->len;
     Awaited *last = count > 0 ? &g_array_index(ack.awaited, Awaited, count - 1) : NULL;
     if (last != NULL && last->since_ms == clock_unix_ms) {

@@ -9,6 +9,11 @@
  *             "unknown". Further writes get -NOREPLICAS, before anything is changed.
  *   degrade   The replies leave, and further ones don't wait: as with `ack local`. The log says so.
  *
+ * A pair's slave that is made master has no slave for a while: nobody could write until its old master is back. So with
+ * `ack-alone-if-promoted yes` it does without until a slave is online and has confirmed all that there was when it
+ * came. From then on, and after a restart, it wants confirmations like any other master. That's safe as long as whoever
+ * makes it master (Sentinel) has found the old one dead or cut off, which then has no slave, and so answers no write.
+ *
  * Confirmation is back when a slave has confirmed all that was waited for in vain. With refuse, writes are also refused
  * while no slave is online: nothing is changed then, and the client knows.
  *
@@ -25,13 +30,18 @@ void ack_init(Loop *loop);
 uint64_t ack_gate(uint64_t safe);
 /* Replies wait for this offset, from now on. */
 void ack_awaited(uint64_t offset);
-/* What was awaited is no more: the journal ends, or goes on elsewhere. */
+/* What was awaited is no more: the journal ends, or this server follows a master. */
 void ack_forget(void);
+/* This server was a slave and is a master now. */
+void ack_promoted(void);
+
 /* Whether a write may be confirmed; if not, answers NOREPLICAS. */
 bool ack_admits(Out *out);
 
-/* For INFO: confirmation is lost; connections that were closed for it. */
+/* For INFO: confirmation is lost; none is wanted yet after a promotion; connections that were closed for want of one.
+ */
 bool ack_is_lost(void);
+bool ack_is_alone(void);
 uint64_t ack_closed(void);
 
 #endif

@@ -187,6 +187,7 @@ static void become_slave(Request *r, const char *host, int64_t port)
     log_line(LOG_NOTICE, "SLAVE OF %s:%" G_GINT64_FORMAT " enabled (user request from 'addr=%s')", host, port, address);
     master_drop_slaves("this server follows another master");
     take_part(true);
+    ack_forget();
     if (was_master) close_clients(r->client);
     slave_follow(true);
 }
@@ -206,6 +207,7 @@ static bool become_master(Request *r)
     slave_end();
     options_set_master("", 0);
     take_part(false);
+    ack_promoted();
     client_address(r->client, address);
     log_line(LOG_NOTICE, "MASTER MODE enabled (user request from 'addr=%s')", address);
     return true;
@@ -259,13 +261,15 @@ bool replication_admits_write(Request *r)
 bool replication_admits(Request *r)
 {
     if (!slave_is_one()) return true;
-    bool reads = r->command->flags & CMD_READONLY;
-    if (reads && !options.read_only_slave && !session_is_admin(r->session)) {
+    bool reads = r->command->flags & CMD_READONLY, admin = session_is_admin(r->session);
+    if (reads && !options.read_only_slave && !admin) {
         reply_error(r->out, "READONLY reads from the slave are disabled (read-only-slave no)");
         return false;
     }
     if (options.serve_stale_data || (r->command->flags & CMD_STALE) || slave_seen().state == SLAVE_CONNECTED)
         return true;
+    /* Unlike 3.2, whose Sentinel can't make such a slave the master: its SLAVEOF stands in a MULTI with CLIENT KILL. */
+    if (admin && !reads) return true;
     reply_error(r->out, "MASTERDOWN Link with MASTER is down and slave-serve-stale-data is set to 'no'.");
     return false;
 }
@@ -302,7 +306,8 @@ void replication_append_info(GString *info)
     g_string_append_printf(info, "role:%s\r\n", slave_is_one() ? "slave" : "master");
     if (slave_is_one()) append_slave(info);
     master_append_info(info);
-    g_string_append_printf(info, "ckv_ack_lost:%d\r\nckv_unconfirmed_closed:%lu\r\n", ack_is_lost(), ack_closed());
+    g_string_append_printf(info, "ckv_ack_lost:%d\r\nckv_ack_alone:%d\r\nckv_unconfirmed_closed:%lu\r\n", ack_is_lost(),
+                           ack_is_alone(), ack_closed());
 }
 
 /* ROLE's words for the states, 3.2's. */
