@@ -5,8 +5,6 @@ SPDX-License-Identifier: GPL-3.0-or-later
 """
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -23,6 +21,10 @@ AGREED_S_MAX = 30
 SWITCHED_S_MAX = 30
 REPLY_S_MAX = 3
 CLIENT_PAUSE_S = 0.02
+# Sentinel asks every ten seconds what the tests would have it know at once, and waits for twice the timeout from one
+# failover to the next: in its own words, in ms.
+PERIODS = ("INFO-PERIOD", 1000, "PUBLISH-PERIOD", 300)
+FAILOVER_TIMEOUT_MS = 2000
 
 
 def config_of(name, directory, port, master_port, extra=""):
@@ -118,7 +120,8 @@ class Sentinel(Server):
 class Cluster:
     """Two ckv and three Sentinels."""
 
-    def __init__(self, program, folder, extra=""):
+    def __init__(self, program, folder, extra="", hurried=True):
+        self.hurried = hurried
         master = Member(program, os.path.join(folder, "one"), "master.conf", extra=extra)
         slave = Member(program, os.path.join(folder, "two"), "slave.conf", master.port, extra)
         self.members = [master, slave]
@@ -128,6 +131,10 @@ class Cluster:
     def start(self):
         for server in [*self.members, *self.sentinels]:
             server.start()
+        for sentinel in self.sentinels:
+            if self.hurried:
+                assert sentinel.ask("SENTINEL", "DEBUG", *PERIODS) == b"+OK"
+                assert sentinel.ask("SENTINEL", "SET", NAME, "failover-timeout", FAILOVER_TIMEOUT_MS) == b"+OK"
         self.await_calm()
 
     def by_port(self, port):
@@ -153,8 +160,6 @@ class Cluster:
     def end(self):
         for server in [*self.sentinels, *self.members]:
             if server.process is not None:
-                if server.running():
-                    server.process.send_signal(signal.SIGCONT)
                 server.kill()
 
 
@@ -170,6 +175,7 @@ class Client(threading.Thread):
         self.errors = {}
         self.sent = 0
         self.pinned = None  # a port: written to whatever Sentinel says
+        self.value = "x"
 
     def connect(self):
         port = self.pinned or self.cluster.sentinels[self.sent % SENTINELS].master_port()
@@ -183,7 +189,7 @@ class Client(threading.Thread):
     def write(self, connection, port):
         self.sent += 1
         number, start = self.sent, time.monotonic()
-        reply = connection.call("HSET", self.key, number, port)
+        reply = connection.call("HSET", self.key, number, self.value)
         if reply[:1] == b"-":
             raise Lost(reply.decode())
         self.acked.append((number, port, start, time.monotonic()))
@@ -236,7 +242,3 @@ def have_sentinel():
 def log_end(server, lines=25):
     with open(server.log_path, errors="replace") as log:
         return "".join(log.readlines()[-lines:])
-
-
-def run_quietly(words):
-    return subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
