@@ -37,9 +37,9 @@ static struct {
     char path[CKJ_NAME_CHARS];
     uint64_t begin;        /* its offset */
     uint64_t file_end;     /* of the last whole batch or seal */
-    bool closed;           /* that is the seal of a closed journal */
     uint64_t reserved_end; /* up to where the file has room on the disk */
     bool cannot_reserve;   /* the file system can't */
+    bool closed;           /* what ends at file_end is the seal of a closed journal */
     int64_t rotate_us;     /* a new segment couldn't be begun: not before */
     /* Settings. */
     uint64_t segment_bytes;

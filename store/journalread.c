@@ -474,10 +474,14 @@ static bool read_batch(JournalReader *reader, JournalBatch *batch, JournalRead *
         reader->position = reader->file.size;
         return false;
     }
-    *result = JOURNAL_BATCH;
-    if (bytes == NULL) *result = errno != 0 ? fail_reading(reader) : judge_damage(reader, "the batch");
-    if (bytes != NULL && head.offset != reader->offset) *result = fail_offset(reader, head.offset);
-    if (*result != JOURNAL_BATCH) return true;
+    if (bytes == NULL) {
+        *result = errno != 0 ? fail_reading(reader) : judge_damage(reader, "the batch");
+        return true;
+    }
+    if (head.offset != reader->offset) {
+        *result = fail_offset(reader, head.offset);
+        return true;
+    }
     *batch = (JournalBatch){
         .offset = head.offset,
         .unix_ms = (int64_t)head.unix_ms,
