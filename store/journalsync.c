@@ -250,10 +250,11 @@ static bool remove_segment(JsyncSegment *segment, const char *path)
     return (io->unlink(path) == 0 || errno == ENOENT) && io_sync_directory(JOURNAL_DIRECTORY);
 }
 
-/* Under the lock: removes the oldest segment if it can go. False: it can't, so no other can. */
+/* Under the lock: removes the oldest segment if it can go. False: it can't, so no other can. (It's durable first: if it
+ * can't be removed for good, it's in the list and perhaps not on the disk, and must not wait for a sync.) */
 static bool release_one(void)
 {
-    if (s.segments->len < 2 || segment_at(0)->end > s.release) return false;
+    if (s.segments->len < 2 || segment_at(0)->end > MIN(s.release, durable)) return false;
     JsyncSegment segment = *segment_at(0);
     char path[CKJ_NAME_CHARS];
     ckj_path(path, sizeof(path), NULL, segment.offset);
