@@ -41,11 +41,11 @@ typedef struct Options {
     int64_t tcp_backlog, tcp_keepalive, timeout, maxclients;
     bool plain_poll; /* watch all descriptors with poll(2) */
     bool protected_mode;
+    bool admin_plane_all;        /* admin-plane all */
     OutputLimit output_limit[3]; /* by ClientClass */
     /* identity and access */
     char *instance_id, *password; /* what AUTH checks; both empty: no password */
     char *admin_password;
-    bool admin_plane_all; /* admin-plane all */
     /* general */
     char *dir, *logfile, *pidfile, *config_file;
     bool daemonize;
@@ -60,6 +60,7 @@ typedef struct Options {
     int64_t slave_priority, slave_announce_port;
     char *slave_announce_ip;
     bool serve_stale_data, read_only_slave, accept_data_loss;
+    bool ack_alone; /* the master's half: if promoted */
     /* persistence */
     bool persistence;
     FsyncPolicy fsync;
@@ -70,7 +71,6 @@ typedef struct Options {
     /* replication: the master's half */
     AckMode ack;
     AckPolicy ack_timeout_policy;
-    bool ack_alone; /* if promoted */
     int64_t ack_timeout_ms, repl_ping_slave_period, repl_timeout, min_slaves_to_write, min_slaves_max_lag;
     /* encodings */
     int64_t hash_max_ziplist_entries, hash_max_ziplist_value, list_max_ziplist_size, list_compress_depth,

@@ -25,27 +25,26 @@
 #define ARGUMENT_FRAME 32          /* "$<length>\r\n" and "\r\n", or "*<count>\r\n", at most */
 
 static struct {
-    bool open;
     /* The batch in the making: room for its head, then its payload. */
     uint8_t *bytes;
     size_t len, cap;
-    int db;
     uint64_t written; /* the offset where the payload begins */
     uint64_t batch;
+    int db;
     /* The segment being written. */
     int fd;
     char path[CKJ_NAME_CHARS];
     uint64_t begin;        /* its offset */
     uint64_t file_end;     /* of the last whole batch or seal */
     uint64_t reserved_end; /* up to where the file has room on the disk */
-    bool cannot_reserve;   /* the file system can't */
-    bool closed;           /* what ends at file_end is the seal of a closed journal */
     int64_t rotate_us;     /* a new segment couldn't be begun: not before */
+    bool closed;           /* what ends at file_end is the seal of a closed journal */
+    bool cannot_reserve;   /* the file system can't */
+    bool open, troubled;
     /* Settings. */
     uint64_t segment_bytes;
     char history[JOURNAL_ID_CHARS + 1];
     /* What is wrong. */
-    bool troubled;
     size_t wanted;     /* what journal_reserve asked for in vain; 0: writing failed */
     size_t failed_len; /* of the batch when it couldn't be written */
     int64_t retry_us;  /* not before */

@@ -145,11 +145,17 @@ class Run:
             if self.problems:
                 return
 
+    def is_finished_segment(self, path):
+        segments = sorted(os.listdir(os.path.join(self.directory, "journal")))
+        return os.path.dirname(path) == "journal" and os.path.basename(path) not in segments[-1:]
+
     def check_named(self, fault):
         operation, path = fault
         # Read while the server runs: only to find out what can be removed. And the directory is made only if it isn't
         # there.
         quiet = operation in ("read", "open") and self.number > self.start_operations or fault == ("mkdir", ".")
+        # The mark at the end of a finished segment: it's another sign that the next one is there, and only that.
+        quiet = quiet or operation == "write" and self.is_finished_segment(path)
         if self.ends_by_kill() or self.kind.name == "short" or operation in SILENT or quiet:
             return
         said = self.said + "\n".join(self.session.errors)
