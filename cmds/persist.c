@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/options.h"
+#include "base/random.h"
 #include "cmds/backups.h"
 #include "cmds/command.h"
 #include "cmds/effect.h"
@@ -55,6 +56,7 @@ static struct {
     bool tried[2];
     JournalReader *reader;
     uint64_t offset; /* where the journal goes on behind the checkpoint */
+    bool closed;     /* by a clean stop */
     int64_t load_started_us, load_started_ms, last_log_us;
     uint64_t journal_bytes; /* to be replayed */
     /* checkpoints */
@@ -279,8 +281,45 @@ static char *open_journal(uint64_t offset, int db)
     return journal_open(&start);
 }
 
+/* The manifest with another history from the offset on. */
+static Manifest with_history(const char *history, uint64_t offset)
+{
+    Manifest changed = persist_manifest;
+    memcpy(changed.history2, persist_manifest.history, sizeof(changed.history2));
+    changed.offset2 = offset;
+    g_strlcpy(changed.history, history, sizeof(changed.history));
+    for (int f = 0; f < 2; f++) {
+        CheckpointInfo *info = &changed.checkpoint[f];
+        if (strcmp(info->history, persist_manifest.history) == 0)
+            memcpy(info->history, changed.history, sizeof(info->history));
+    }
+    return changed;
+}
+
+/* The power was cut in between: a slave may have what was written and is lost here. From here on it's another history,
+ * so that the slave isn't taken for one that has the same bytes. */
+static void begin_history_after_power_cut(void)
+{
+    bool same_boot = persist_manifest.boot[0] == '\0' || strcmp(persist_manifest.boot, manifest_boot()) == 0;
+    bool is_slave = options.master_host[0] != '\0';
+    g_strlcpy(persist_manifest.boot, manifest_boot(), sizeof(persist_manifest.boot));
+    if (state.closed || same_boot || is_slave) return;
+    char history[MANIFEST_ID_CHARS + 1];
+    random_hex(history, MANIFEST_ID_CHARS);
+    Manifest changed = with_history(history, state.offset);
+    char *message = manifest_write(".", &changed);
+    if (message != NULL) refuse_start(message);
+    persist_manifest = changed;
+    log_line(
+        LOG_NOTICE,
+        "The machine was started anew and the journal wasn't closed: history %s begins at offset %" G_GUINT64_FORMAT
+        ".",
+        history, state.offset);
+}
+
 static void loading_done(void)
 {
+    begin_history_after_power_cut();
     char *message = open_journal(state.offset, replay_db());
     if (message != NULL) refuse_start(message);
     replay_end();
@@ -297,6 +336,7 @@ static void loading_done(void)
 static void end_of_journal(bool torn)
 {
     state.offset = journal_reader_offset(state.reader);
+    state.closed = !torn && journal_reader_closed(state.reader);
     if (torn) {
         log_line(LOG_WARNING,
                  "The journal's last writes were cut off: %" G_GUINT64_FORMAT " bytes behind offset %" G_GUINT64_FORMAT
@@ -668,21 +708,6 @@ bool persist_reload_now(char **error)
 
 /* ---- another history ---- */
 
-/* The manifest with another history from here on. */
-static Manifest with_history(const char *history)
-{
-    Manifest changed = persist_manifest;
-    memcpy(changed.history2, persist_manifest.history, sizeof(changed.history2));
-    changed.offset2 = journal_offset();
-    g_strlcpy(changed.history, history, sizeof(changed.history));
-    for (int f = 0; f < 2; f++) {
-        CheckpointInfo *info = &changed.checkpoint[f];
-        if (strcmp(info->history, persist_manifest.history) == 0)
-            memcpy(info->history, changed.history, sizeof(info->history));
-    }
-    return changed;
-}
-
 bool persist_change_history(const char *history, char **error)
 {
     if (!journal_commit() || !journal_wait_durable()) {
@@ -692,7 +717,7 @@ bool persist_change_history(const char *history, char **error)
     checkpoint_abort("the history changes");
     finished("the history changes");
     master_drop_slaves("the history changes");
-    Manifest before = persist_manifest, changed = with_history(history);
+    Manifest before = persist_manifest, changed = with_history(history, journal_offset());
     *error = manifest_write(".", &changed);
     if (*error != NULL) return false;
     /* A crash from here on: the start begins the new history's segment. */

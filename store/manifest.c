@@ -16,6 +16,7 @@ const char *const checkpoint_file_name[2] = { "checkpoint-a.gdbm", "checkpoint-b
 
 static const char *const groups[2] = { "checkpoint-a", "checkpoint-b" };
 
+#define BOOT_FILE    "/proc/sys/kernel/random/boot_id"
 #define CHECKSUM_KEY "checksum="
 
 void manifest_init(Manifest *manifest)
@@ -122,6 +123,18 @@ static uint64_t checksum_of(const char *text, size_t len)
     return XXH3_64bits(text, len);
 }
 
+const char *manifest_boot(void)
+{
+    static char boot[MANIFEST_BOOT_CHARS + 1];
+    static gsize once;
+    if (g_once_init_enter(&once)) {
+        g_autofree char *text = NULL;
+        if (g_file_get_contents(BOOT_FILE, &text, NULL, NULL)) g_strlcpy(boot, g_strstrip(text), sizeof(boot));
+        g_once_init_leave(&once, 1);
+    }
+    return boot;
+}
+
 static void put_backup(GKeyFile *file, const Manifest *manifest)
 {
     g_key_file_set_string(file, "ckv", "note", manifest->note);
@@ -140,6 +153,7 @@ static char *manifest_text(const Manifest *manifest)
     g_key_file_set_uint64(file, "ckv", "offset2", manifest->offset2);
     g_key_file_set_uint64(file, "ckv", "start", manifest->start);
     g_key_file_set_string(file, "ckv", "secret", secret);
+    g_key_file_set_string(file, "ckv", "boot", manifest_boot());
     if (manifest->note != NULL) put_backup(file, manifest);
     for (int f = 0; f < 2; f++) {
         if (manifest->checkpoint[f].whole) put_checkpoint(file, groups[f], &manifest->checkpoint[f]);
@@ -183,6 +197,8 @@ static bool get_manifest(GKeyFile *file, Manifest *manifest)
     for (int f = 0; f < 2 && good; f++) {
         if (g_key_file_has_group(file, groups[f])) good = get_checkpoint(file, groups[f], &manifest->checkpoint[f]);
     }
+    g_autofree char *boot = g_key_file_get_string(file, "ckv", "boot", NULL);
+    g_strlcpy(manifest->boot, boot != NULL ? boot : "", sizeof(manifest->boot));
     manifest->note = g_key_file_get_string(file, "ckv", "note", NULL);
     if (good && manifest->note != NULL)
         good = get_u64(file, "ckv", "end", &manifest->end) && get_i64(file, "ckv", "end-ms", &manifest->end_ms);

@@ -17,6 +17,7 @@
 #define MANIFEST_VERSION      1
 #define MANIFEST_ID_CHARS     40
 #define MANIFEST_SECRET_BYTES 192
+#define MANIFEST_BOOT_CHARS   36
 
 /* One checkpoint file. The same facts stand in the file itself, in the record with the key "ckv". */
 typedef struct CheckpointInfo {
@@ -41,6 +42,7 @@ typedef struct Manifest {
     uint64_t start; /* the offset at which the history began here: no checkpoint is needed to load
                        from there */
     uint8_t secret[MANIFEST_SECRET_BYTES]; /* the hash's */
+    char boot[MANIFEST_BOOT_CHARS + 1];    /* as it was read: the kernel's run in which it was written; "": unknown */
     CheckpointInfo checkpoint[2]; /* checkpoint-a.gdbm, checkpoint-b.gdbm (in a backup: checkpoint.gdbm, none) */
     char *note;                   /* of a backup: why it was made; NULL otherwise. g_free'd by manifest_clear */
     uint64_t end;                 /* of a backup: up to where it has all, and when that was */
@@ -48,6 +50,9 @@ typedef struct Manifest {
 } Manifest;
 
 extern const char *const checkpoint_file_name[2];
+
+/* The kernel's id of its run, from which one tells that the power was cut, or "". */
+const char *manifest_boot(void);
 
 /* A new identity, history and secret; no checkpoint. */
 void manifest_init(Manifest *manifest);

@@ -342,3 +342,46 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
         assert_equal 1 [r get more]
     }
 }
+
+# Launches the server again as if the machine had been started anew meanwhile: the kernel's id of its run is another.
+proc relaunch_after_boot {} {
+    global server current ckv
+    set file [server_dir]/../boot
+    set f [open $file w]
+    puts $f 01234567-89ab-cdef-0123-456789abcdef
+    close $f
+    set script [server_dir]/../other-boot
+    set f [open $script w]
+    puts $f "#!/bin/sh"
+    puts $f "mounted='mount --bind $file /proc/sys/kernel/random/boot_id && exec $ckv \"\$@\"'"
+    puts $f "exec unshare --mount sh -c \"\$mounted\" sh \"\$@\""
+    close $f
+    file attributes $script -permissions 0755
+    if {[catch {exec $script --version}]} { skip "a mount namespace can't be had here" }
+    set kept $ckv
+    set ckv $script
+    launch $current $server($current,options)
+    set ckv $kept
+}
+
+with_server {} {
+    test "after a power cut it's another history from the end on, after a kill or a clean stop it isn't" {
+        r set a 1
+        set history [info_field master_replid]
+        kill_server
+        launch $::current $::server($::current,options)
+        assert_equal $history [info_field master_replid]
+        r set a 2
+        set end [info_field master_repl_offset]
+        kill_server
+        relaunch_after_boot
+        assert {[info_field master_replid] ne $history}
+        assert_equal $history [info_field master_replid2]
+        assert_equal [expr {$end + 1}] [info_field second_repl_offset]
+        assert_equal 2 [r get a]
+        set history [info_field master_replid]
+        stop_server
+        launch $::current $::server($::current,options)
+        assert_equal $history [info_field master_replid]
+    }
+}
