@@ -9,11 +9,12 @@ PREFIX ?= /usr/local
 BUILD := build$(if $(SAN),-$(SAN))$(if $(findstring clang,$(CC)),-clang)
 ROUNDS ?= 200#            kills of each fsync mode in make fault
 ROUNDS_REPLICAS ?= 8
+ROUNDS_HA ?= 50#         failovers of make ha-long
 RESULTS ?= $(BUILD)/results#  where the compatibility suites leave what they found
 
 # Debian packages: to build and run; and, further, to test.
 DEPS_RUN := build-essential pkg-config libglib2.0-dev libjemalloc-dev libxxhash-dev libsystemd-dev libgdbm-dev liblzf-dev
-DEPS_TEST := $(DEPS_RUN) libcmocka-dev tcl tcllib procps gdbmtool redis-tools redis-server python3 clang clang-format \
+DEPS_TEST := $(DEPS_RUN) libcmocka-dev tcl tcllib procps gdbmtool redis-tools redis-server redis-sentinel python3 clang clang-format \
 	clang-tidy cppcheck libclang-rt-14-dev libhiredis-dev python3-redis ruby ruby-redis \
 	$(if $(shell command -v npm),,nodejs npm)
 
@@ -34,7 +35,8 @@ FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 PARALLEL := $(MAKE) --no-print-directory -j$(shell nproc)
 
 .PHONY: all run test unit e2e golden upstream differential replicas fuzz-diff clients clients-readme compat report fuzz \
-	fault fault-quick bench-persistence test-load asan tsan install deps deps-test help lint format readme check-readme clean
+	fault fault-quick bench-persistence ha ha-test ha-long test-load asan tsan install deps deps-test help lint format \
+	readme check-readme clean
 all: $(BUILD)/ckv ## build build/ckv (also CC=clang, SAN=asan, SAN=tsan)
 
 run: deps ## install what is missing, build, serve on 127.0.0.1:6379
@@ -92,6 +94,15 @@ fault: $(BUILD)/ckv $(BUILD)/iofault.so ## persistence under faults, all of them
 
 fault-quick: $(BUILD)/ckv $(BUILD)/iofault.so ## a sample of them: kill -9 under load, failing files, full disks, flipped bytes, rollback, power cuts
 	@python3 tests/fault/run.py $(FAULT) --quick
+
+ha: $(BUILD)/ckv ## show a failover: a master, a slave and three Sentinels from deploy/, and kill -9 (STAY=1: they go on)
+	@python3 deploy/ha.py --ckv $< $(if $(STAY),--stay)
+
+ha-test: $(BUILD)/ckv ## replication and failover: with real Redis, cut links, killed and paused servers, Sentinel
+	@python3 tests/ha/run.py --ckv $<
+
+ha-long: $(BUILD)/ckv ## the same, longer: ROUNDS_HA=50 failovers and more
+	@python3 tests/ha/run.py --ckv $< --rounds $(ROUNDS_HA)
 
 test-load: $(BUILD)/ckv $(BUILD)/load ## the load generator's own tests
 	@tests/bench/test_load.py $^

@@ -22,8 +22,10 @@ echo "Installing: ${missing[*]}"
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends \
     "${missing[@]}" </dev/null
 
-# The tests start servers of their own: Debian's service is not left running by being installed here (that is what
+# The tests start servers of their own: Debian's services are not left running by being installed here (that is what
 # RUNLEVEL=1 above is for where there is no systemd).
-if [[ " ${missing[*]} " == *" redis-server "* ]] && [ -d /run/systemd/system ]; then
-    "${as_root[@]}" systemctl disable --now --quiet redis-server
-fi
+for service in redis-server redis-sentinel; do
+    if [[ " ${missing[*]} " == *" $service "* ]] && [ -d /run/systemd/system ]; then
+        "${as_root[@]}" systemctl disable --now --quiet "$service"
+    fi
+done

@@ -10,7 +10,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from nodes import Connection, Lost, Node, Server, free_port, wait_for  # noqa: E402
+from nodes import Connection, DistantConnection, Lost, Node, Server, free_port, wait_for  # noqa: E402
 
 DEPLOY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "deploy")
 NAME = "ckv"
@@ -27,8 +27,11 @@ PERIODS = ("INFO-PERIOD", 1000, "PUBLISH-PERIOD", 300)
 FAILOVER_TIMEOUT_MS = 2000
 
 
-def config_of(name, directory, port, master_port, extra=""):
-    """A file of deploy/ for this port and directory, in that directory; its path."""
+LOCAL = "127.0.0.1"
+
+
+def config_of(name, directory, port, master, extra="", bind=LOCAL):
+    """A file of deploy/ for this port, directory and master (its address and port), in that directory; its path."""
     with open(os.path.join(DEPLOY, name), encoding="utf-8") as source:
         lines = source.read().splitlines()
     made = []
@@ -39,7 +42,9 @@ def config_of(name, directory, port, master_port, extra=""):
         elif words[:1] == ["dir"]:
             line = "dir " + directory
         elif words[:1] == ["slaveof"] or words[:2] == ["sentinel", "monitor"]:
-            line = line.replace(" 6379", " %d" % master_port)
+            line = line.replace("127.0.0.1 6379", "%s %d" % master)
+        elif words[:1] == ["bind"]:
+            line = "bind " + bind
         made.append(line)
     os.makedirs(directory, exist_ok=True)
     path = os.path.join(directory, name)
@@ -51,9 +56,9 @@ def config_of(name, directory, port, master_port, extra=""):
 class Member(Node):
     """A ckv from a configuration file, which CONFIG REWRITE changes."""
 
-    def __init__(self, program, directory, name, master_port=0, extra=""):
+    def __init__(self, program, directory, name, master=None, extra="", bind=LOCAL):
         super().__init__(program, directory)
-        self.config = config_of(name, directory, self.port, master_port or self.port, extra)
+        self.config = config_of(name, directory, self.port, master, extra, bind)
 
     def command(self):
         return [self.program, self.config]
@@ -78,10 +83,10 @@ class Member(Node):
 class Sentinel(Server):
     """Debian's redis-sentinel."""
 
-    def __init__(self, directory, master_port):
+    def __init__(self, directory, master, bind=LOCAL):
         super().__init__("redis-sentinel", directory)
         self.port = free_port()
-        self.config = config_of("sentinel.conf", directory, self.port, master_port)
+        self.config = config_of("sentinel.conf", directory, self.port, master, bind=bind)
 
     def command(self):
         return [self.program, self.config]
@@ -101,8 +106,10 @@ class Sentinel(Server):
         finally:
             connection.close()
 
-    def master_port(self):
-        return int(self.ask("SENTINEL", "get-master-addr-by-name", NAME)[1][1:])
+    def master(self):
+        """The master's address and port."""
+        host, port = self.ask("SENTINEL", "get-master-addr-by-name", NAME)
+        return host[1:].decode(), int(port[1:])
 
     def state(self, *words):
         """A reply of names and values as a list of dictionaries."""
@@ -122,11 +129,13 @@ class Cluster:
 
     def __init__(self, program, folder, extra="", hurried=True):
         self.hurried = hurried
+        self.make(program, folder, extra)
+
+    def make(self, program, folder, extra):
         master = Member(program, os.path.join(folder, "one"), "master.conf", extra=extra)
-        slave = Member(program, os.path.join(folder, "two"), "slave.conf", master.port, extra)
-        self.members = [master, slave]
-        self.sentinels = [Sentinel(os.path.join(folder, "sentinel%d" % i), master.port)
-                          for i in range(1, SENTINELS + 1)]
+        address = LOCAL, master.port
+        self.members = [master, Member(program, os.path.join(folder, "two"), "slave.conf", address, extra)]
+        self.sentinels = [Sentinel(os.path.join(folder, "sentinel%d" % i), address) for i in range(1, SENTINELS + 1)]
 
     def start(self):
         for server in [*self.members, *self.sentinels]:
@@ -142,7 +151,7 @@ class Cluster:
 
     def master(self):
         """Whom the Sentinels call so, if they agree."""
-        ports = {sentinel.master_port() for sentinel in self.sentinels}
+        ports = {sentinel.master()[1] for sentinel in self.sentinels}
         return self.by_port(ports.pop()) if len(ports) == 1 else None
 
     def other(self, member):
@@ -174,13 +183,12 @@ class Client(threading.Thread):
         self.acked = []  # (number of the write, port, when sent, when answered)
         self.errors = {}
         self.sent = 0
-        self.pinned = None  # a port: written to whatever Sentinel says
+        self.pinned = None  # an address and port: written to whatever Sentinel says
         self.value = "x"
 
     def connect(self):
-        port = self.pinned or self.cluster.sentinels[self.sent % SENTINELS].master_port()
-        connection = Connection(port)
-        connection.socket.settimeout(REPLY_S_MAX)
+        host, port = self.pinned or self.cluster.sentinels[self.sent % SENTINELS].master()
+        connection = DistantConnection(host, port, REPLY_S_MAX)
         reply = connection.call("AUTH", PASSWORD)
         if reply != b"+OK":
             raise Lost(reply)

@@ -25,7 +25,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
-from cluster import Client, Cluster, both_acknowledged, first_ack_after, have_sentinel, log_end  # noqa: E402
+from cluster import LOCAL, Client, Cluster, both_acknowledged, first_ack_after, have_sentinel, log_end  # noqa: E402
 from nodes import NotStarted, wait_for  # noqa: E402
 
 CLIENTS = 4
@@ -128,7 +128,7 @@ class Round:
         late = [Client(self.cluster, CLIENTS + i) for i in range(CLIENTS)]
         self.old.resume()
         for client in late:
-            client.pinned = self.old.port
+            client.pinned = LOCAL, self.old.port
             client.start()
         time.sleep(AFTER_S)
         for client in late:

@@ -115,7 +115,9 @@ def cases(redis):
     kinds = [("ckv", "ckv"), ("ckv", "ckv", "ckv")]
     for name in redis:
         kinds += [("ckv", name), (name, "ckv")]
-    return kinds + [(name, "ckv", "ckv", name) for name in redis]
+    # At a ckv that is a slave, a 3.2 is told that it can't begin there.
+    ends = {"redis70": ("redis70",), "redis32": ()}
+    return kinds + [(name, "ckv", "ckv", *ends[name]) for name in redis]
 
 
 def run(args, redis, kinds, seed):

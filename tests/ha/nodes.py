@@ -6,6 +6,7 @@ SPDX-License-Identifier: GPL-3.0-or-later
 """
 import os
 import signal
+import socket
 import sys
 import time
 
@@ -16,6 +17,15 @@ from server import Connection, Lost, NotStarted, Server, free_port, info, saniti
 ADMIN_PASSWORD = "operator"
 SYNCED_S_MAX = 30
 STEP_S = 0.01
+
+
+class DistantConnection(Connection):
+    """A connection to a server that isn't at 127.0.0.1."""
+
+    def __init__(self, host, port, seconds):
+        self.socket = socket.create_connection((host, port), timeout=seconds)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.data = b""
 
 
 def wait_for(what, condition, seconds=SYNCED_S_MAX):
