@@ -430,7 +430,7 @@ static int set_up_all(void **state)
                                         .before_send = command_before_send,
                                         .drained = master_drained });
     command_init(keyspace_new(16));
-    master_is_origin = false; /* no PING comes in between */
+    options.repl_ping_slave_period = INT32_MAX; /* no PING comes in between */
     master_init(loop, (MasterHooks){ &manifest, no_checkpoint, when_done, hold, acked });
     ack_init(loop);
     return 0;
