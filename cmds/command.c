@@ -14,6 +14,8 @@
 #include "base/number.h"
 #include "base/options.h"
 #include "cmds/effect.h"
+#include "cmds/failover.h"
+#include "cmds/handlers.h"
 #include "cmds/replication.h"
 #include "cmds/server.h"
 #include "cmds/slowlog.h"
@@ -214,6 +216,11 @@ void command_call(Request *r)
     if (took_us > 1000) clock_refresh();
 }
 
+bool command_adds(const Command *command)
+{
+    return (command->flags & CMD_WRITE) || command->handler == cmd_pfcount || command->handler == cmd_publish;
+}
+
 void command_begin_calls(void)
 {
     last_end_us = clock_now_us();
@@ -293,7 +300,8 @@ static void run_chunk(Incoming *batch, size_t count)
         if (planned[i].db != NULL) keyspace_prefetch_entry(planned[i].db, planned[i].hash);
     }
     for (size_t i = 0; i < count; i++) {
-        batch[i].skipped = batch[i].client->closing || batch[i].client->held;
+        batch[i].skipped = batch[i].client->closing || batch[i].client->held ||
+                           (failover_state != FAILOVER_NONE && failover_holds(batch[i].client, planned[i].command));
         if (batch[i].skipped) continue;
         /* The hash belongs to the bytes at this address, and those stay until the batch ends. */
         bool keyed = planned[i].db != NULL;

@@ -155,6 +155,9 @@ void command_closed(Client *client);
 void command_run_batch(Incoming *batch, size_t count);
 void command_before_send(void);
 
+/* Whether it may add to the stream: what writes does, and PFCOUNT and PUBLISH do. */
+bool command_adds(const Command *command);
+
 /* Runs the request's command now, with its statistics, slow log and monitors, and journals what it changed: what EXEC
  * does for each queued command. */
 void command_call(Request *r);
@@ -165,6 +168,8 @@ void command_begin_calls(void);
 void transaction_queue(Request *r);
 /* Forgets MULTI's queue and all watched keys: DISCARD, and the end of a connection. */
 void transaction_discard(Session *session);
+/* Whether what is queued may add to the stream. */
+bool transaction_adds(const Session *session);
 /* A key changed, or all keys of the database (NULL: of every one) are about to go: EXEC of those who watch one that is
  * there fails. */
 void transaction_touch(Db *db, Slice key);

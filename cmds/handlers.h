@@ -171,6 +171,9 @@ void cmd_latency(Request *r);
 void cmd_slaveof(Request *r);
 void cmd_role(Request *r);
 
+/* failover.c */
+void cmd_failover(Request *r);
+
 /* sync.c */
 void cmd_sync(Request *r);
 void cmd_psync(Request *r);

@@ -15,6 +15,7 @@
 #include "cmds/ack.h"
 #include "cmds/backups.h"
 #include "cmds/effect.h"
+#include "cmds/failover.h"
 #include "cmds/handlers.h"
 #include "cmds/persist.h"
 #include "cmds/replay.h"
@@ -137,6 +138,7 @@ static const SlaveHooks hooks = {
     .replace = replace_data,
     .go_back = go_back,
     .going_back_failed = backups_rollback_failed,
+    .handed_over = failover_answered,
 };
 
 /* ---- the part that this server plays ---- */
@@ -154,6 +156,7 @@ void replication_init(Loop *loop)
 {
     take_part(slave_is_one());
     slave_init(loop, &hooks);
+    failover_init(loop);
 }
 
 /* Whoever was connected to a master isn't to take it for one any longer, nor a reply that waits for one. */
@@ -192,8 +195,8 @@ static void become_slave(Request *r, const char *host, int64_t port)
     slave_follow(true);
 }
 
-/* False: the error is out. */
-static bool become_master(Request *r)
+/* `whose`: request. False: the error is out. */
+static bool become_master(Request *r, const char *whose)
 {
     char address[CLIENT_ADDRESS_CHARS], history[MANIFEST_ID_CHARS + 1];
     char *error = NULL;
@@ -209,8 +212,43 @@ static bool become_master(Request *r)
     take_part(false);
     ack_promoted();
     client_address(r->client, address);
-    log_line(LOG_NOTICE, "MASTER MODE enabled (user request from 'addr=%s')", address);
+    log_line(LOG_NOTICE, "MASTER MODE enabled (%s request from 'addr=%s')", whose, address);
     return true;
+}
+
+void replication_hand_over(const char *host, int port)
+{
+    effect_commit();
+    options_set_master(host, port);
+    master_drop_slaves("this server hands over to a slave");
+    take_part(true);
+    ack_forget();
+    slave_hand_over();
+}
+
+void replication_take_back(void)
+{
+    slave_end();
+    options_set_master("", 0);
+    take_part(false);
+}
+
+void replication_close_clients(void)
+{
+    close_clients(NULL);
+}
+
+bool replication_take_over(Request *r, Slice history)
+{
+    log_line(LOG_WARNING, "Failover request received for replid %.*s.", (int)MIN(history.len, 64), history.ptr);
+    if (!slave_is_one()) {
+        reply_error(r->out, "ERR PSYNC FAILOVER can't be sent to a master.");
+    } else if (!is_ready() || !slice_equal(history, slice_of(persist_manifest.history))) {
+        reply_error(r->out, "ERR PSYNC FAILOVER replid must match my replid.");
+    } else {
+        return become_master(r, "failover");
+    }
+    return false;
 }
 
 /* A word: it stands in the config file and in notes. */
@@ -226,8 +264,12 @@ static bool is_host(Slice text)
 void cmd_slaveof(Request *r)
 {
     int64_t port;
+    if (failover_state != FAILOVER_NONE) {
+        reply_error(r->out, "ERR SLAVEOF not allowed while failing over.");
+        return;
+    }
     if (arg_is(r, 1, "no") && arg_is(r, 2, "one")) {
-        if (!slave_is_one() || become_master(r)) reply_ok(r->out);
+        if (!slave_is_one() || become_master(r, "user")) reply_ok(r->out);
         return;
     }
     if (!arg_int(r, 2, &port, NULL)) return;
@@ -306,8 +348,10 @@ void replication_append_info(GString *info)
     g_string_append_printf(info, "role:%s\r\n", slave_is_one() ? "slave" : "master");
     if (slave_is_one()) append_slave(info);
     master_append_info(info);
-    g_string_append_printf(info, "ckv_ack_lost:%d\r\nckv_ack_alone:%d\r\nckv_unconfirmed_closed:%lu\r\n", ack_is_lost(),
-                           ack_is_alone(), ack_closed());
+    g_string_append_printf(info,
+                           "master_failover_state:%s\r\nckv_ack_lost:%d\r\nckv_ack_alone:%d\r\n"
+                           "ckv_unconfirmed_closed:%lu\r\n",
+                           failover_state_name(), ack_is_lost(), ack_is_alone(), ack_closed());
 }
 
 /* ROLE's words for the states, 3.2's. */

@@ -7,8 +7,10 @@
 #include "base/clock.h"
 #include "base/options.h"
 #include "cmds/ack.h"
+#include "cmds/failover.h"
 #include "cmds/handlers.h"
 #include "cmds/persist.h"
+#include "cmds/replication.h"
 #include "repl/master.h"
 #include "repl/slave.h"
 #include "store/journal.h"
@@ -18,6 +20,10 @@
 /* Whether there's a stream to be had; if not, the error is out. */
 static bool check_stream(Request *r)
 {
+    if (failover_state != FAILOVER_NONE) {
+        reply_error(r->out, "NOMASTERLINK Can't SYNC while failing over");
+        return false;
+    }
     if (slave_is_one() && slave_seen().state != SLAVE_CONNECTED) {
         reply_error(r->out, "NOMASTERLINK Can't SYNC while not connected with my master");
         return false;
@@ -38,10 +44,11 @@ void cmd_sync(Request *r)
     if (check_stream(r)) master_sync(r->client);
 }
 
-/* PSYNC id offset */
+/* PSYNC id offset [FAILOVER] */
 void cmd_psync(Request *r)
 {
     int64_t offset;
+    if (r->argc > 3 && arg_is(r, 3, "failover") && !replication_take_over(r, r->argv[1])) return;
     if (!check_stream(r) || !arg_int(r, 2, &offset, NULL)) return;
     master_psync(r->client, r->argv[1], offset);
 }

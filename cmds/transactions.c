@@ -37,6 +37,15 @@ void transaction_queue(Request *r)
     g_ptr_array_add(r->session->queue, queued);
 }
 
+bool transaction_adds(const Session *session)
+{
+    for (guint i = 0; session->queue != NULL && i < session->queue->len; i++) {
+        const QueuedCommand *queued = session->queue->pdata[i];
+        if (command_adds(queued->command)) return true;
+    }
+    return false;
+}
+
 /* ---- watched keys ---- */
 
 typedef struct WatchedKey {

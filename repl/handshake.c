@@ -150,13 +150,14 @@ static HandshakeStatus take_info(Handshake *handshake, Slice answer)
     return HANDSHAKE_INFO;
 }
 
-void handshake_psync(Handshake *handshake, const char *history, uint64_t offset)
+void handshake_psync(Handshake *handshake, const char *history, uint64_t offset, bool failover)
 {
     char digits[NUMBER_INT_CHARS];
     /* On the wire offsets count from 1, and this is the first byte that is wanted. */
     Slice next = { digits, number_format_int(digits, (int64_t)offset + 1) };
     log_line(LOG_NOTICE, "Trying a partial resynchronization (request %s:%.*s).", history, (int)next.len, next.ptr);
-    link_send(handshake->link, (Slice[]){ SLICE("PSYNC"), slice_of(history), next }, 3);
+    link_send(handshake->link, (Slice[]){ SLICE("PSYNC"), slice_of(history), next, SLICE("FAILOVER") },
+              failover ? 4 : 3);
 }
 
 /* "+FULLRESYNC id offset", "+CONTINUE" or "+CONTINUE id" */

@@ -39,8 +39,8 @@ typedef enum HandshakeStatus {
 /* Deals with what is in `input`. */
 HandshakeStatus handshake_step(Handshake *handshake);
 
-/* Asks for the stream behind `offset` bytes of the history. */
-void handshake_psync(Handshake *handshake, const char *history, uint64_t offset);
+/* Asks for the stream behind `offset` bytes of the history; `failover`: and the other, a slave, to become a master. */
+void handshake_psync(Handshake *handshake, const char *history, uint64_t offset, bool failover);
 
 /* Takes the next line out of the input (without its end). False: there's none yet. Good until the input changes. */
 bool handshake_take_line(Handshake *handshake, Slice *line);

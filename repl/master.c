@@ -291,6 +291,19 @@ uint64_t master_needed_offset(void)
     return needed;
 }
 
+bool master_slave_at(size_t index, MasterSlave *slave)
+{
+    if (index >= master_slaves()) return false;
+    const Replica *replica = replicas->pdata[index];
+    *slave = (MasterSlave){
+        .port = replica->port,
+        .online = replica->state == REPLICA_ONLINE,
+        .acked = replica->acked,
+    };
+    g_strlcpy(slave->ip, replica->ip, sizeof(slave->ip));
+    return true;
+}
+
 /* ---- SYNC and PSYNC ---- */
 
 /* Whether the id is that of the stream up to `offset`. */

@@ -71,6 +71,16 @@ uint64_t master_acked_offset(void);
 /* The smallest offset from which a slave still needs the journal; UINT64_MAX: none does. */
 uint64_t master_needed_offset(void);
 
+/* The address and port of a slave as it announced them, or as its connection comes; the most that it has confirmed. */
+typedef struct MasterSlave {
+    char ip[64];
+    int port;
+    bool online;
+    uint64_t acked;
+} MasterSlave;
+/* The slave of that number, from 0. False: there are fewer. */
+bool master_slave_at(size_t index, MasterSlave *slave);
+
 typedef struct MasterStats {
     uint64_t full, partial_ok, partial_err;
 } MasterStats;

@@ -27,6 +27,7 @@ static struct {
     const SlaveHooks *hooks;
     SlaveState state;
     bool consent;
+    bool hands_over; /* what is to be our master is a slave yet */
     Link *link;      /* NULL: none */
     bool link_ended; /* the master closed it: what has come is still dealt with */
     Handshake handshake;
@@ -315,10 +316,23 @@ static void go_back(void)
     }
 }
 
+/* The other is the master, for it answered PSYNC: how the data come from it is a matter of its own. */
+static void end_hand_over(void)
+{
+    if (!slave.hands_over) return;
+    slave.hands_over = false;
+    slave.hooks->handed_over(NULL);
+}
+
 /* The master has said what it has. */
 static void ask_for_stream(void)
 {
     const GuardFacts *own = own_facts();
+    /* If an earlier try was heard but its answer lost, the history is another by now. */
+    if (slave.hands_over && strcmp(own->history, slave.handshake.master.history) == 0) {
+        handshake_psync(&slave.handshake, own->history, own->offset, true);
+        return;
+    }
     switch (guard_outlook(own, &slave.handshake.master)) {
     case GUARD_MAY_CONTINUE: break;
     case GUARD_DIVERGED:
@@ -331,7 +345,7 @@ static void ask_for_stream(void)
         /* Not even asked for: the master would make a copy for nothing. */
         if (!full_sync_allowed()) return;
     }
-    handshake_psync(&slave.handshake, own->history, own->offset);
+    handshake_psync(&slave.handshake, own->history, own->offset, false);
 }
 
 static void continue_stream(void)
@@ -351,14 +365,28 @@ static void continue_stream(void)
     go_online();
 }
 
+static void fail_handshake(void)
+{
+    bool refused = slave.hands_over;
+    slave.hands_over = false;
+    fail(RETRY_MS, "%s", slave.handshake.error);
+    if (refused) slave.hooks->handed_over(slave.handshake.error);
+}
+
 static void deal_with_handshake(void)
 {
     switch (handshake_step(&slave.handshake)) {
     case HANDSHAKE_MORE: break;
     case HANDSHAKE_INFO: ask_for_stream(); break;
-    case HANDSHAKE_CONTINUE: continue_stream(); break;
-    case HANDSHAKE_FULL: begin_transfer(); break;
-    case HANDSHAKE_FAILED: fail(RETRY_MS, "%s", slave.handshake.error); break;
+    case HANDSHAKE_CONTINUE:
+        end_hand_over();
+        continue_stream();
+        break;
+    case HANDSHAKE_FULL:
+        end_hand_over();
+        begin_transfer();
+        break;
+    case HANDSHAKE_FAILED: fail_handshake(); break;
     }
 }
 
@@ -495,10 +523,18 @@ void slave_follow(bool consent)
 {
     drop_link();
     slave.consent = consent;
+    slave.hands_over = false;
     slave.refused[0] = slave.error[0] = '\0';
     slave.retry_ms = 0;
     slave.down_since_ms = clock_unix_ms;
     enter(SLAVE_CONNECT);
+}
+
+void slave_hand_over(void)
+{
+    slave_follow(false);
+    slave.hands_over = true;
+    connect_again();
 }
 
 void slave_consent(void)
@@ -510,6 +546,7 @@ void slave_consent(void)
 void slave_end(void)
 {
     drop_link();
+    slave.hands_over = false;
     slave.refused[0] = slave.error[0] = '\0';
     enter(SLAVE_NONE);
 }

@@ -55,6 +55,9 @@ typedef struct SlaveHooks {
     /* Begins to go back to an offset: then `ready` is false for a while, and failed tells how it ended (NULL: well). */
     char *(*go_back)(uint64_t offset, const char *note);
     const char *(*going_back_failed)(void);
+
+    /* How slave_hand_over ended: NULL: the other is the master, or why it won't be. */
+    void (*handed_over)(const char *refusal);
 } SlaveHooks;
 
 /* At the start, before any data is loaded. The hooks are borrowed. */
@@ -65,6 +68,8 @@ void slave_init(Loop *loop, const SlaveHooks *hooks);
 void slave_follow(bool consent);
 /* SLAVEOF was sent for the same master again. */
 void slave_consent(void);
+/* Follows the master that the options name by now, which is a slave of ours and is asked to become the master. */
+void slave_hand_over(void);
 /* The options name no master any more. */
 void slave_end(void);
 

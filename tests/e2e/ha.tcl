@@ -106,5 +106,113 @@ with_server {} {
                 r config set ack local
             }
         }
+
+        # Whether the current server has that role, with no switch on; it may have closed our connection.
+        proc has_role {role} {
+            if {[catch {list [info_field role] [info_field master_failover_state]} is]} { reopen_default }
+            return [expr {$is eq [list $role no-failover]}]
+        }
+
+        # A planned switch, with clients that write and read meanwhile: they wait, and are closed.
+        proc fail_over {from to args} {
+            in $from {
+                set writer [connect]
+                set reader [connect]
+                assert_equal OK [r failover {*}$args]
+                send $writer incr held
+                wait_until {[has_role slave]}
+                assert_closed $writer
+                assert_closed $reader
+            }
+            wait_same $to $from
+            assert_equal master [in $to { info_field role }]
+        }
+
+        # As each test begins.
+        proc part {a b} {
+            foreach id [list $a $b] { in $id { r slaveof no one } }
+        }
+
+        test "FAILOVER: the roles are swapped, without an error, a lost write or a full sync" {
+            in $a { r config set ack-alone-if-promoted yes }
+            follow $b $a
+            wait_same $a $b
+            in $a { r set k 1 }
+            set full [list [in $a { info_field sync_full }] [in $b { info_field sync_full }]]
+            fail_over $a $b
+            in $b { r set k 2 }
+            fail_over $b $a to 127.0.0.1 $::server($a,port) timeout 5000
+            assert_equal $full [list [in $a { info_field sync_full }] [in $b { info_field sync_full }]]
+            assert_equal 2 [in $a { r get k }]
+            part $a $b
+        }
+
+        test "FAILOVER's errors are those of Redis 7" {
+            follow $b $a
+            wait_same $a $b
+            in $b { assert_error "ERR FAILOVER is not valid when server is a replica." { r failover } }
+            in $a {
+                assert_error "ERR No failover in progress." { r failover abort }
+                assert_error "ERR FAILOVER timeout must be greater than 0" { r failover timeout 0 }
+                assert_error "ERR FAILOVER target HOST and PORT is not a replica." { r failover to 127.0.0.1 1 }
+                assert_error "ERR FAILOVER with force option requires both*" { r failover force }
+                assert_error "ERR syntax error" { r failover to 127.0.0.1 }
+                assert_error "ERR PSYNC FAILOVER can't be sent to a master." { r psync [repeat a 40] 1 failover }
+            }
+            in $b {
+                assert_error "ERR PSYNC FAILOVER replid must match my replid." { r psync [repeat a 40] 1 failover }
+                r slaveof no one
+                assert_error "ERR FAILOVER requires connected replicas." { r failover }
+            }
+        }
+
+        test "a slave that doesn't catch up: after TIMEOUT or ABORT those that waited are served" {
+            follow $b $a
+            wait_same $a $b
+            foreach {words ending} {{timeout 300} {} {} {r failover abort}} {
+                exec kill -STOP $::server($b,pid)
+                in $a {
+                    set client [connect]
+                    r set unconfirmed 1
+                    assert_equal OK [r failover {*}$words]
+                    assert_equal waiting-for-sync [info_field master_failover_state]
+                    assert_equal 1 [r get unconfirmed]
+                    assert_error "ERR FAILOVER already in progress." { r failover }
+                    assert_error "ERR SLAVEOF not allowed while failing over." { r slaveof no one }
+                    send_raw $client "[encode {incr held}][encode {incr held}][encode {get held}]"
+                    assert_silent $client
+                    eval $ending
+                    assert_equal {1 2 2} [list [recv $client] [recv $client] [recv $client]]
+                    assert_equal {master no-failover} [list [info_field role] [info_field master_failover_state]]
+                    r del held
+                    disconnect $client
+                }
+                exec kill -CONT $::server($b,pid)
+                wait_same $a $b
+            }
+            part $a $b
+        }
+
+        test "a slave that can't be asked: this server is the master as before once that is wanted" {
+            follow $b $a
+            wait_same $a $b
+            in $a {
+                set client [connect]
+                exec kill -STOP $::server($b,pid)
+                r set unconfirmed 2
+                r failover to 127.0.0.1 $::server($b,port) force timeout 100
+                wait_until {[info_field role] eq "slave"}
+                assert_equal failover-in-progress [info_field master_failover_state]
+                send $client incr held
+                assert_silent $client
+                r failover abort
+                assert_equal 1 [recv $client]
+                assert_equal master [info_field role]
+                exec kill -CONT $::server($b,pid)
+                disconnect $client
+            }
+            wait_same $a $b
+            part $a $b
+        }
     }
 }

@@ -50,7 +50,7 @@ with_server {--databases 4} {
             keyspace_misses pubsub_channels pubsub_patterns latest_fork_usec migrate_cached_sockets}] [fields stats]
         assert_equal [list {*}{role connected_slaves master_replid master_replid2 master_repl_offset
             second_repl_offset repl_backlog_active repl_backlog_size repl_backlog_first_byte_offset repl_backlog_histlen
-            ckv_ack_lost ckv_ack_alone ckv_unconfirmed_closed}] [fields replication]
+            master_failover_state ckv_ack_lost ckv_ack_alone ckv_unconfirmed_closed}] [fields replication]
         assert_equal [list {*}{used_cpu_sys used_cpu_user used_cpu_sys_children used_cpu_user_children}] [fields cpu]
         assert_equal cluster_enabled [fields cluster]
     }

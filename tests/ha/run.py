@@ -18,9 +18,10 @@ CONVERGE_A_FAILOVER = 4
 
 def steps(rounds):
     if rounds is None:
-        return [("mirror", ()), ("converge", ()), ("failover", ()), ("partition", ())]
+        return [("mirror", ()), ("converge", ()), ("switch", ()), ("failover", ()),
+                ("partition", ())]
     return [("mirror", ("--seeds", str(rounds))), ("converge", ("--rounds", str(rounds * CONVERGE_A_FAILOVER))),
-            ("failover", ("--rounds", str(rounds))), ("partition", ())]
+            ("switch", ("--rounds", str(rounds))), ("failover", ("--rounds", str(rounds))), ("partition", ())]
 
 
 def run_step(ckv, name, options):
