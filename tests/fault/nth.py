@@ -154,8 +154,9 @@ class Run:
         # Read while the server runs: only to find out what can be removed. And the directory is made only if it isn't
         # there.
         quiet = operation in ("read", "open") and self.number > self.start_operations or fault == ("mkdir", ".")
-        # The mark at the end of a finished segment: it's another sign that the next one is there, and only that.
-        quiet = quiet or operation == "write" and self.is_finished_segment(path)
+        # The mark at the end of a finished segment: it's another sign that the next one is there, and only that. (A
+        # start that can't read what it has to load refuses, and says so.)
+        quiet = quiet or operation in ("read", "open", "write") and self.is_finished_segment(path)
         if self.ends_by_kill() or self.kind.name == "short" or operation in SILENT or quiet:
             return
         said = self.said + "\n".join(self.session.errors)
