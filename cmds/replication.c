@@ -159,14 +159,15 @@ void replication_init(Loop *loop)
     failover_init(loop);
 }
 
-/* Whoever was connected to a master isn't to take it for one any longer, nor a reply that waits for one. */
-static void close_clients(const Client *but)
+/* Whoever was connected to a master isn't to take it for one any longer, nor a reply that waits for one. `but`: the id
+ * of one that may stay; 0: none. */
+static void close_clients(uint64_t but)
 {
     const GPtrArray *all = client_all();
     for (guint i = 0; i < all->len; i++) {
         Client *client = all->pdata[i];
         const Session *session = client->session;
-        if (client != but && client->class == CLIENT_NORMAL && !session->admin) client_close_now(client);
+        if (client->id != but && client->class == CLIENT_NORMAL && !session->admin) client_close_now(client);
     }
 }
 
@@ -191,7 +192,7 @@ static void become_slave(Request *r, const char *host, int64_t port)
     master_drop_slaves("this server follows another master");
     take_part(true);
     ack_forget();
-    if (was_master) close_clients(r->client);
+    if (was_master) close_clients(r->client->id);
     slave_follow(true);
 }
 
@@ -235,7 +236,7 @@ void replication_take_back(void)
 
 void replication_close_clients(void)
 {
-    close_clients(NULL);
+    close_clients(0);
 }
 
 bool replication_take_over(Request *r, Slice history)

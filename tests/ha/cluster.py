@@ -10,7 +10,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from nodes import Connection, DistantConnection, Lost, Node, Server, free_port, wait_for  # noqa: E402
+from nodes import Connection, DistantConnection, Lost, Node, Server, free_port, sanitizer_report, wait_for  # noqa: E402
 
 DEPLOY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "deploy")
 NAME = "ckv"
@@ -167,9 +167,16 @@ class Cluster:
         wait_for("a calm pair", self.is_calm, AGREED_S_MAX)
 
     def end(self):
+        """What sanitizers have to say, or an empty text."""
         for server in [*self.sentinels, *self.members]:
             if server.process is not None:
                 server.kill()
+        said = ""
+        for member in self.members:
+            if os.path.exists(member.log_path):
+                with open(member.log_path, errors="replace") as log:
+                    said += sanitizer_report(log.read())
+        return said
 
 
 class Client(threading.Thread):

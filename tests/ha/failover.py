@@ -151,10 +151,11 @@ def run_cluster(args, ways):
         print("FAILED: %s: %s; see %s" % (ways[passed], error, folder))
         for server in [*cluster.members, cluster.sentinels[0]]:
             print("== %s\n%s" % (server.directory, log_end(server)), flush=True)
-    cluster.end()
-    if passed == len(ways):
+    reports = cluster.end()
+    print(reports, end="")
+    if passed == len(ways) and not reports:
         shutil.rmtree(folder)
-    return passed
+    return 0 if reports else passed
 
 
 def main():

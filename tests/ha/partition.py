@@ -154,7 +154,9 @@ def run(program):
         print("FAILED: %s; see %s" % (error, folder))
         for server in [*cluster.members, cluster.sentinels[0]]:
             print("== %s\n%s" % (server.directory, log_end(server)))
-    cluster.end()
+    reports = cluster.end()
+    print(reports, end="")
+    passed = passed and not reports
     if passed:
         shutil.rmtree(folder)
     return passed
