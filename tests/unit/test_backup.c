@@ -510,7 +510,6 @@ static void test_offset_too_old(void **context)
     g_autofree char *base = g_build_filename(scratch, "base", NULL);
     make_directory(base, 1, id, &moment_ms);
     g_autofree char *journal = g_build_filename(base, JOURNAL_DIRECTORY, "00000000000000000000.ckj", NULL);
-    g_autofree char *old = describe(base);
     assert_int_equal(unlink(journal), 0);
     RollbackTarget target = { .offset = 1 };
     g_autofree char *error = rollback_build(base, &target, NULL, NULL);
