@@ -3,16 +3,6 @@
 #
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Another server, as its id's words.
-proc in {id body} {
-    set outer $::current
-    set ::current $id
-    set code [catch {uplevel 1 $body} result details]
-    set ::current $outer
-    return -options $details $result
-}
-
-proc follow {id of} { in $id { r slaveof 127.0.0.1 $::server($of,port) } }
 proc offset {} { info_field [expr {[info_field role] eq "slave" ? "slave_repl_offset" : "master_repl_offset"}] }
 
 proc wait_same {of ids} {

@@ -494,3 +494,15 @@ proc keyspace_events {body} {
     r config set notify-keyspace-events ""
     return $events
 }
+
+# Runs the body with another server as the current one.
+proc in {id body} {
+    set outer $::current
+    set ::current $id
+    set code [catch {uplevel 1 $body} result details]
+    set ::current $outer
+    return -options $details $result
+}
+
+# Makes one server the slave of another.
+proc follow {id of} { in $id { r slaveof 127.0.0.1 $::server($of,port) } }

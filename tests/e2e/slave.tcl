@@ -469,17 +469,6 @@ test "a server without persistence is nobody's slave" {
 
 # ---------------------------------------------------------------- pairs and chains of ckv
 
-# Another server, as `proc a` and so on would be the tests' words for it.
-proc in {id body} {
-    set outer $::current
-    set ::current $id
-    set code [catch {uplevel 1 $body} result details]
-    set ::current $outer
-    return -options $details $result
-}
-
-proc follow {id of} { in $id { r slaveof 127.0.0.1 $::server($of,port) } }
-
 proc wait_same {of ids} {
     set offset [in $of { info_field master_repl_offset }]
     foreach id $ids {

@@ -10,7 +10,8 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from nodes import Connection, DistantConnection, Lost, Node, Server, free_port, sanitizer_report, wait_for  # noqa: E402
+from nodes import (Connection, DistantConnection, Lost, Node, Server, answers_ping, free_port,  # noqa: E402
+                   sanitizer_report, wait_for)
 
 DEPLOY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "deploy")
 NAME = "ckv"
@@ -68,16 +69,7 @@ class Member(Node):
 
     def serves(self):
         """Also while it's a slave that nobody may read from."""
-        try:
-            connection = self.connect()
-        except OSError:
-            return False
-        try:
-            return connection.call("PING") == b"+PONG"
-        except Lost:
-            return False
-        finally:
-            connection.close()
+        return answers_ping(self.connect)
 
 
 class Sentinel(Server):

@@ -28,6 +28,20 @@ class DistantConnection(Connection):
         self.data = b""
 
 
+def answers_ping(connect):
+    """Whether a connection can be had, and PING is answered on it."""
+    try:
+        connection = connect()
+    except OSError:
+        return False
+    try:
+        return connection.call("PING") == b"+PONG"
+    except Lost:
+        return False
+    finally:
+        connection.close()
+
+
 def wait_for(what, condition, seconds=SYNCED_S_MAX):
     """Waits until the condition gives something true, which is returned; a lost connection is not yet."""
     end = time.monotonic() + seconds
@@ -52,16 +66,7 @@ class Node(Server):
 
     def serves(self):
         """Redis answers by TCP only."""
-        try:
-            connection = self.connect_tcp()
-        except OSError:
-            return False
-        try:
-            return connection.call("PING") == b"+PONG"
-        except Lost:
-            return False
-        finally:
-            connection.close()
+        return answers_ping(self.connect_tcp)
 
     def admin(self):
         """The operator's connection."""
