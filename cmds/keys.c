@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "base/clock.h"
 #include "base/glob.h"
+#include "base/prefetch.h"
 #include "cmds/command.h"
 #include "cmds/effect.h"
 #include "cmds/handlers.h"
@@ -253,7 +254,7 @@ static void keys_visit(void *element, void *context)
 {
     KeysWalk *walk = context;
     const Entry **place = &walk->ring[walk->seen++ % BATCH_KEYS];
-    __builtin_prefetch(element);
+    prefetch(element);
     keys_answer(walk, *place);
     *place = element;
 }

@@ -3,6 +3,8 @@
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "store/element.h"
 
+#include "base/prefetch.h"
+
 /* A length of 64 bits takes ten bytes. */
 #define VARINT_BYTES_MAX 10
 
@@ -177,10 +179,10 @@ static void walk_enter(ElementWalk *walk)
     walk->bucket = table_bucket(walk->table, walk->index);
     walk->slot = 0;
     if (walk->index + WALK_AHEAD >= walk->table->buckets) return;
-    __builtin_prefetch(table_bucket(walk->table, walk->index + WALK_AHEAD));
+    prefetch(table_bucket(walk->table, walk->index + WALK_AHEAD));
     const Bucket *near = table_bucket(walk->table, walk->index + WALK_AHEAD / 2);
     for (unsigned i = 0; i < TABLE_SLOTS; i++)
-        __builtin_prefetch(near->slot[i]);
+        prefetch(near->slot[i]);
 }
 
 ElementWalk element_walk(const ElementTable *elements)

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/options.h"
+#include "base/prefetch.h"
 #include "base/random.h"
 #include "store/checkpoint.h"
 #include "store/grave.h"
@@ -68,7 +69,7 @@ static void samples_add(void *element, void *context)
     if (samples->count == POOL_KEYS) return;
     samples->keys[samples->count].db = samples->db;
     samples->keys[samples->count++].entry = element;
-    __builtin_prefetch(element);
+    prefetch(element);
 }
 
 /* Draws at least `wanted` <= POOL_KEYS keys, if there are any: of the table whole buckets, which takes a miss for each

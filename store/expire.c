@@ -4,6 +4,7 @@
 #include "store/expire.h"
 
 #include "base/clock.h"
+#include "base/prefetch.h"
 #include "base/random.h"
 #include "store/keyspace.h"
 
@@ -192,7 +193,7 @@ Entry *wheel_next(Wheel *wheel, int64_t now_ms, int *steps)
         wheel->now_ms = (int64_t)visit;
         (*steps)--;
         WheelSlot *slot = wheel_slot(wheel, place);
-        if (slot->count > VISIT_AHEAD) __builtin_prefetch(*slot_place(slot, slot->count - 1 - VISIT_AHEAD), 1);
+        if (slot->count > VISIT_AHEAD) prefetch(*slot_place(slot, slot->count - 1 - VISIT_AHEAD));
         Entry *entry = *slot_place(slot, slot->count - 1);
         wheel_remove(wheel, entry);
         if (entry_deadline_block(entry)->at_ms <= now_ms) return entry;

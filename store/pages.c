@@ -3,6 +3,8 @@
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "store/pages.h"
 
+#include "base/prefetch.h"
+
 /* The most pages that a map can have: 2^32 is what a record's key has room for. */
 #define BITS_MAX 31
 
@@ -83,7 +85,7 @@ int64_t pages_next(PageMap *map)
 void pages_prefetch(const Table *table, unsigned bits, uint64_t page)
 {
     for (uint64_t i = page; i < table->buckets; i += 1ULL << bits)
-        __builtin_prefetch(table_bucket(table, (uint32_t)i));
+        prefetch(table_bucket(table, (uint32_t)i));
 }
 
 /* A chain's elements that are in the page, or all of them with `mask` 0. */
@@ -94,8 +96,8 @@ static void collect_chain(const Table *table, const Bucket *bucket, uint64_t mas
         for (unsigned i = 0; i < slots; i++) {
             if (bucket->tag[i] == 0) continue;
             if (mask != 0 && (table->hash_of(bucket->slot[i]) & mask) != page) continue;
-            __builtin_prefetch(bucket->slot[i]);
-            __builtin_prefetch((const char *)bucket->slot[i] + 64);
+            prefetch(bucket->slot[i]);
+            prefetch((const char *)bucket->slot[i] + 64);
             g_ptr_array_add(elements, bucket->slot[i]);
         }
         if (!bucket->chained) return;

@@ -6,6 +6,8 @@
 #include <glib.h>
 #include <math.h>
 
+#include "base/prefetch.h"
+
 #define LEAF_SLOTS  99
 #define INNER_SLOTS 36
 #define HEIGHT_MAX  16 /* joined nodes are at least a quarter full: 9^16 leaves are more than memory holds */
@@ -172,7 +174,7 @@ static unsigned leaf_key(const RankLeaf *leaf, uint64_t order)
 static unsigned leaf_search(const RankLeaf *leaf, const RankBound *bound)
 {
     for (unsigned line = 0; line < offsetof(RankLeaf, element); line += LINE)
-        __builtin_prefetch((const char *)leaf + line);
+        prefetch((const char *)leaf + line);
     unsigned key = leaf_key(leaf, bound->order);
     unsigned low = keys_below(leaf->key, leaf->count, key);
     unsigned high = low + keys_below(leaf->key + low, leaf->count - low, key + 1);
@@ -256,7 +258,7 @@ static RankLeaf *leaf_new(RankTree *tree)
 static void leaf_rebase(RankLeaf *leaf)
 {
     for (unsigned i = 0; i < leaf->count; i++)
-        __builtin_prefetch(leaf->element[i]);
+        prefetch(leaf->element[i]);
     leaf->base = rank_order(leaf->element[0]->score);
     uint64_t span = rank_order(leaf->element[leaf->count - 1]->score) - leaf->base;
     int bits = span == 0 ? 0 : 64 - __builtin_clzll(span);
@@ -685,7 +687,7 @@ static void walk_enter(const RankWalk *walk)
 {
     const RankLeaf *leaf = walk->leaf;
     for (int i = 0, slot = walk->slot; i < AHEAD_MAX && leaf_has(leaf, slot); i++, slot += walk->step)
-        __builtin_prefetch(leaf->element[slot]);
+        prefetch(leaf->element[slot]);
 }
 
 RankWalk ranktree_walk(const RankTree *tree, size_t rank, bool reverse)
@@ -703,7 +705,7 @@ RankElement *ranktree_next(RankWalk *walk)
     const RankLeaf *leaf = walk->leaf;
     RankElement *element = leaf->element[walk->slot];
     int ahead = walk->slot + AHEAD_MAX * walk->step;
-    if (leaf_has(leaf, ahead)) __builtin_prefetch(leaf->element[ahead]);
+    if (leaf_has(leaf, ahead)) prefetch(leaf->element[ahead]);
     walk->slot += walk->step;
     if (leaf_has(leaf, walk->slot)) return element;
     walk->leaf = walk->step > 0 ? leaf->next : leaf->prev;

@@ -5,6 +5,7 @@
 
 #include <glib.h>
 
+#include "base/prefetch.h"
 #include "base/random.h"
 #include "store/mem.h"
 
@@ -166,7 +167,7 @@ static void table_split(Table *table)
     Loose usual[LOOSE_USUAL], *loose = count <= LOOSE_USUAL ? usual : g_new(Loose, count);
     chain_take(table, low, loose);
     for (unsigned i = 0; i < count; i++)
-        __builtin_prefetch(loose[i].element);
+        prefetch(loose[i].element);
     for (unsigned i = 0; i < count; i++) {
         bool goes_high = (table->hash_of(loose[i].element) >> table->level) & 1;
         chain_add(table, goes_high ? high : low, loose[i].tag, loose[i].element);
@@ -360,10 +361,10 @@ static void piece_release(Table *table, uint32_t index)
 static void free_prefetch(const Table *table, uint32_t index)
 {
     if (index < FREE_AHEAD) return;
-    __builtin_prefetch(table_bucket(table, index - FREE_AHEAD));
+    prefetch(table_bucket(table, index - FREE_AHEAD));
     const Bucket *near = table_bucket(table, index - FREE_AHEAD / 2);
     for (unsigned i = 0; i < TABLE_SLOTS; i++)
-        __builtin_prefetch(near->slot[i]);
+        prefetch(near->slot[i]);
 }
 
 bool table_free_some(Table *table, size_t buckets, TableVisit visit, void *context)

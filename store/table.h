@@ -22,6 +22,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/prefetch.h"
 #include "base/slice.h"
 
 #define TABLE_SLOTS     7
@@ -111,7 +112,7 @@ static inline Bucket *table_bucket(const Table *table, uint32_t index)
 /* Brings the bucket of a hash towards the cache, so that a later table_find doesn't wait. */
 static inline void table_prefetch(const Table *table, uint64_t hash)
 {
-    __builtin_prefetch(table_bucket(table, table_index(table, hash)));
+    prefetch(table_bucket(table, table_index(table, hash)));
 }
 
 /* One bit (the top one of a byte) for every slot of the bucket whose tag equals `tag`; bytes 0 to 6 are the slots.
@@ -133,8 +134,8 @@ static inline void table_prefetch_element(const Table *table, uint64_t hash)
     uint64_t hits = table_tag_hits(bucket, table_tag(hash));
     if (hits == 0) return;
     const char *element = bucket->slot[__builtin_ctzll(hits) >> 3];
-    __builtin_prefetch(element);
-    __builtin_prefetch(element + 64);
+    prefetch(element);
+    prefetch(element + 64);
 }
 
 /* The slot whose element has this hash and matches, or NULL. The slot may be overwritten by an element of equal hash (a

@@ -34,6 +34,7 @@ step() {
 step "include rule" tests/check-includes.sh
 step "style" tests/check-style.sh
 step "build with gcc" "${make[@]}" all units CC=gcc
+step "prefetches" tests/check-prefetch.sh build/ckv
 step "unit tests" "${make[@]}" unit CC=gcc
 step "end-to-end tests" make -s e2e CC=gcc
 step "what is on the disk" tests/format/test_format.py build/ckv
