@@ -92,6 +92,11 @@ static bool unlink_failed(const char *path)
     return false;
 }
 
+void io_drop_cached(int fd, off_t at, off_t len)
+{
+    (void)posix_fadvise(fd, at, len, POSIX_FADV_DONTNEED);
+}
+
 bool io_sync_directory(const char *path)
 {
     int fd = io->open(path, O_RDONLY | O_DIRECTORY, 0);

@@ -36,6 +36,9 @@ extern const Io io_kernel;
 bool io_read_all(int fd, void *to, size_t len, off_t at);
 bool io_write_all(int fd, const void *from, size_t len, off_t at);
 
+/* Lets the kernel forget its copies of what is on the disk; what isn't yet stays. (It's advice: it can't fail.) */
+void io_drop_cached(int fd, off_t at, off_t len);
+
 /* Makes what was created, renamed or unlinked in a directory last. */
 bool io_sync_directory(const char *path);
 

@@ -17,6 +17,7 @@ typedef struct JsyncSegment {
     uint64_t offset, end; /* in the stream */
     uint64_t bytes;       /* of the file, up to the end of the last whole batch or seal */
     uint64_t synced;      /* up to where they are durable */
+    uint64_t dropped;     /* up to where they were dropped from the page cache */
     int fd;               /* -1: not open */
     bool named;           /* its directory entry is durable */
     bool wants_seal;      /* when it's finished: it ends at `end`, and has no such seal */
