@@ -165,6 +165,7 @@ $(BUILD)/iofault.so: tests/fault/iofault.c
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -fsanitize% -fno-sanitize%,$(CFLAGS)) -fPIC -shared -o $@ $<
 
+$(BUILD)/load: $(BUILD)/bench/draw.o
 $(BUILD)/pinger $(BUILD)/load: $(BUILD)/%: $(BUILD)/bench/%.o
 	$(CC) $(CFLAGS) -o $@ $^ -lm
 

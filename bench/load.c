@@ -33,13 +33,17 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/draw.h"
+
 #define NS_PER_S        INT64_C(1000000000)
 #define TAPE_BYTES_MAX  (UINT64_C(2) << 30)
 #define TAPE_KEYS_MIN   1000000 /* so that even a few keys come in no order that a cache could learn */
 #define TAPE_KEYLESS    4096    /* requests, if none has a key: the shorter, the cheaper to read */
-#define REQUEST_OTHERS  2048    /* bytes of a request without its values, at most */
-#define REQUEST_VALUES  10      /* in one request, at most */
-#define POOL_PLACES     65536   /* where a value can begin: small, so that comparing costs no cache misses */
+#define KEY_BYTES_MIN   14      /* so that all numbers of keys have the digits */
+#define KEY_BYTES_MAX   64
+#define REQUEST_OTHERS  2048  /* bytes of a request without its values, at most */
+#define REQUEST_VALUES  10    /* in one request, at most */
+#define POOL_PLACES     65536 /* where a value can begin: small, so that comparing costs no cache misses */
 #define EVENTS_MAX      1024
 #define INPUT_BYTES     (UINT64_C(1) << 20)
 #define SILENCE_NS_MAX  (60 * NS_PER_S)
@@ -91,6 +95,15 @@ static const Kind kinds[] = {
     { "zadd", "ZADD load:zset %s %k", REPLY_NUMBER },
     { "zscore", "ZSCORE load:zset %k", REPLY_BULK },
     { "zrank", "ZRANK load:zset %k", REPLY_NUMBER },
+    { "zrangebyscore", "ZRANGEBYSCORE load:zset %s +inf LIMIT 0 10", REPLY_BULKS },
+    { "small_hash",
+      "HMSET %k field:0 %v field:1 %v field:2 %v field:3 %v field:4 %v field:5 %v field:6 %v field:7 %v field:8 %v "
+      "field:9 %v",
+      REPLY_OK },
+    { "small_zset",
+      "ZADD %k %s member:00000000 %s member:00000001 %s member:00000002 %s member:00000003 %s member:00000004 "
+      "%s member:00000005 %s member:00000006 %s member:00000007 %s member:00000008 %s member:00000009",
+      REPLY_NUMBER },
 };
 
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
@@ -126,11 +139,11 @@ typedef struct Client {
 } Client;
 
 static struct Settings {
-    uint64_t port, clients, idle, pipeline, requests, keys, size, seed;
+    uint64_t port, clients, idle, pipeline, requests, keys, key_size, size, seed;
     double seconds, zipf, rate;
     const char *path, *mix;
     bool fill;
-} settings = { .clients = 50, .pipeline = 16, .keys = 1000000, .size = 64, .mix = "set", .seed = 1 };
+} settings = { .clients = 50, .pipeline = 16, .keys = 1000000, .key_size = 16, .size = 64, .mix = "set", .seed = 1 };
 
 static struct Mix {
     uint8_t kind[MIX_MAX];
@@ -144,12 +157,6 @@ static struct Tape {
     uint64_t count, length;
     char *pool; /* values are parts of it */
 } tape;
-
-static struct Draw {
-    uint64_t random;
-    uint64_t key, step;           /* uniformly: all keys once, then again */
-    double upper, lower, squeeze; /* by Zipf */
-} draw;
 
 static struct Run {
     int epoll;
@@ -211,83 +218,6 @@ static uint64_t larger(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-/* ---- drawing keys */
-
-/* SplitMix64 (Steele, Lea, Flood 2014). */
-static uint64_t random_next(void)
-{
-    uint64_t z = draw.random += UINT64_C(0x9E3779B97F4A7C15);
-    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
-    return z ^ (z >> 31);
-}
-
-static double random_unit(void)
-{
-    return (double)(random_next() >> 11) * 0x1p-53;
-}
-
-/* Zipf by rejection-inversion (Hörmann, Derflinger 1996): exact, no table, any exponent above 0. The integral of
- * x^-exponent, and its inverse; both by functions that stay exact as the exponent comes near 1. */
-static double zipf_integral(double x)
-{
-    double t = (1 - settings.zipf) * log(x);
-    return (fabs(t) < 1e-8 ? 1 + t / 2 : expm1(t) / t) * log(x);
-}
-
-static double zipf_inverse(double y)
-{
-    double t = fmax(-1, y * (1 - settings.zipf));
-    return exp((fabs(t) < 1e-8 ? 1 - t / 2 : log1p(t) / t) * y);
-}
-
-static double zipf_density(double x)
-{
-    return exp(-settings.zipf * log(x));
-}
-
-static uint64_t zipf_rank(void)
-{
-    for (;;) {
-        double y = draw.upper + random_unit() * (draw.lower - draw.upper);
-        double x = zipf_inverse(y);
-        double rank = fmin(fmax(floor(x + 0.5), 1), (double)settings.keys);
-        if (rank - x <= draw.squeeze || y >= zipf_integral(rank + 0.5) - zipf_density(rank)) return (uint64_t)rank;
-    }
-}
-
-static uint64_t common_divisor(uint64_t a, uint64_t b)
-{
-    while (b != 0) {
-        uint64_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a;
-}
-
-static void draw_init(void)
-{
-    draw.random = settings.seed;
-    draw.key = random_next() % settings.keys;
-    draw.step = random_next() % settings.keys;
-    while (common_divisor(draw.step, settings.keys) != 1) {
-        draw.step++;
-    }
-    if (settings.zipf > 0) {
-        draw.lower = zipf_integral(1.5) - 1;
-        draw.upper = zipf_integral((double)settings.keys + 0.5);
-        draw.squeeze = 2 - zipf_inverse(zipf_integral(2.5) - zipf_density(2));
-    }
-}
-
-static uint32_t draw_key(void)
-{
-    if (settings.zipf > 0) return (uint32_t)(zipf_rank() - 1);
-    draw.key = (draw.key + draw.step) % settings.keys;
-    return (uint32_t)draw.key;
-}
-
 /* ---- the tape */
 
 static const char *value_of(uint32_t key)
@@ -300,9 +230,9 @@ static void pool_init(void)
 {
     static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     tape.pool = reserve(POOL_PLACES + settings.size);
-    draw.random = 0;
+    draw_init(settings.keys, 0, 0);
     for (uint64_t i = 0; i < POOL_PLACES + settings.size; i++) {
-        tape.pool[i] = letters[random_next() % 64];
+        tape.pool[i] = letters[draw_random() % 64];
     }
 }
 
@@ -327,7 +257,7 @@ static void append_word(const char *bytes, size_t length)
 /* One word of a Kind's. */
 static void append_pattern(const char *word, size_t length, Request *request)
 {
-    char text[32];
+    char text[KEY_BYTES_MAX + 1];
     if (word[0] != '%') {
         append_word(word, length);
         return;
@@ -338,9 +268,11 @@ static void append_pattern(const char *word, size_t length, Request *request)
         return;
     }
     if (word[1] == 's') {
-        snprintf(text, sizeof(text), "%08u", (unsigned)(random_next() % 100000000));
+        snprintf(text, sizeof(text), "%08u", (unsigned)(draw_random() % 100000000));
     } else {
-        snprintf(text, sizeof(text), "%s:%012u", word[1] == 'k' ? "key" : "counter", (unsigned)request->key);
+        const char *name = word[1] == 'k' ? "key" : "counter";
+        int digits = word[1] == 'k' ? (int)settings.key_size - 4 : 12;
+        snprintf(text, sizeof(text), "%s:%0*u", name, digits, (unsigned)request->key);
     }
     append_word(text, strlen(text));
 }
@@ -364,7 +296,7 @@ static void append_request(uint8_t kind)
 
 static uint8_t mix_draw(void)
 {
-    uint64_t point = random_next() % mix.up_to[mix.count - 1];
+    uint64_t point = draw_random() % mix.up_to[mix.count - 1];
     uint32_t i = 0;
     while (point >= mix.up_to[i]) {
         i++;
@@ -391,7 +323,7 @@ static void tape_build(void)
 {
     uint64_t wanted = tape_wanted(), request_max = REQUEST_OTHERS + REQUEST_VALUES * settings.size;
     pool_init();
-    draw_init();
+    draw_init(settings.keys, settings.zipf, settings.seed);
     tape.bytes = reserve(TAPE_BYTES_MAX);
     tape.requests = reserve((wanted + 1) * sizeof(Request));
     while (tape.count < wanted && tape.length + request_max <= TAPE_BYTES_MAX) {
@@ -841,6 +773,8 @@ static const Option options[] = {
     { "rate", .real = &settings.rate,
       .help = "requests a second, whatever the server can do; 0: as fast as it can [0]" },
     { "keys", .number = &settings.keys, .min = 1, .max = UINT32_MAX, .help = "how many there are [1000000]" },
+    { "key-size", .number = &settings.key_size, .min = KEY_BYTES_MIN, .max = KEY_BYTES_MAX,
+      .help = "bytes of a key, or of a member [16]" },
     { "size", .number = &settings.size, .max = 32 << 20, .help = "bytes of a value [64]" },
     { "zipf", .real = &settings.zipf, .help = "draw keys by Zipf, with this exponent; 0: uniformly [0]" },
     { "seed", .number = &settings.seed, .max = UINT64_MAX, .help = "of what is drawn [1]" },
