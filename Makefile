@@ -35,7 +35,7 @@ FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 PARALLEL := $(MAKE) --no-print-directory -j$(shell nproc)
 
 .PHONY: all run test unit e2e golden upstream differential replicas fuzz-diff clients clients-readme compat report fuzz \
-	fault fault-quick bench-persistence ha ha-test ha-long test-load asan tsan install deps deps-test help lint format \
+	fault fault-quick bench bench-peers bench-persistence ha ha-test ha-long test-load test-bench asan tsan install deps deps-test help lint format \
 	readme check-readme clean
 all: $(BUILD)/ckv ## build build/ckv (also CC=clang, SAN=asan, SAN=tsan)
 
@@ -106,6 +106,20 @@ ha-long: $(BUILD)/ckv ## the same, longer: ROUNDS_HA=50 failovers and more
 
 test-load: $(BUILD)/ckv $(BUILD)/load ## the load generator's own tests
 	@tests/bench/test_load.py $^
+
+test-bench: $(BUILD)/ckv $(BUILD)/load $(BUILD)/pinger ## the benchmark's own tests, at tiny sizes
+	@tests/bench/test_bench.py $(BUILD)
+
+BENCH = $(PARALLEL) $(BUILD)/ckv $(BUILD)/load $(BUILD)/pinger
+BENCH_FLAGS = --build $(BUILD) $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+bench: deps-test ## side by side with redis-server: bench/RESULTS.md, half an hour (QUICK=1: two minutes; ONLY=text: some rows; both to build/bench)
+	@$(BENCH)
+	@bench/bench.py $(BENCH_FLAGS)
+
+PEER ?= valkey-server --port %p
+bench-peers: deps-test ## the same against another server: PEER='valkey-server --port %p' (%d: a directory); to build/bench
+	@$(BENCH)
+	@PEER="$(PEER)" bench/peers $(BENCH_FLAGS)
 
 bench-persistence: $(BUILD)/ckv $(BUILD)/load $(BUILD)/pinger ## persistence side by side with redis-server (QUICK=1: fewer keys; ONLY=text: some rows)
 	@python3 bench/persistence.py --build $(BUILD) $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))

@@ -242,9 +242,25 @@ static void append(const char *bytes, size_t length)
     tape.length += length;
 }
 
+/* In so many digits. (By printf, it took most of the time that building a tape takes.) */
+static void append_number(uint64_t number, int digits)
+{
+    for (int i = digits - 1; i >= 0; i--) {
+        tape.bytes[tape.length + (size_t)i] = (char)('0' + number % 10);
+        number /= 10;
+    }
+    tape.length += (size_t)digits;
+}
+
 static void append_count(char mark, size_t count)
 {
-    tape.length += (size_t)sprintf(tape.bytes + tape.length, "%c%zu\r\n", mark, count);
+    int digits = 1;
+    for (size_t rest = count / 10; rest > 0; rest /= 10) {
+        digits++;
+    }
+    append(&mark, 1);
+    append_number(count, digits);
+    append("\r\n", 2);
 }
 
 static void append_word(const char *bytes, size_t length)
@@ -257,7 +273,6 @@ static void append_word(const char *bytes, size_t length)
 /* One word of a Kind's. */
 static void append_pattern(const char *word, size_t length, Request *request)
 {
-    char text[KEY_BYTES_MAX + 1];
     if (word[0] != '%') {
         append_word(word, length);
         return;
@@ -268,13 +283,16 @@ static void append_pattern(const char *word, size_t length, Request *request)
         return;
     }
     if (word[1] == 's') {
-        snprintf(text, sizeof(text), "%08u", (unsigned)(draw_random() % 100000000));
+        append_count('$', 8);
+        append_number(draw_random() % 100000000, 8);
     } else {
-        const char *name = word[1] == 'k' ? "key" : "counter";
-        int digits = word[1] == 'k' ? (int)settings.key_size - 4 : 12;
-        snprintf(text, sizeof(text), "%s:%0*u", name, digits, (unsigned)request->key);
+        bool is_key = word[1] == 'k';
+        int digits = is_key ? (int)settings.key_size - 4 : 12;
+        append_count('$', (size_t)digits + (is_key ? 4 : 8));
+        append(is_key ? "key:" : "counter:", is_key ? 4 : 8);
+        append_number(request->key, digits);
     }
-    append_word(text, strlen(text));
+    append("\r\n", 2);
 }
 
 static void append_request(uint8_t kind)
@@ -304,9 +322,14 @@ static uint8_t mix_draw(void)
     return mix.kind[i];
 }
 
-static bool draws_keys(uint8_t kind)
+/* How many keys a request draws; one that draws something else counts as if it were a key. */
+static uint64_t keys_drawn(uint8_t kind)
 {
-    return strchr(kinds[kind].words, '%') != NULL;
+    uint64_t count = 0;
+    for (const char *at = kinds[kind].words; (at = strchr(at, '%')) != NULL; at++) {
+        if (strchr("kdc", at[1]) != NULL) count++;
+    }
+    return count == 0 && strchr(kinds[kind].words, '%') != NULL ? 1 : count;
 }
 
 /* How many requests the tape is to have: with several kinds each key comes several times, so as to meet them all. */
@@ -314,7 +337,8 @@ static uint64_t tape_wanted(void)
 {
     uint64_t wanted = TAPE_KEYLESS;
     for (uint32_t i = 0; i < mix.count; i++) {
-        if (draws_keys(mix.kind[i])) wanted = mix.count * larger(settings.keys, TAPE_KEYS_MIN);
+        uint64_t drawn = keys_drawn(mix.kind[i]);
+        if (drawn > 0) wanted = larger(wanted, mix.count * larger(settings.keys, TAPE_KEYS_MIN) / drawn);
     }
     return settings.requests > 0 ? smaller(wanted, settings.requests) : wanted;
 }
@@ -884,8 +908,8 @@ static void options_check(void)
 {
     if ((settings.port == 0) == (settings.path == NULL)) refuse("--port, --socket", "one of them is needed");
     if (settings.fill) {
-        if (settings.zipf > 0 || mix.count > 1 || !draws_keys(mix.kind[0])) {
-            refuse("--fill", "it needs one command, with keys, without --zipf");
+        if (settings.zipf > 0 || mix.count > 1 || keys_drawn(mix.kind[0]) != 1) {
+            refuse("--fill", "it needs one command, with one key, without --zipf");
         }
         settings.requests = settings.keys;
         settings.seconds = 0;

@@ -17,7 +17,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from subject import KEY, LOAD_CORE, Subject, begin_checkpoint, wait_checkpoint  # noqa: E402
+from subject import KEY, LOAD_CORE, Found, Subject, begin_checkpoint, wait_checkpoint  # noqa: E402
 
 LOAD = ("--mix", "set", "--clients", 50, "--pipeline", 16)
 BIG = {"hash": "hset", "zset": "zadd", "list": "rpush"}  # a collection's kind: what load.c fills it by
@@ -28,20 +28,16 @@ STALL_S_MAX = 300
 
 
 class Bench:
-    """The two servers, and the rows so far."""
+    """The two servers, and how much is measured: numbers of keys, seconds, repetitions."""
 
-    def __init__(self, args, parent):
-        self.args = args
-        load = os.path.join(args.build, "load")
-        self.pinger = os.path.join(args.build, "pinger")
-        self.subjects = [Subject(os.path.join(args.build, "ckv"), "ckv", parent, load),
-                         Subject(args.redis, "redis", parent, load)]
+    def __init__(self, build, parent, one, five, seconds, reps, other=None):
+        build, load = os.path.abspath(build), os.path.abspath(os.path.join(build, "load"))
+        self.pinger = os.path.join(build, "pinger")
+        self.subjects = [Subject(os.path.join(build, "ckv"), "ckv", parent, load),
+                         other or Subject("redis-server", "redis", parent, load)]
         self.notes = set()
-        self.reps = 1 if args.quick else 3
-        self.seconds = 2 if args.quick else 5
-        self.one = 200000 if args.quick else 1000000
-        self.five = 400000 if args.quick else 5000000
-        self.big = 200000 if args.quick else 1000000
+        self.one, self.five, self.big = one, five, one
+        self.seconds, self.reps = seconds, reps
 
     def start(self, **options):
         for subject in self.subjects:
@@ -65,11 +61,10 @@ class Bench:
 
     def throughput(self, what, target, good, *words):
         """A row of requests a second, and one of the CPU time that the server took for each."""
-        (ckv, ckv_us, ckv_load), (redis, redis_us, redis_load) = self.medians(
-            lambda subject: subject.throughput("--seconds", self.seconds, *words))
-        full = " (the load's core was full)" if max(ckv_load, redis_load) > FULL_LOAD else ""
-        self.row(what + full, ckv, redis, target, good)
-        self.row("the same: the server's CPU time, us a request", ckv_us, redis_us, "-", None, "%.2f")
+        ckv, redis = self.medians(lambda subject: subject.throughput("--seconds", self.seconds, *words))
+        full = " (the load's core was full)" if max(ckv.load_part, redis.load_part) > FULL_LOAD else ""
+        self.row(what + full, ckv.per_second, redis.per_second, target, good)
+        self.row("the same: the server's CPU time, us a request", ckv.cpu_us, redis.cpu_us, "-", None, "%.2f")
 
     def stalls(self, what, target, good, measure, reps=None):
         """A row of the longest PING in ms, and one of the 99.9th percentile; ckv's longest."""
@@ -81,6 +76,8 @@ class Bench:
 
 def median(values):
     """Of numbers; or of tuples, place by place."""
+    if isinstance(values[0], Found):
+        return Found(*map(statistics.median, zip(*values)))
     if isinstance(values[0], tuple):
         return tuple(map(statistics.median, zip(*values)))
     return statistics.median(values)
@@ -107,7 +104,7 @@ def row_set_always(bench):
     bench.throughput("SET a second, always, 50 clients", "2 times", lambda _, ratio: ratio >= 2, *sets)
     bench.throughput("GET a second, always, 10 clients, alone", "-", None, *gets)
     beside = bench.medians(lambda subject: with_load(
-        subject, lambda: subject.throughput("--seconds", bench.seconds, *gets)[0], *sets))
+        subject, lambda: subject.throughput("--seconds", bench.seconds, *gets).per_second, *sets))
     bench.row("GET a second, always, 10 clients, beside 50 clients' SETs", *beside, "full rate (see alone)", None)
 
 
@@ -124,7 +121,7 @@ def with_load(subject, measure, *words):
 def stall_ms(bench, subject, during=None):
     """The longest PING, and the 99.9th percentile, from during() until the checkpoint that it began has ended; for some
     seconds in any case."""
-    pinger = subprocess.Popen(["taskset", "-c", LOAD_CORE, bench.pinger, subject.path, str(STALL_S_MAX)],
+    pinger = subprocess.Popen(["taskset", "-c", LOAD_CORE, bench.pinger, subject.pinged(), str(STALL_S_MAX)],
                               stdout=subprocess.PIPE, text=True)
     end = time.monotonic() + bench.seconds
     time.sleep(0.2)
@@ -251,14 +248,20 @@ def watch_checkpoint_mb(subject):
 
 def row_full(bench):
     for keys in (bench.one, bench.five):
-        bench.start()
-        times = bench.medians(lambda subject, keys=keys: full_checkpoint_s(subject, keys))
-        bench.row("full checkpoint, s, %d keys" % keys, *times, "as Redis' BGSAVE", lambda _, ratio: ratio <= 1, "%.3f")
-        sizes = [subject.disk_bytes() / keys for subject in bench.subjects]
-        bench.row("disk bytes a key, %d keys" % keys, *sizes, "stated", None, "%.1f")
+        times = row_whole(bench, keys)
         if keys == bench.one:
             row_incremental(bench, keys, times)
         row_start(bench, keys)
+
+
+def row_whole(bench, keys):
+    """Its time and size; the times. Both servers then have the keys, and files of them."""
+    bench.start()
+    times = bench.medians(lambda subject: full_checkpoint_s(subject, keys))
+    bench.row("full checkpoint, s, %d keys" % keys, *times, "as Redis' BGSAVE", lambda _, ratio: ratio <= 1, "%.3f")
+    sizes = [subject.disk_bytes() / keys for subject in bench.subjects]
+    bench.row("disk bytes a key, %d keys" % keys, *sizes, "stated", None, "%.1f")
+    return times
 
 
 def full_checkpoint_s(subject, keys):
@@ -345,14 +348,14 @@ ROWS = [row_set_everysec, row_set_always, row_stall, row_stall_big, row_write_ra
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--build", default="build", metavar="PATH", help="where ckv, load and pinger are")
-    options.add_argument("--redis", default="redis-server", metavar="PATH")
     options.add_argument("--quick", action="store_true", help="fewer keys, and each measured once")
     options.add_argument("--only", default="", help="rows whose functions' names have this text")
     options.add_argument("--directory", help="where the data goes; default: the system's place for temporary files")
     args = options.parse_args()
     parent = tempfile.mkdtemp(prefix="ckv-bench-", dir=args.directory)
     os.sched_setaffinity(0, {int(LOAD_CORE)})
-    bench = Bench(args, parent)
+    sizes = (200000, 400000, 2, 1) if args.quick else (1000000, 5000000, 5, 3)
+    bench = Bench(args.build, parent, *sizes)
     print("| what | ckv | redis | ratio | target | met |\n|---|---|---|---|---|---|")
     failed = False
     try:

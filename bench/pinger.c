@@ -1,10 +1,11 @@
-/* pinger.c: asks a server PING over and over and tells how long it had to wait: `pinger SOCKET SECONDS`, or
- * until SIGTERM. It prints one line: pings; the longest, second longest and 99.9 % wait in microseconds; and 1, or 0 if
- * it had to wait its turn.
+/* pinger.c: asks a server PING over and over and tells how long it had to wait: `pinger WHERE SECONDS`, or
+ * until SIGTERM. WHERE is a Unix socket, or a port of 127.0.0.1. It prints one line: pings; the longest, second longest
+ * and 99.9 % wait in microseconds; and 1, or 0 if it had to wait its turn.
  *
  * It runs ahead of everything else on its core where it may (SCHED_FIFO), so that the load beside it isn't measured.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
+#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -36,13 +37,19 @@ static int64_t now_us(void)
     return now.tv_sec * INT64_C(1000000) + now.tv_nsec / 1000;
 }
 
-static int connect_to(const char *path)
+static int connect_to(const char *where)
 {
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
-        perror(path);
+    char *end;
+    struct sockaddr_un local = { .sun_family = AF_UNIX };
+    struct sockaddr_in tcp = { .sin_family = AF_INET,
+                               .sin_port = htons((uint16_t)strtoul(where, &end, 10)),
+                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    bool by_port = *end == '\0';
+    snprintf(local.sun_path, sizeof(local.sun_path), "%s", where);
+    const struct sockaddr *address = by_port ? (struct sockaddr *)&tcp : (struct sockaddr *)&local;
+    int fd = socket(address->sa_family, SOCK_STREAM, 0);
+    if (fd < 0 || connect(fd, address, by_port ? sizeof(tcp) : sizeof(local)) != 0) {
+        perror(where);
         exit(1);
     }
     return fd;
@@ -69,7 +76,7 @@ static int longer_first(const void *a, const void *b)
 int main(int argc, char **argv)
 {
     if (argc != 3) {
-        fprintf(stderr, "usage: pinger SOCKET SECONDS\n");
+        fprintf(stderr, "usage: pinger WHERE SECONDS\n");
         return 2;
     }
     sigaction(SIGTERM, &(struct sigaction){ .sa_handler = on_signal, .sa_flags = SA_RESTART }, NULL);

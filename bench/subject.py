@@ -3,10 +3,12 @@
 SPDX-License-Identifier: GPL-3.0-or-later
 """
 import base64
+import collections
 import json
 import os
 import random
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,6 +17,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "fault"))
 from server import IN_PROGRESS, LAST_STATUS, UnixConnection, free_port, info  # noqa: E402
+from resp import Connection  # noqa: E402
 
 SERVER_CORE, LOAD_CORE = "0", "1"
 AHEAD = ("nice", "-n", "-10") if os.geteuid() == 0 else ()  # of whatever else runs here
@@ -30,6 +33,11 @@ LOAD_S_MAX = 600
 LOAD_STARTS_S_MAX = 60
 LOAD_SETTLES_S = 0.5
 CLIENTS_FEW = 10  # fewer than any load has, more than this program
+CLIENTS_MAX = 12000
+
+# What a load found: requests a second; the server's CPU time for each, in microseconds; how much of its core the load
+# used (near 1, it was the load that was measured); latencies in microseconds.
+Found = collections.namedtuple("Found", "per_second cpu_us load_part p50_us p99_us p999_us")
 
 
 class Subject:
@@ -44,12 +52,17 @@ class Subject:
         self.is_ckv = name == "ckv"
 
     def command(self, fsync, appendonly):
-        common = [self.program, "--port", str(self.port), "--dir", self.directory, "--bind", "127.0.0.1"]
+        """fsync None: nothing is kept on disk."""
+        common = [self.program, "--port", str(self.port), "--dir", self.directory, "--bind", "127.0.0.1",
+                  "--maxclients", str(CLIENTS_MAX)]
+        if self.is_ckv and fsync is None:
+            return [*common, "--persistence", "no"]
         if self.is_ckv:
             return [*common, "--fsync", fsync, "--checkpoint-every", "0", "--checkpoint-journal-bytes", "0",
                     "--journal-keep", "0"]
-        return [*common, "--unixsocket", self.path, "--save", "", "--appendonly", "yes" if appendonly else "no",
-                "--appendfsync", fsync, "--auto-aof-rewrite-percentage", "0", "--enable-debug-command", "local"]
+        appendonly = "yes" if appendonly and fsync else "no"
+        return [*common, "--unixsocket", self.path, "--save", "", "--appendonly", appendonly,
+                "--appendfsync", fsync or "no", "--auto-aof-rewrite-percentage", "0", "--enable-debug-command", "local"]
 
     def start(self, fsync="everysec", appendonly=True, fresh=True):
         """Starts it; how many seconds until it serves."""
@@ -61,16 +74,23 @@ class Subject:
         start = time.monotonic()
         with open(self.directory + ".log", "ab") as log:
             self.process = subprocess.Popen([*AHEAD, "taskset", "-c", SERVER_CORE, *self.command(fsync, appendonly)],
-                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                                            cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         while not self.serves():
             if self.process.poll() is not None or time.monotonic() > start + START_S_MAX:
                 raise RuntimeError("%s does not start; see %s.log" % (self.name, self.directory))
             time.sleep(0.002)
         return time.monotonic() - start
 
+    def operator(self):
+        return UnixConnection(self.path)
+
+    def pinged(self):
+        """Where pinger is to connect to."""
+        return self.path
+
     def serves(self):
         try:
-            connection = UnixConnection(self.path)
+            connection = self.operator()
             reply = connection.call("PING")
             connection.close()
         except OSError:
@@ -78,7 +98,7 @@ class Subject:
         return reply == b"+PONG"
 
     def connect(self):
-        connection = UnixConnection(self.path)
+        connection = self.operator()
         connection.socket.settimeout(CHECKPOINT_S_MAX)
         return connection
 
@@ -98,11 +118,10 @@ class Subject:
     # ---- load
 
     def load_command(self, *words):
-        return [*AHEAD, "taskset", "-c", LOAD_CORE, self.load, "--socket", self.path, *map(str, words)]
+        return [*AHEAD, "taskset", "-c", LOAD_CORE, self.load, "--port", str(self.port), *map(str, words)]
 
     def throughput(self, *words):
-        """Requests a second; the server's CPU time for each, in microseconds; how much of its core the load used: near
-        1, it was the load that was measured."""
+        """What a load by loopback finds."""
         before = self.cpu_ns()
         done = subprocess.run(self.load_command(*words), stdin=subprocess.DEVNULL, capture_output=True, text=True,
                               check=False, timeout=LOAD_S_MAX)
@@ -111,11 +130,12 @@ class Subject:
         said = json.loads(done.stdout)
         if said["misses"]:
             raise RuntimeError("%s has no value for %d requests" % (self.name, said["misses"]))
-        return said["per_second"], (self.cpu_ns() - before) / 1000 / said["requests"], said["cpu_part"]
+        return Found(said["per_second"], (self.cpu_ns() - before) / 1000 / said["requests"], said["cpu_part"],
+                     said["p50_us"], said["p99_us"], said["p999_us"])
 
-    def fill(self, keys, mix="set", size=VALUE_BYTES):
+    def fill(self, keys, mix="set", size=VALUE_BYTES, *words):
         """Sets so many keys of 16 bytes to values of 64 bytes; or makes a collection of so many elements."""
-        self.throughput("--fill", "--mix", mix, "--keys", keys, "--size", size, "--pipeline", 64)
+        self.throughput("--fill", "--mix", mix, "--keys", keys, "--size", size, "--pipeline", 64, *words)
 
     def begin_load(self, *words):
         """A load without end; it has begun when this returns."""
@@ -221,6 +241,40 @@ class Subject:
         names = [name for name in os.listdir(self.directory) if name.endswith((".gdbm", ".rdb"))]
         newest = max(names, key=lambda name: os.stat(os.path.join(self.directory, name)).st_mtime)
         return os.stat(os.path.join(self.directory, newest)).st_blocks * 512
+
+
+class Peer(Subject):
+    """Any other server that speaks the protocol, given as a command line: %p is its port, %d its directory, which is
+    also where it runs. What a row needs of its persistence it's told by CONFIG SET."""
+
+    def __init__(self, words, parent, load):
+        self.words = shlex.split(words)
+        super().__init__(self.words[0], os.path.basename(self.words[0]), parent, load)
+        self.is_ckv = False
+
+    def command(self, fsync, appendonly):
+        return [word.replace("%p", str(self.port)).replace("%d", self.directory) for word in self.words]
+
+    def operator(self):
+        return Connection(self.port)
+
+    def pinged(self):
+        return str(self.port)
+
+    def start(self, fsync="everysec", appendonly=True, fresh=True):
+        took = super().start(fsync, appendonly, fresh)
+        self.set("maxclients", CLIENTS_MAX)
+        self.set("save", "")
+        if fsync is not None:
+            self.set("appendfsync", fsync)
+            self.set("auto-aof-rewrite-percentage", 0)
+        self.set("appendonly", "yes" if appendonly and fsync else "no")
+        return took
+
+    def set(self, option, value):
+        reply = self.call("CONFIG", "SET", option, value)
+        if reply != b"+OK":
+            raise RuntimeError("%s: CONFIG SET %s %s: %r" % (self.name, option, value, reply))
 
 
 def begin_checkpoint(connection):

@@ -197,7 +197,8 @@ class AgainstServer(unittest.TestCase):
         self.assertIn("WRONGTYPE", complaint)
         for words in ((), ("--port", 0), ("--port", "7x"), ("--keys", 0), ("--mix", "what"), ("--mix", ""),
                       ("--rate", -1), ("--zipf", "nan"), ("--nothing", 1), ("--size",), ("--mix", "get:0"),
-                      ("--fill", "--mix", "ping"), ("--fill", "--zipf", 1), ("--size", 1 << 40)):
+                      ("--fill", "--mix", "ping"), ("--fill", "--mix", "mset"),
+                      ("--fill", "--zipf", 1), ("--size", 1 << 40)):
             _, complaint = run(*(self.where if words else ()), *words, status=2)
             self.assertIn("--help", complaint, words)
 
