@@ -150,9 +150,9 @@ static bool rewrite(const JsyncSegment *segment)
     return ok;
 }
 
-/* Nobody reads soon what is on the disk now, and the next writes want pages: those that this one gives back are at hand,
- * while new ones come from what other files and programs use, or, in a virtual machine, from its host, which takes
- * twenty times as long. */
+/* Nobody reads soon what is on the disk now, and the next writes want pages: those that are given back here are at
+ * hand, while others come from other files and programs, or, in a virtual machine, from its host, which takes twenty
+ * times as long. */
 static void drop_cached(JsyncSegment *segment)
 {
     if (segment->synced < segment->dropped + DROP_BYTES) return;
