@@ -158,9 +158,7 @@ EffectPieces *effect_pieces_begin(const Db *db, Slice command, Slice key)
 {
     if (!effects_on) return NULL;
     EffectPieces *pieces = g_new(EffectPieces, 1);
-    *pieces = (EffectPieces){
-        .db = db, .argv = g_array_new(FALSE, FALSE, sizeof(Slice)), .bytes = g_byte_array_new()
-    };
+    *pieces = (EffectPieces){ .db = db, .argv = g_array_new(FALSE, FALSE, sizeof(Slice)), .bytes = g_byte_array_new() };
     g_array_append_vals(pieces->argv, (Slice[]){ command, key }, PIECE_HEAD);
     return pieces;
 }

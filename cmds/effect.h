@@ -3,9 +3,9 @@
  *
  * Design. A command that changed something is journaled as it came, unless its handler put other commands in its place:
  * SREM for SPOP, PEXPIREAT for EXPIRE, SET for INCRBYFLOAT. What expires or is evicted is journaled as DEL at that
- * moment. What one EXEC changes stands between MULTI and EXEC, if it's more than one command; so do several that were put
- * in the place of one. So the journal run again, without a clock and without chance, gives the same data; also if it's
- * run by a later Redis, a slave: what that refuses, and 3.2 doesn't, is put as something that all take.
+ * moment. What one EXEC changes stands between MULTI and EXEC, if it's more than one command; so do several that were
+ * put in the place of one. So the journal run again, without a clock and without chance, gives the same data; also if
+ * it's run by a later Redis, a slave: what that refuses, and 3.2 doesn't, is put as something that all take.
  *
  * The journal is committed between two commands only, and before any reply leaves. Replies to commands that changed
  * something wait at the gate (net/client.h) until their journal offset is safe as `fsync` and `ack` say. As long as the

@@ -329,7 +329,8 @@ void cmd_decrby(Request *r)
 {
     int64_t amount;
     if (!arg_int(r, 2, &amount, NULL)) return;
-    /* The negative of the lowest integer wraps to itself, as in 3.2; later versions refuse it here, and take it there. */
+    /* The negative of the lowest integer wraps to itself, as in 3.2; later versions refuse it here, and take it there.
+     */
     uint64_t changes = keyspace->changes;
     add_to_counter(r, (int64_t)(0 - (uint64_t)amount));
     if (amount == INT64_MIN && keyspace->changes != changes)
