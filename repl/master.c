@@ -15,6 +15,9 @@
 
 #define TICK_MS 1000
 
+/* What is read in one turn of the journal before a slave's offset, to find it. */
+#define SEEK_PIECE ((size_t)512 * 1024)
+
 /* A slave with more unsent output than this is behind. */
 #define LIVE_MAX ((size_t)4 * 1024 * 1024)
 
@@ -152,16 +155,31 @@ static void on_written(uint64_t offset, Slice payload)
     }
 }
 
-/* Reads the batch that has the next byte. False: it can't be had, and the slave is closed. */
-static bool read_batch(Replica *replica)
+/* Brings the reader to the next byte, or nearer: its segment is read from the beginning. False: it isn't there yet, or
+ * it can't be had, and the slave is closed. */
+static bool find_place(Replica *replica)
 {
     char *error = NULL;
-    if (replica->reader == NULL) replica->reader = journal_reader_new(".", replica->sent, NULL, &error);
+    if (replica->reader == NULL) {
+        replica->reader = journal_reader_begin(".", replica->sent, NULL, &error);
+        replica->seeking = true;
+    }
     if (replica->reader == NULL) {
         replica_drop(replica, error);
         g_free(error);
         return false;
     }
+    JournalSeek seek = replica->seeking ? journal_reader_seek(replica->reader, SEEK_PIECE) : JOURNAL_FOUND;
+    replica->seeking = seek == JOURNAL_SEEKING;
+    if (seek == JOURNAL_SEEKING) client_feed_below(replica->client, FEED_BELOW); /* in the next turn, though unfed */
+    if (seek == JOURNAL_NOT_FOUND) replica_drop(replica, journal_reader_error(replica->reader));
+    return seek == JOURNAL_FOUND;
+}
+
+/* Reads the batch that has the next byte. False: it can't be had now, or not at all, and the slave is closed. */
+static bool read_batch(Replica *replica)
+{
+    if (!find_place(replica)) return false;
     JournalBatch batch;
     if (journal_read(replica->reader, &batch) != JOURNAL_BATCH) {
         const char *why = journal_reader_error(replica->reader);

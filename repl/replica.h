@@ -27,6 +27,7 @@ typedef struct Replica {
     uint64_t sent;         /* up to where it is in its output */
     bool behind;           /* it's fed from the files: */
     JournalReader *reader; /* NULL: not opened yet */
+    bool seeking;          /* it isn't at `sent` yet */
     Slice rest;            /* of the batch that was read last */
     /* The snapshot; NULL: none, or not yet. */
     SyncFile *file;
