@@ -35,6 +35,7 @@ typedef struct Replica {
     /* When its connection last took something, and what it had taken by then. */
     uint64_t taken;
     int64_t taken_ms;
+    int64_t soft_since_ms; /* when it got further behind than the soft limit; 0: it isn't */
 } Replica;
 
 /* Every slave that asked for the stream. */

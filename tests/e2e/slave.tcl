@@ -482,6 +482,28 @@ with_server {--read-only-slave yes} {
     set a $::current
     with_server {--read-only-slave yes} {
         set b $::current
+        test "a slave that stopped reading is disconnected at its limit, and goes on by offset" {
+            follow $b $a
+            wait_same $a $b
+            set full [in $a { info_field sync_full }]
+            in $a { r config set journal-keep-bytes 1mb; r config set client-output-buffer-limit "slave 8mb 0 0" }
+            exec kill -STOP $::server($b,pid)
+            set value [repeat v 1000000]
+            in $a {
+                for {set i 0} {$i < 60 && [info_field connected_slaves] > 0} {incr i} { r set big $value }
+                assert_equal 0 [info_field connected_slaves]
+            }
+            exec kill -CONT $::server($b,pid)
+            wait_same $a $b
+            in $a { assert_equal $full [info_field sync_full] }
+        }
+    }
+}
+
+with_server {--read-only-slave yes} {
+    set a $::current
+    with_server {--read-only-slave yes} {
+        set b $::current
         with_server {--read-only-slave yes} {
             set c $::current
 
