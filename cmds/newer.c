@@ -123,7 +123,8 @@ static char *restore(const Newer *form)
 static char *run_select(const Newer *form, int db)
 {
     char digits[NUMBER_INT_CHARS];
-    return run(form, (Slice[]){ SLICE("SELECT"), { digits, number_format_int(digits, db) } }, 2);
+    Slice text = { digits, number_format_int(digits, db) };
+    return run(form, (Slice[]){ SLICE("SELECT"), text }, 2);
 }
 
 /* COPY source destination [DB database] [REPLACE] */
