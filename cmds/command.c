@@ -356,9 +356,21 @@ bool arg_int(Request *r, int index, int64_t *value, const char *error)
     return false;
 }
 
+/* An empty text, or one with a NUL in it, is a number in 3.2 and none in later versions: what they would read in its
+ * place is journaled. */
+static Slice plain_number(Slice text)
+{
+    size_t len = text.len == 0 ? 0 : strnlen(text.ptr, text.len);
+    return len == 0 ? SLICE("0") : (Slice){ text.ptr, len };
+}
+
 bool arg_double(Request *r, int index, double *value, const char *error)
 {
-    if (number_parse_double(r->argv[index], value)) return true;
+    Slice *text = (Slice *)(uintptr_t)&r->argv[index]; /* const for handlers only */
+    if (number_parse_double(*text, value)) {
+        *text = plain_number(*text);
+        return true;
+    }
     reply_error(r->out, error != NULL ? error : ERROR_NOT_FLOAT);
     return false;
 }

@@ -98,6 +98,19 @@ void effect_exec_end(void)
 
 /* ---- what handlers put ---- */
 
+/* Calls of effect_together that effect_together_end hasn't met yet. */
+static unsigned together;
+
+void effect_together(void)
+{
+    if (effects_on && !effect_muted && !exec.running && together++ == 0) journal_append(-1, &SLICE("MULTI"), 1);
+}
+
+void effect_together_end(void)
+{
+    if (together > 0 && --together == 0) journal_append(-1, &SLICE("EXEC"), 1);
+}
+
 void effect_put(const Db *db, const Slice *argv, int argc)
 {
     if (!effects_on) return;
@@ -119,8 +132,10 @@ void effect_deadline(const Db *db, Slice key, int64_t deadline_ms)
 
 void effect_set(const Db *db, Slice key, Slice value, int64_t deadline_ms)
 {
+    if (deadline_ms >= 0) effect_together();
     effect_put(db, (Slice[]){ SLICE("SET"), key, value }, 3);
     if (deadline_ms >= 0) effect_deadline(db, key, deadline_ms);
+    if (deadline_ms >= 0) effect_together_end();
 }
 
 void effect_gone(const Db *db, Slice key)
@@ -132,6 +147,7 @@ void effect_gone(const Db *db, Slice key)
 
 struct EffectPieces {
     const Db *db;
+    bool several;      /* it's more than one piece */
     GArray *argv;      /* Slice: command, key, elements; ptr of these is an offset into bytes until they are put */
     GByteArray *bytes; /* of the elements */
 };
@@ -142,7 +158,7 @@ EffectPieces *effect_pieces_begin(const Db *db, Slice command, Slice key)
 {
     if (!effects_on) return NULL;
     EffectPieces *pieces = g_new(EffectPieces, 1);
-    *pieces = (EffectPieces){ db, g_array_new(FALSE, FALSE, sizeof(Slice)), g_byte_array_new() };
+    *pieces = (EffectPieces){ .db = db, .argv = g_array_new(FALSE, FALSE, sizeof(Slice)), .bytes = g_byte_array_new() };
     g_array_append_vals(pieces->argv, (Slice[]){ command, key }, PIECE_HEAD);
     return pieces;
 }
@@ -160,7 +176,11 @@ static void put_piece(EffectPieces *pieces)
 void effect_pieces_add(EffectPieces *pieces, const Slice *elements, int count)
 {
     if (pieces == NULL) return;
-    if (pieces->argv->len >= PIECE_ELEMENTS || pieces->bytes->len >= PIECE_BYTES) put_piece(pieces);
+    if (pieces->argv->len >= PIECE_ELEMENTS || pieces->bytes->len >= PIECE_BYTES) {
+        if (!pieces->several) effect_together();
+        pieces->several = true;
+        put_piece(pieces);
+    }
     for (int i = 0; i < count; i++) {
         Slice element = { GSIZE_TO_POINTER((gsize)pieces->bytes->len), elements[i].len };
         g_array_append_val(pieces->argv, element);
@@ -180,6 +200,7 @@ void effect_pieces_end(EffectPieces *pieces)
 {
     if (pieces == NULL) return;
     put_piece(pieces);
+    if (pieces->several) effect_together_end();
     g_array_free(pieces->argv, TRUE);
     g_byte_array_free(pieces->bytes, TRUE);
     g_free(pieces);

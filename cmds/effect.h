@@ -3,8 +3,9 @@
  *
  * Design. A command that changed something is journaled as it came, unless its handler put other commands in its place:
  * SREM for SPOP, PEXPIREAT for EXPIRE, SET for INCRBYFLOAT. What expires or is evicted is journaled as DEL at that
- * moment. What one EXEC changes stands between MULTI and EXEC, if it's more than one command. So the journal run again,
- * without a clock and without chance, gives the same data.
+ * moment. What one EXEC changes stands between MULTI and EXEC, if it's more than one command; so do several that were
+ * put in the place of one. So the journal run again, without a clock and without chance, gives the same data; also if
+ * it's run by a later Redis, a slave: what that refuses, and 3.2 doesn't, is put as something that all take.
  *
  * The journal is committed between two commands only, and before any reply leaves. Replies to commands that changed
  * something wait at the gate (net/client.h) until their journal offset is safe as `fsync` and `ack` say. As long as the
@@ -33,12 +34,16 @@ void effects_stop(void);
 
 void effect_put(const Db *db, const Slice *argv, int argc);
 void effect_del(const Db *db, Slice key);
-/* SET key value, and PEXPIREAT key deadline_ms unless it's negative. */
+/* What is put between the two is done by others whole or not at all: it stands between MULTI and EXEC. They may be
+ * nested. */
+void effect_together(void);
+void effect_together_end(void);
+/* SET key value, and PEXPIREAT key deadline_ms unless it's negative: together. */
 void effect_set(const Db *db, Slice key, Slice value, int64_t deadline_ms);
 void effect_deadline(const Db *db, Slice key, int64_t deadline_ms);
 
-/* A command on any number of elements, put as several if they are many: begin, add them (copied; those of one call stay
- * together), end. Begin returns NULL while effects are off, which the others take. */
+/* A command on any number of elements, put as several, together, if they are many: begin, add them (copied; those of
+ * one call stay in one command), end. Begin returns NULL while effects are off, which the others take. */
 typedef struct EffectPieces EffectPieces;
 EffectPieces *effect_pieces_begin(const Db *db, Slice command, Slice key);
 void effect_pieces_add(EffectPieces *pieces, const Slice *elements, int count);

@@ -285,17 +285,22 @@ static void reply_hit(Out *out, const Hit *hit, const Search *search)
 /* Which hits there are, and in what order, depends on the last bits of distances: so what was stored is journaled. */
 static void put_stored(const Request *r, Slice target)
 {
-    effect_del(r->db, target);
     const Entry *entry = keyspace_peek(r->db, target);
-    EffectPieces *pieces = entry == NULL ? NULL : effect_pieces_begin(r->db, SLICE("ZADD"), target);
-    if (pieces == NULL) return;
+    if (entry == NULL) {
+        effect_del(r->db, target);
+        return;
+    }
+    effect_together();
+    effect_del(r->db, target);
+    EffectPieces *pieces = effect_pieces_begin(r->db, SLICE("ZADD"), target);
     ZsetWalk walk = zset_walk(entry->zset, 0, false);
-    for (ZsetPair pair; zset_next(&walk, &pair);) {
+    for (ZsetPair pair; pieces != NULL && zset_next(&walk, &pair);) {
         char score[NUMBER_DOUBLE_CHARS], digits[NUMBER_INT_CHARS];
         size_t len = number_format_double(score, pair.score);
         effect_pieces_add(pieces, (Slice[]){ { score, len }, pack_value_text(pair.member, digits) }, 2);
     }
     effect_pieces_end(pieces);
+    effect_together_end();
 }
 
 /* Stores the hits and answers their number. */

@@ -1,5 +1,5 @@
-/* newer.h: forms of Redis 4.0 to 7.0 that a master of such a version puts into its stream for commands that 3.2 has,
- * too: what they come to in 3.2's. replay.c calls it.
+/* newer.h: forms and commands of Redis 4.0 to 7.0 that a master of such a version puts into its stream, and that change
+ * nothing that 3.2 doesn't have: what they come to in 3.2's. replay.c calls it.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #ifndef CKV_CMDS_NEWER_H
@@ -12,5 +12,8 @@ typedef char *(*NewerRun)(void *context, const Slice *argv, int argc);
 
 /* Runs the command by `run`: as it is, or those that it comes to, one after the other. `db`: where it's to be run. */
 char *newer_run(Db *db, const Slice *argv, int argc, NewerRun run, void *context);
+
+/* Whether a command of that name changes no data: SPUBLISH, SCRIPT, FUNCTION. */
+bool newer_is_notice(Slice name);
 
 #endif

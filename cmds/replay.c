@@ -110,7 +110,7 @@ static char *take_multi(const Command *command)
 /* What is in a stream for its slaves only. */
 static bool is_notice(Slice name)
 {
-    return slice_is(name, "ping") || slice_is(name, "replconf") || slice_is(name, "publish");
+    return slice_is(name, "ping") || slice_is(name, "replconf") || slice_is(name, "publish") || newer_is_notice(name);
 }
 
 static char *take_notice(const Slice *argv, int argc)
@@ -126,7 +126,8 @@ static char *run_known(void *context, const Slice *argv, int argc)
 {
     (void)context;
     const Command *command = command_find(argv[0]);
-    if (command == NULL || !is_journaled(command)) return g_strdup("it has no place in a journal");
+    if (command == NULL || command->handler == NULL) return g_strdup("ckv doesn't have this command, or this form");
+    if (!is_journaled(command)) return g_strdup("it has no place in a journal");
     return run_handler(command, argv, argc);
 }
 

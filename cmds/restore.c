@@ -31,8 +31,10 @@ static void put_effect(const Request *r, const Entry *entry, unsigned version, i
 {
     GByteArray *older = version > RDB_VERSION ? rdb_dump(entry) : NULL;
     Slice payload = older == NULL ? r->argv[3] : (Slice){ (const char *)older->data, older->len };
+    if (deadline_ms >= 0) effect_together();
     effect_put(r->db, (Slice[]){ SLICE("RESTORE"), r->argv[1], SLICE("0"), payload, SLICE("REPLACE") }, 5);
     if (deadline_ms >= 0) effect_deadline(r->db, r->argv[1], deadline_ms);
+    if (deadline_ms >= 0) effect_together_end();
     if (older != NULL) g_byte_array_free(older, TRUE);
 }
 

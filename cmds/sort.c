@@ -370,12 +370,14 @@ static void reply_items(Sort *sort, const SortItem *items, size_t count)
 /* What is stored depends on other keys and on how numbers are read, so the elements themselves are journaled. */
 static void put_stored(const Request *r, Slice key, const List *list)
 {
+    effect_together();
     effect_del(r->db, key);
     EffectPieces *pieces = effect_pieces_begin(r->db, SLICE("RPUSH"), key);
     PackValue value;
     for (ListWalk walk = list_walk(list, 0, LIST_TAIL); pieces != NULL && list_next(&walk, &value);)
         effect_pieces_add_value(pieces, value);
     effect_pieces_end(pieces);
+    effect_together_end();
 }
 
 static void store_items(Sort *sort, const SortItem *items, size_t count)

@@ -328,8 +328,13 @@ void cmd_incrby(Request *r)
 void cmd_decrby(Request *r)
 {
     int64_t amount;
-    /* The negative of the lowest integer wraps to itself, as in 3.2. */
-    if (arg_int(r, 2, &amount, NULL)) add_to_counter(r, (int64_t)(0 - (uint64_t)amount));
+    if (!arg_int(r, 2, &amount, NULL)) return;
+    /* The negative of the lowest integer wraps to itself, as in 3.2; later versions refuse it here, and take it there.
+     */
+    uint64_t changes = keyspace->changes;
+    add_to_counter(r, (int64_t)(0 - (uint64_t)amount));
+    if (amount == INT64_MIN && keyspace->changes != changes)
+        effect_put(r->db, (Slice[]){ SLICE("INCRBY"), r->argv[1], r->argv[2] }, 3);
 }
 
 /* INCRBYFLOAT key increment */

@@ -279,9 +279,11 @@ static bool send_output(Client *client)
     return true;
 }
 
-/* Whether the client's class allows so much output, for so long. */
+/* Whether the client's class allows so much output, for so long. Slaves are judged by how far they are behind, which
+ * isn't known here (repl/master.c): what waits for one is only the part of it that was read from the journal. */
 static bool output_within_limits(Client *client)
 {
+    if (client->class == CLIENT_SLAVE) return true;
     const OutputLimit *limit = &options.output_limit[client->class];
     int64_t bytes = (int64_t)client->out.bytes;
     if (limit->hard_bytes > 0 && bytes >= limit->hard_bytes) return false;

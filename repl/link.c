@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <glib.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -13,9 +12,11 @@
 #include <unistd.h>
 
 #include "net/out.h"
+#include "repl/lookup.h"
 
 struct Link {
     Loop *loop;
+    Lookup *lookup; /* of the host's name; NULL: it's given by its address */
     Watch *watch;
     int fd;
     bool connecting, paused;
@@ -89,38 +90,68 @@ static int connect_to(const struct addrinfo *address)
     return -1;
 }
 
-static int connect_to_any(const char *host, int64_t port, char **error)
+/* The same with the first of some addresses that will do. */
+static int connect_to_any(const struct addrinfo *found)
 {
-    char service[24];
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *found = NULL;
-    snprintf(service, sizeof(service), "%" G_GINT64_FORMAT, port);
-    int failed = getaddrinfo(host, service, &hints, &found);
-    if (failed != 0) {
-        *error = g_strdup(gai_strerror(failed));
-        return -1;
-    }
     int fd = -1;
     for (const struct addrinfo *each = found; each != NULL && fd < 0; each = each->ai_next)
         fd = connect_to(each);
-    if (fd < 0) *error = g_strdup(g_strerror(errno));
-    freeaddrinfo(found);
     return fd;
+}
+
+static void connect_link(Link *link, int fd)
+{
+    link->fd = fd;
+    link->watch = loop_watch(link->loop, fd, LOOP_WRITE, on_ready, link);
+}
+
+static void on_found(void *context)
+{
+    Link *link = context;
+    const char *error;
+    const struct addrinfo *found = lookup_found(link->lookup, &error);
+    int fd = connect_to_any(found);
+    if (fd >= 0) {
+        connect_link(link, fd);
+    } else {
+        link->handlers->broken(error != NULL ? error : g_strerror(errno));
+    }
+}
+
+/* The addresses of a host that is given by its address; NULL: it's a name. */
+static struct addrinfo *address_of(const char *host, int64_t port)
+{
+    char service[24];
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV };
+    struct addrinfo *found = NULL;
+    snprintf(service, sizeof(service), "%" G_GINT64_FORMAT, port);
+    return getaddrinfo(host, service, &hints, &found) == 0 ? found : NULL;
 }
 
 Link *link_open(Loop *loop, const char *host, int64_t port, const LinkHandlers *handlers, char **error)
 {
-    int fd = connect_to_any(host, port, error);
-    if (fd < 0) return NULL;
+    struct addrinfo *found = address_of(host, port);
+    int fd = connect_to_any(found);
+    if (found != NULL) {
+        if (fd < 0) *error = g_strdup(g_strerror(errno));
+        freeaddrinfo(found);
+        if (fd < 0) return NULL;
+    }
     Link *link = g_new(Link, 1);
-    *link = (Link){ .loop = loop, .fd = fd, .connecting = true, .handlers = handlers };
-    link->watch = loop_watch(loop, fd, LOOP_WRITE, on_ready, link);
+    *link = (Link){ .loop = loop, .fd = -1, .connecting = true, .handlers = handlers };
+    if (fd >= 0) {
+        connect_link(link, fd);
+    } else {
+        link->lookup = lookup_start(loop, host, port, on_found, link);
+    }
     return link;
 }
 
 void link_close(Link *link)
 {
-    loop_unwatch(link->loop, link->watch);
-    close(link->fd);
+    lookup_free(link->lookup);
+    if (link->watch != NULL) loop_unwatch(link->loop, link->watch);
+    if (link->fd >= 0) close(link->fd);
     out_clear(&link->out);
     g_free(link);
 }

@@ -17,10 +17,10 @@ typedef struct Link Link;
 typedef struct LinkHandlers {
     void (*connected)(void);
     void (*readable)(void);          /* link_read has something, or the end */
-    void (*broken)(const char *why); /* it can't be connected, or written to */
+    void (*broken)(const char *why); /* it can't be found, connected, or written to; closes the link */
 } LinkHandlers;
 
-/* Begins to connect. A host's name is looked up at once, which blocks: an address is better. NULL: *error says why not
+/* Begins to connect; if the host isn't an address, when its name has been looked up. NULL: *error says why not
  * (g_free). */
 Link *link_open(Loop *loop, const char *host, int64_t port, const LinkHandlers *handlers, char **error);
 void link_close(Link *link);

@@ -15,6 +15,9 @@
 
 #define TICK_MS 1000
 
+/* What is read in one turn of the journal before a slave's offset, to find it. */
+#define SEEK_PIECE ((size_t)512 * 1024)
+
 /* A slave with more unsent output than this is behind. */
 #define LIVE_MAX ((size_t)4 * 1024 * 1024)
 
@@ -121,8 +124,6 @@ void master_set_psync2(Client *client)
     replica_of(client)->psync2 = true;
 }
 
-/* ---- the stream ---- */
-
 static void fall_behind(Replica *replica)
 {
     replica->behind = true;
@@ -136,11 +137,58 @@ static void catch_up(Replica *replica)
     client_feed_below(replica->client, 0);
 }
 
+/* ---- limits ---- */
+
+/* Up to where the slave has taken the stream; or has it by the snapshot that it's sent. */
+static uint64_t taken_offset(const Replica *replica)
+{
+    if (replica->state == REPLICA_ONLINE) return replica->sent - MIN(replica->client->out.bytes, replica->sent);
+    return replica->file != NULL ? syncfile_offset(replica->file) : journal_written();
+}
+
+/* What is in the journal on the disk for this slave alone: it's further behind than the journal is kept anyway. */
+static int64_t held_bytes(const Replica *replica)
+{
+    int64_t behind = (int64_t)(journal_written() - taken_offset(replica));
+    return MAX(behind - options.journal_keep_bytes, 0);
+}
+
+static bool within_limits(Replica *replica)
+{
+    const OutputLimit *limit = &options.output_limit[CLIENT_SLAVE];
+    int64_t held = held_bytes(replica);
+    if (limit->hard_bytes > 0 && held >= limit->hard_bytes) return false;
+    if (limit->soft_bytes == 0 || held < limit->soft_bytes) {
+        replica->soft_since_ms = 0;
+        return true;
+    }
+    if (replica->soft_since_ms == 0) replica->soft_since_ms = clock_unix_ms;
+    return clock_unix_ms - replica->soft_since_ms <= limit->soft_seconds * 1000;
+}
+
+/* As Redis does when its buffer for a slave is full: here the journal is the buffer. */
+static void check_limits(Replica *replica)
+{
+    Client *client = replica->client;
+    if (client->closing || within_limits(replica)) return;
+    char address[CLIENT_ADDRESS_CHARS];
+    client_address(client, address);
+    g_autofree char *name = replica_name(replica);
+    log_line(LOG_WARNING,
+             "Client id=%lu addr=%s scheduled to be closed ASAP for overcoming of output buffer limits: slave %s is "
+             "%lu bytes behind.",
+             client->id, address, name, journal_written() - taken_offset(replica));
+    client_close_now(client);
+}
+
+/* ---- the stream ---- */
+
 /* A batch is in the journal: whoever has all before it and takes it is given it. */
 static void on_written(uint64_t offset, Slice payload)
 {
     for (guint i = 0; i < replicas->len; i++) {
         Replica *replica = replicas->pdata[i];
+        check_limits(replica);
         if (replica->state != REPLICA_ONLINE || replica->behind) continue;
         g_assert(replica->sent == offset);
         if (replica->client->out.bytes + payload.len > LIVE_MAX) {
@@ -152,16 +200,31 @@ static void on_written(uint64_t offset, Slice payload)
     }
 }
 
-/* Reads the batch that has the next byte. False: it can't be had, and the slave is closed. */
-static bool read_batch(Replica *replica)
+/* Brings the reader to the next byte, or nearer: its segment is read from the beginning. False: it isn't there yet, or
+ * it can't be had, and the slave is closed. */
+static bool find_place(Replica *replica)
 {
     char *error = NULL;
-    if (replica->reader == NULL) replica->reader = journal_reader_new(".", replica->sent, NULL, &error);
+    if (replica->reader == NULL) {
+        replica->reader = journal_reader_begin(".", replica->sent, NULL, &error);
+        replica->seeking = true;
+    }
     if (replica->reader == NULL) {
         replica_drop(replica, error);
         g_free(error);
         return false;
     }
+    JournalSeek seek = replica->seeking ? journal_reader_seek(replica->reader, SEEK_PIECE) : JOURNAL_FOUND;
+    replica->seeking = seek == JOURNAL_SEEKING;
+    if (seek == JOURNAL_SEEKING) client_feed_below(replica->client, FEED_BELOW); /* in the next turn, though unfed */
+    if (seek == JOURNAL_NOT_FOUND) replica_drop(replica, journal_reader_error(replica->reader));
+    return seek == JOURNAL_FOUND;
+}
+
+/* Reads the batch that has the next byte. False: it can't be had now, or not at all, and the slave is closed. */
+static bool read_batch(Replica *replica)
+{
+    if (!find_place(replica)) return false;
     JournalBatch batch;
     if (journal_read(replica->reader, &batch) != JOURNAL_BATCH) {
         const char *why = journal_reader_error(replica->reader);
@@ -490,6 +553,7 @@ static int64_t tick(void *context)
     for (guint i = 0; i < replicas->len; i++) {
         Replica *replica = replicas->pdata[i];
         if (replica->state == REPLICA_WAITING) out_write(client_out(replica->client), "\n", 1);
+        check_limits(replica);
         if (is_lost(replica)) replica_drop(replica, "it was silent for longer than repl-timeout");
     }
     fullsync_tick();

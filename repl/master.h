@@ -12,7 +12,9 @@
  * While it keeps up, an online slave is given each batch of the journal as it is written. One that doesn't (much of its
  * output is unsent), or that comes with an older offset, is behind: it's fed from the journal's files, in pieces, until
  * it has caught up. So a slow slave costs no memory, and one that was away resumes as far back as the journal reaches,
- * also over restarts of this server. What an attached slave still needs is kept (master_needed_offset).
+ * also over restarts of this server. What an attached slave still needs is kept (master_needed_offset), up to a limit:
+ * one that is further behind than the journal is kept anyway (journal-keep-bytes) by more than
+ * client-output-buffer-limit says for slaves is disconnected.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #ifndef CKV_REPL_MASTER_H

@@ -27,6 +27,7 @@ typedef struct Replica {
     uint64_t sent;         /* up to where it is in its output */
     bool behind;           /* it's fed from the files: */
     JournalReader *reader; /* NULL: not opened yet */
+    bool seeking;          /* it isn't at `sent` yet */
     Slice rest;            /* of the batch that was read last */
     /* The snapshot; NULL: none, or not yet. */
     SyncFile *file;
@@ -34,6 +35,7 @@ typedef struct Replica {
     /* When its connection last took something, and what it had taken by then. */
     uint64_t taken;
     int64_t taken_ms;
+    int64_t soft_since_ms; /* when it got further behind than the soft limit; 0: it isn't */
 } Replica;
 
 /* Every slave that asked for the stream. */

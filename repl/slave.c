@@ -120,7 +120,9 @@ static void deal_with_stream(void)
 {
     g_autofree char *wrong = run_units();
     if (wrong != NULL) {
-        fail(RETRY_LATER_MS, "The master's stream can't be followed at offset %" G_GUINT64_FORMAT ": %s",
+        fail(RETRY_LATER_MS,
+             "The master's stream can't be followed at offset %" G_GUINT64_FORMAT
+             ": %s. When its clients don't do that any more, SLAVEOF NO ONE and SLAVEOF again take its data anew.",
              slave.hooks->safe_offset(), wrong);
     } else if (slave.link_ended && !slave.waits_for_room) {
         log_line(LOG_WARNING, "Connection with master lost.");

@@ -137,6 +137,12 @@ typedef enum JournalRead {
  * (g_free it): there's no segment that has this offset, for example. A directory without segments, or one whose last
  * segment ends at `from`, gives a reader that is at its end. `history` NULL: any. */
 JournalReader *journal_reader_new(const char *directory, uint64_t from, const char *history, char **error);
+/* The same in two steps, the second of which may take many calls, for those who can't wait until a segment has been
+ * read through: each reads up to `bytes`, or one batch more, of what is before `from`. journal_reader_error says why it
+ * isn't found. */
+JournalReader *journal_reader_begin(const char *directory, uint64_t from, const char *history, char **error);
+typedef enum JournalSeek { JOURNAL_SEEKING, JOURNAL_FOUND, JOURNAL_NOT_FOUND } JournalSeek;
+JournalSeek journal_reader_seek(JournalReader *reader, uint64_t bytes);
 void journal_reader_free(JournalReader *reader);
 JournalRead journal_read(JournalReader *reader, JournalBatch *batch);
 /* After JOURNAL_TORN and JOURNAL_BAD: what is wrong, naming file and offset; and, if TORN, how many bytes follow the

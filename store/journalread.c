@@ -213,6 +213,7 @@ struct JournalReader {
     File file;                         /* its file; fd -1: not opened yet */
     uint64_t position;                 /* in the file: of the next batch's head */
     uint64_t offset;                   /* in the stream */
+    uint64_t from;                     /* where in it reading is to begin */
     CkjKind last;                      /* what was read last of the segment */
     char wanted[JOURNAL_ID_CHARS + 1]; /* the history; "": any */
     char history[JOURNAL_ID_CHARS + 1];
@@ -542,44 +543,52 @@ static bool choose_segment(GArray *segments, uint64_t from)
     return index > 0;
 }
 
-/* Reads up to the batch that contains `from`, or begins there; that one will be read next. */
-static JournalRead seek(JournalReader *reader, uint64_t from)
+/* The stream ends before the wanted offset. */
+static void fail_before(JournalReader *reader)
 {
-    reader->offset = segment_at(reader->segments, 0)->offset;
-    JournalRead result = JOURNAL_BATCH;
+    fail(reader, JOURNAL_BAD,
+         g_strdup_printf(
+             "%s: it ends at offset %" G_GUINT64_FORMAT " (byte %" G_GUINT64_FORMAT "), before %" G_GUINT64_FORMAT,
+             segment_at(reader->segments, reader->at)->path, reader->offset, reader->position, reader->from));
+}
+
+JournalSeek journal_reader_seek(JournalReader *reader, uint64_t bytes)
+{
     JournalBatch batch;
-    while (result == JOURNAL_BATCH && reader->offset < from) {
-        result = journal_read(reader, &batch);
-        if (result != JOURNAL_BATCH || reader->offset <= from) continue;
+    for (uint64_t done = 0; reader->offset < reader->from; done += batch.payload.len) {
+        if (done >= bytes) return JOURNAL_SEEKING;
+        JournalRead result = journal_read(reader, &batch);
+        if (result == JOURNAL_END) fail_before(reader);
+        if (result != JOURNAL_BATCH) return JOURNAL_NOT_FOUND;
+        if (reader->offset <= reader->from) continue;
         reader->position = batch.file_offset;
         reader->offset = batch.offset;
         break;
     }
-    return result;
+    return JOURNAL_FOUND;
 }
 
-JournalReader *journal_reader_new(const char *directory, uint64_t from, const char *history, char **error)
+JournalReader *journal_reader_begin(const char *directory, uint64_t from, const char *history, char **error)
 {
     GArray *segments = ckj_list(directory, error);
     if (segments == NULL) return NULL;
     JournalReader *reader = reader_new(directory, history, segments);
-    reader->offset = from;
+    reader->offset = reader->from = from;
     if (segments->len == 0) return reader;
-    JournalRead result = JOURNAL_BAD;
-    if (choose_segment(segments, from)) {
-        result = seek(reader, from);
-        if (result == JOURNAL_BATCH || reader->offset == from) return reader;
-    } else {
-        fail(reader, JOURNAL_BAD,
-             g_strdup_printf("%s: the journal begins there; offset %" G_GUINT64_FORMAT " isn't in it any more",
-                             segment_at(segments, 0)->path, from));
+    if (!choose_segment(segments, from)) {
+        *error = g_strdup_printf("%s: the journal begins there; offset %" G_GUINT64_FORMAT " isn't in it any more",
+                                 segment_at(segments, 0)->path, from);
+        journal_reader_free(reader);
+        return NULL;
     }
-    if (result == JOURNAL_END) {
-        fail(reader, JOURNAL_BAD,
-             g_strdup_printf("%s: it ends at offset %" G_GUINT64_FORMAT " (byte %" G_GUINT64_FORMAT
-                             "), before %" G_GUINT64_FORMAT,
-                             segment_at(segments, reader->at)->path, reader->offset, reader->position, from));
-    }
+    reader->offset = segment_at(segments, 0)->offset;
+    return reader;
+}
+
+JournalReader *journal_reader_new(const char *directory, uint64_t from, const char *history, char **error)
+{
+    JournalReader *reader = journal_reader_begin(directory, from, history, error);
+    if (reader == NULL || journal_reader_seek(reader, UINT64_MAX) == JOURNAL_FOUND) return reader;
     *error = g_steal_pointer(&reader->error);
     journal_reader_free(reader);
     return NULL;

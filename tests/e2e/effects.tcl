@@ -98,6 +98,10 @@ with_server {} {
         {hincrbyfloat k f 1e3} {{HSET k f 1000}}
         {sadd k a b} {{sadd k a b}}
         {zincrby k 1.5 a} {{zincrby k 1.5 a}}
+        {zadd k "" a 2 b} {{zadd k 0 a 2 b}}
+        {zincrby k "1.5\0x" a} {{zincrby k 1.5 a}}
+        {decrby k -9223372036854775808} {{INCRBY k -9223372036854775808}}
+        {decrby k -9223372036854775807} {{decrby k -9223372036854775807}}
         {pfadd k a} {{pfadd k a}}
         {geoadd k 13 38 a} {{geoadd k 13 38 a}}
         {debug populate 2 k} {{SET k:0 value:0} {SET k:1 value:1}}
@@ -125,17 +129,17 @@ with_server {} {
         {spop s} {{SREM s one}}
         {spop s 1} {{DEL s}}
         {spop s 7} {{DEL s}}
-        {sort l store m} {{DEL m} {RPUSH m 1 2 3}}
-        {sort l limit 1 1 store k} {{DEL k} {RPUSH k 2}}
+        {sort l store m} {MULTI {DEL m} {RPUSH m 1 2 3} EXEC}
+        {sort l limit 1 1 store k} {MULTI {DEL k} {RPUSH k 2} EXEC}
         {sort nokey store k} {{DEL k}}
         {sort nokey store nokey2} {}
-        {sort l store l} {{DEL l} {RPUSH l 1 2 3}}
-        {georadius z 15 37 200 km store z} {{DEL z} {ZADD z 3479099956230698 a 3479447370796909 b}}
-        {sort l by nosort get # get no* store m} {{DEL m} {RPUSH m 3 {} 1 {} 2 {}}}
-        {georadius z 15 37 200 km store m} {{DEL m} {ZADD m 3479099956230698 a 3479447370796909 b}}
+        {sort l store l} {MULTI {DEL l} {RPUSH l 1 2 3} EXEC}
+        {georadius z 15 37 200 km store z} {MULTI {DEL z} {ZADD z 3479099956230698 a 3479447370796909 b} EXEC}
+        {sort l by nosort get # get no* store m} {MULTI {DEL m} {RPUSH m 3 {} 1 {} 2 {}} EXEC}
+        {georadius z 15 37 200 km store m} {MULTI {DEL m} {ZADD m 3479099956230698 a 3479447370796909 b} EXEC}
         {georadius z 0 0 1 km store k} {{DEL k}}
         {georadius z 0 0 1 km store m} {}
-        {georadiusbymember z a 1 m storedist m} {{DEL m} {ZADD m 0 a}}
+        {georadiusbymember z a 1 m storedist m} {MULTI {DEL m} {ZADD m 0 a} EXEC}
         {sinterstore k s nokey} {{DEL k}}
         {pfdebug todense p} {{pfdebug todense p}}
         {pfcount p} {{pfcount p}}
@@ -153,8 +157,8 @@ with_server {} {
     } {
         test "[lrange $command 0 end]: the value, and the deadline as a time" {
             set now [clock milliseconds]
-            lassign [effects {r {*}$command}] set expire
-            assert_equal {SET k v} $set
+            lassign [effects {r {*}$command}] multi set expire exec
+            assert_equal {MULTI {SET k v} EXEC} [list $multi $set $exec]
             assert_equal {PEXPIREAT k} [lrange $expire 0 1]
             assert {abs([lindex $expire 2] - $now - 100000) < 2000}
         }
@@ -173,7 +177,13 @@ with_server {} {
         assert_equal [list {append k w}] [effects {r append k w}]
         r set k 1 px 100000
         set at [lindex [effects {r pexpire k 200000}] 0 2]
-        assert_equal [list {SET k 2.5} [list PEXPIREAT k $at]] [effects {r incrbyfloat k 1.5}]
+        assert_equal [list MULTI {SET k 2.5} [list PEXPIREAT k $at] EXEC] [effects {r incrbyfloat k 1.5}]
+        assert_equal [list MULTI {SET k 3} [list PEXPIREAT k $at] {SET j 1} EXEC] [effects {
+            r multi
+            r incrbyfloat k 0.5
+            r incrbyfloat j 1
+            r exec
+        }]
     }
 
     test "SPOP with a count: SREM of what was popped, in pieces" {
@@ -181,6 +191,10 @@ with_server {} {
         r sadd s {*}$members
         foreach count {10 200 2700} {
             set effect [effects {set popped [r spop s $count]}]
+            if {$count > 1024} {
+                assert_equal {MULTI EXEC} [list [lindex $effect 0] [lindex $effect end]]
+                set effect [lrange $effect 1 end-1]
+            }
             set removed {}
             foreach command $effect {
                 assert_equal {SREM s} [lrange $command 0 1]
@@ -197,10 +211,10 @@ with_server {} {
         for {set i 0} {$i < 3000} {incr i} { lappend numbers $i }
         r rpush l {*}$numbers
         set effect [effects {r sort l store m}]
-        assert_equal {DEL m} [lindex $effect 0]
-        assert_equal 3 [llength [lrange $effect 1 end]]
+        assert_equal {MULTI {DEL m} EXEC} [list {*}[lrange $effect 0 1] [lindex $effect end]]
+        assert_equal 3 [llength [lrange $effect 2 end-1]]
         set pushed {}
-        foreach command [lrange $effect 1 end] { lappend pushed {*}[lrange $command 2 end] }
+        foreach command [lrange $effect 2 end-1] { lappend pushed {*}[lrange $command 2 end] }
         assert_equal $numbers $pushed
     }
 
@@ -214,9 +228,9 @@ with_server {} {
         r set k v px 20
         after 40
         set effect [effects {r set k w px 5000}]
-        assert_equal {{DEL k} {SET k w}} [lrange $effect 0 1]
+        assert_equal {{DEL k} MULTI {SET k w}} [lrange $effect 0 2]
         r debug set-active-expire 1
-        assert_equal {{SET k v} {PEXPIREAT k} {DEL k}} [lmap command [effects {
+        assert_equal {MULTI {SET k v} {PEXPIREAT k} EXEC {DEL k}} [lmap command [effects {
             r set k v px 20
             after 200
             r get nokey

@@ -364,6 +364,58 @@ with_server {--journal-keep 0 --journal-segment-bytes 100000 --repl-ping-slave-p
     }
 }
 
+# Writes until the server has closed its slave; how many MB that took.
+proc write_until_closed {mb_max} {
+    set value [repeat v 1000000]
+    for {set i 0} {[slaves] > 0} {incr i} {
+        if {$i == $mb_max} { fail "the slave is still there after $i MB" }
+        r set big $value
+    }
+    return $i
+}
+
+with_server {--journal-keep 0 --journal-keep-bytes 1mb --journal-segment-bytes 100000 --repl-ping-slave-period 1000
+        --checkpoint-every 0 --client-output-buffer-limit slave 8mb 0 0} {
+    test "a slave that is further behind than the journal and the limit allow is disconnected" {
+        set from [repl_offset]
+        set c [partial_sync $from]
+        assert {[write_until_closed 60] >= 9}
+        assert_match "*Client id=* addr=127.0.0.1:* scheduled to be closed ASAP for overcoming of output buffer limits:\
+            slave 127.0.0.1:* is * bytes behind.*" [server_log]
+        assert_match "*Connection with slave 127.0.0.1:* lost.*" [server_log]
+        disconnect $c
+        foreach step {1 2} {
+            r set a $step
+            assert_equal OK [r save]
+        }
+        wait_until {[info_field ckv_journal_first_offset] > $from}
+    }
+
+    test "the soft limit waits, for one that takes nothing" {
+        r config set client-output-buffer-limit "slave 0 4mb 1"
+        set c [partial_sync [repl_offset]]
+        set value [repeat v 1000000]
+        for {set i 0} {$i < 30} {incr i} { r set big $value }
+        set since [clock milliseconds]
+        wait_until {[slaves] == 0} 10000
+        assert {[clock milliseconds] - $since > 500}
+        disconnect $c
+    }
+
+    test "without a limit it stays" {
+        r config set client-output-buffer-limit "slave 0 0 0"
+        set from [repl_offset]
+        set c [partial_sync $from]
+        set value [repeat v 1000000]
+        for {set i 0} {$i < 40} {incr i} { r set big $value }
+        assert_equal 1 [slaves]
+        set to [repl_offset]
+        recv_raw $c [expr {$to - $from}]
+        disconnect $c
+        quiet
+    }
+}
+
 with_server {--persistence no} {
     test "without a journal there's nothing to replicate" {
         assert_error "ERR replication needs the journal*" {r psync ? -1}

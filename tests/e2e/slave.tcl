@@ -482,6 +482,28 @@ with_server {--read-only-slave yes} {
     set a $::current
     with_server {--read-only-slave yes} {
         set b $::current
+        test "a slave that stopped reading is disconnected at its limit, and goes on by offset" {
+            follow $b $a
+            wait_same $a $b
+            set full [in $a { info_field sync_full }]
+            in $a { r config set journal-keep-bytes 1mb; r config set client-output-buffer-limit "slave 8mb 0 0" }
+            exec kill -STOP $::server($b,pid)
+            set value [repeat v 1000000]
+            in $a {
+                for {set i 0} {$i < 60 && [info_field connected_slaves] > 0} {incr i} { r set big $value }
+                assert_equal 0 [info_field connected_slaves]
+            }
+            exec kill -CONT $::server($b,pid)
+            wait_same $a $b
+            in $a { assert_equal $full [info_field sync_full] }
+        }
+    }
+}
+
+with_server {--read-only-slave yes} {
+    set a $::current
+    with_server {--read-only-slave yes} {
+        set b $::current
         with_server {--read-only-slave yes} {
             set c $::current
 
@@ -618,6 +640,19 @@ proc stop_redis {id} {
 
 proc pick {args} { lindex $args [expr {int(rand() * [llength $args])}] }
 
+# What later versions have; 3.2 answers errors.
+proc newer_command {k n} {
+    return [pick [list set $k $n keepttl] [list set $k $n get ex 100] [list set $k $n pxat 33000000000000] \
+        [list getex $k ex 100] [list getex $k persist] [list getdel $k] [list copy $k k:$n replace] \
+        [list copy $k k:1 db 9 replace] [list lmove $k k:$n [pick left right] [pick left right]] \
+        [list lmove $k $k [pick left right] [pick left right]] [list lpop $k [pick 1 3 100]] [list rpop $k 2] \
+        [list lpushx $k a b] [list rpushx $k a b] [list lmpop 2 $k k:1 right count 2] [list blpop $k 0.01] \
+        [list expire $k 100 [pick nx xx gt lt]] [list zadd $k [pick gt lt] $n 5 3 6 10 5] \
+        [list zadd $k xx gt ch $n 7] [list zadd $k [pick gt lt] incr [pick -3 3] 7] [list zpopmin $k] \
+        [list zpopmax $k [pick 1 3 400]] [list zmpop 1 $k max count 2] [list geoadd $k [pick nx xx] ch 2 48 $n] \
+        [list unlink $k] [list hset $k a 1 b 2 $n 3] [list spublish c m] [list script load "return 1"]]
+}
+
 # Random writes of every type; errors are Redis' to make. INCRBYFLOAT has keys of its own, which never expire:
 # before 6.0 Redis sends it to its slaves as SET, and they forget the lifetime.
 proc random_load {id count} {
@@ -634,8 +669,10 @@ proc random_load {id count} {
             [list persist $k] \
             [list del $k] [list rename $k k:$n] [list append $k [repeat x $n]] [list setbit $k $n 1] \
             [list getset $k $n] [list pfadd $k $n] [list geoadd $k 13.36 38.11 $n] [list move $k 1] \
-            [list sunionstore $k k:1 k:2] [list ltrim $k 0 5] [list select [pick 0 1 9]] [list multi]]
-        catch {call $c {*}$command}
+            [list sunionstore $k k:1 k:2] [list ltrim $k 0 5] [list select [pick 0 1 9]] [list multi] \
+            [newer_command $k $n] [newer_command $k $n] [newer_command k:l[expr {$n % 3}] $n] [list dump $k]]
+        catch {call $c {*}$command} answer
+        if {[lindex $command 0] eq "dump"} { catch {call $c restore k:$n [pick 0 50000] $answer replace} }
         if {$command ne "multi"} continue
         foreach inner [list [list sadd $k:m $i] [list incr counter] [list set $k:s $n]] { catch {call $c {*}$inner} }
         catch {call $c exec}
@@ -707,6 +744,16 @@ foreach program $masters {
             launch $::current "--read-only-slave yes --slaveof 127.0.0.1 $::server($redis,port)"
             assert_same_as $redis
             assert_match "*sync_full:1\r*" [call $c info stats]
+            call $c select 0
+            call $c del k:1
+            call $c bitfield k:1 set u8 0 65
+            wait_until {[info_field master_link_status] eq "down"}
+            assert_match "*can't be followed*'bitfield' at byte * can't be run: ckv doesn't have this command*" \
+                [info_field ckv_sync_error]
+            r slaveof no one
+            r slaveof 127.0.0.1 $::server($redis,port)
+            assert_same_as $redis
+            assert_equal A [r get k:1]
             disconnect $c
             stop_redis $redis
         }

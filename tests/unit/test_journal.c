@@ -206,6 +206,40 @@ static void seek(void **state)
     g_free(found.error);
 }
 
+/* The same in pieces: none reads much more than it may. */
+static void seek_in_pieces(void **state)
+{
+    (void)state;
+    model_open(model_start());
+    model_write(300);
+    assert_true(journal_close());
+    for (uint64_t from = base; from <= base + stream->len; from += 7) {
+        char *error = NULL;
+        JournalReader *reader = journal_reader_begin(".", from, HISTORY, &error);
+        assert_non_null(reader);
+        for (uint64_t at = journal_reader_offset(reader);; at = journal_reader_offset(reader)) {
+            JournalSeek sought = journal_reader_seek(reader, 1);
+            if (sought == JOURNAL_FOUND) break;
+            assert_int_equal(sought, JOURNAL_SEEKING);
+            assert_true(journal_reader_offset(reader) > at && journal_reader_offset(reader) < from);
+        }
+        assert_int_equal(journal_reader_seek(reader, 1), JOURNAL_FOUND);
+        JournalBatch batch;
+        JournalRead result = journal_read(reader, &batch);
+        assert_int_equal(result, from == base + stream->len ? JOURNAL_END : JOURNAL_BATCH);
+        if (result == JOURNAL_BATCH) assert_true(batch.offset <= from && from < batch.offset + batch.payload.len);
+        journal_reader_free(reader);
+    }
+    char *error = NULL;
+    JournalReader *reader = journal_reader_begin(".", base + stream->len + 1, HISTORY, &error);
+    JournalSeek sought = JOURNAL_SEEKING;
+    while (sought == JOURNAL_SEEKING)
+        sought = journal_reader_seek(reader, 100);
+    assert_int_equal(sought, JOURNAL_NOT_FOUND);
+    assert_non_null(strstr(journal_reader_error(reader), "it ends at offset"));
+    journal_reader_free(reader);
+}
+
 /* A reader that has come to the end goes on when more has been written. */
 static void read_along(void **state)
 {
@@ -826,6 +860,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(release, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(release_fails, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(seek, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(seek_in_pieces, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(read_along, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(cut, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(cut_fails, model_enter, model_leave),

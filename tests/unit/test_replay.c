@@ -23,6 +23,7 @@
 #include "net/loop.h"
 #include "store/evict.h"
 #include "store/journal.h"
+#include "store/rdb.h"
 
 #define SEED     20261125
 #define ROUNDS   6
@@ -364,7 +365,9 @@ static void test_bad_batches(void **state)
     assert_fails(SET_A "*3\r\n$3\r\nSET\r\n", "byte 27 of the batch doesn't begin a command");
     assert_fails(SET_A "*0\r\n", "byte 27");
     assert_fails("*2\r\n$3\r\nSET\r\n$1\r\na\r\n", "'SET' at byte 0 of the batch can't be run: it has a wrong number");
-    assert_fails("*1\r\n$4\r\nWHAT\r\n", "'WHAT' at byte 0 of the batch can't be run: it has no place in a journal");
+    assert_fails("*1\r\n$4\r\nWHAT\r\n", "'WHAT' at byte 0 of the batch can't be run: ckv doesn't have this command");
+    assert_fails("*3\r\n$4\r\nEVAL\r\n$1\r\nx\r\n$1\r\n0\r\n",
+                 "'EVAL' at byte 0 of the batch can't be run: ckv doesn't have this command");
     assert_fails("*1\r\n$7\r\nMONITOR\r\n", "it has no place in a journal");
     assert_fails("*2\r\n$6\r\nSELECT\r\n$2\r\n99\r\n", "ERR invalid DB index");
     assert_fails(SET_A "*3\r\n$5\r\nLPUSH\r\n$1\r\na\r\n$1\r\n1\r\n",
@@ -452,6 +455,110 @@ static void test_keys_at_the_same_address(void **state)
     keyspace_flush(&keyspace->dbs[0]);
 }
 
+/* ---- what later versions send ---- */
+
+/* What it comes to, in 3.2's commands. */
+static const struct {
+    const char *before, *form, *same;
+} newer_forms[] = {
+    { "SET a 1;PEXPIREAT a T", "SET a 2 KEEPTTL", "SET a 2;PEXPIREAT a T" },
+    { "SET a 1", "SET a 2 keepttl", "SET a 2" },
+    { "SET a 1", "SET a 2 PXAT 33000000000000 XX", "SET a 2;PEXPIREAT a 33000000000000" },
+    { "", "SET a 2 EXAT 33000000000", "SET a 2;PEXPIREAT a 33000000000000" },
+    { "SET a 1;SADD b x", "UNLINK a b c", "DEL a b" },
+    { "SET a 1;PEXPIREAT a T", "COPY a b", "SET b 1;PEXPIREAT b T" },
+    { "ZADD a 1 x;SET b 1;PEXPIREAT b T", "COPY a b REPLACE", "DEL b;ZADD b 1 x" },
+    { "SET a 1", "COPY a a DB 3;SET c 1", "SELECT 3;SET a 1;SELECT 0;SET c 1" },
+    { "SET a 1", "PEXPIREAT a T NX", "PEXPIREAT a T" },
+    { "SET a 1;SELECT 3;SET b 1", "SELECT 3;FLUSHDB ASYNC", "SELECT 3;DEL b" },
+    { "SET a 1;SELECT 3;SET b 1", "FLUSHALL SYNC", "DEL a;SELECT 3;DEL b" },
+    { "", "HSET a f 1 g 2", "HMSET a f 1 g 2" },
+    { "RPUSH a 1", "LPUSHX a 2 3;RPUSHX a 4 5;LPUSHX b 1 2", "LPUSH a 2 3;RPUSH a 4 5" },
+    { "RPUSH a 1 2 3 4 5", "LPOP a 2;RPOP a 2", "LPOP a;LPOP a;RPOP a;RPOP a" },
+    { "RPUSH a 1 2;RPUSH b 1 2", "LPOP a 5;RPOP b 2", "DEL a b" },
+    { "RPUSH a 1 2 x", "LMOVE a b RIGHT LEFT;LMOVE a b LEFT RIGHT;LMOVE a b left left", "DEL a;RPUSH b 2 x 1" },
+    { "RPUSH a 1 2 x", "LMOVE a a LEFT RIGHT;LMOVE a a RIGHT RIGHT", "LPOP a;RPUSH a 1" },
+    { "RPUSH a x;PEXPIREAT a T", "LMOVE a a LEFT LEFT;LMOVE a a LEFT RIGHT;LMOVE a a RIGHT LEFT", "" },
+    { "ZADD a 1 x 2 y 3 z 4 w", "ZPOPMIN a;ZPOPMAX a 2", "ZREM a x z w" },
+    { "ZADD a 1 x 2 y", "ZPOPMAX a 5", "DEL a" },
+    { "ZADD a 5 x", "ZADD a GT CH 4 x 6 y;ZADD a GT 7 x 6 x", "ZADD a 7 x 6 y" },
+    { "ZADD a 5 x", "ZADD a XX LT 4 x 6 y;ZADD a LT 9 x", "ZADD a 4 x" },
+    { "ZADD a 5 x", "ZADD a GT INCR -1 x;ZADD a GT INCR 2 x;ZADD a LT INCR 1 y", "ZADD a 7 x 1 y" },
+    { "ZADD a 5 x", "ZADD a XX CH 6 x 7 y", "ZADD a 6 x" },
+    { "GEOADD a 1 1 x", "GEOADD a NX CH 2 2 x 3 3 y;GEOADD a XX 4 4 z 5 5 y;GEOADD a CH 6 6 z",
+      "GEOADD a 5 5 y 6 6 z" },
+    { "SET a 1", "SPUBLISH c m;SCRIPT LOAD x;FUNCTION LOAD y", "" },
+};
+
+/* Runs commands that are separated by semicolons, words by blanks; T: a deadline. */
+static void replay_text(const char *text)
+{
+    g_auto(GStrv) commands = g_strsplit(text, ";", -1);
+    g_autoptr(GString) payload = g_string_new(NULL);
+    char *wrong = NULL;
+    for (int i = 0; commands[i] != NULL && commands[i][0] != '\0'; i++) {
+        g_auto(GStrv) words = g_strsplit(commands[i], " ", -1);
+        g_string_append_printf(payload, "*%u\r\n", g_strv_length(words));
+        for (int j = 0; words[j] != NULL; j++) {
+            const char *word = strcmp(words[j], "T") == 0 ? "32000000000000" : words[j];
+            g_string_append_printf(payload, "$%zu\r\n%s\r\n", strlen(word), word);
+        }
+    }
+    replay_begin(0);
+    if (!replay_run((Slice){ payload->str, payload->len }, clock_unix_ms, &wrong)) fail_msg("%s: %s", text, wrong);
+    replay_end();
+}
+
+static void test_newer_forms(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < G_N_ELEMENTS(newer_forms); i++) {
+        char *digests[2];
+        GHashTable *deadlines[2];
+        for (int other = 0; other < 2; other++) {
+            flush_all();
+            replay_text(newer_forms[i].before);
+            replay_text(other ? newer_forms[i].same : newer_forms[i].form);
+            digests[other] = run_text("DEBUG DIGEST");
+            deadlines[other] = all_deadlines();
+        }
+        if (strcmp(digests[0], digests[1]) != 0) fail_msg("'%s' isn't '%s'", newer_forms[i].form, newer_forms[i].same);
+        assert_same_deadlines(deadlines[0], deadlines[1]);
+        for (int other = 0; other < 2; other++) {
+            g_free(digests[other]);
+            g_hash_table_unref(deadlines[other]);
+        }
+    }
+    flush_all();
+}
+
+/* RESTORE with a deadline: what later versions send for one with a time to live. */
+static void test_restore_absttl(void **state)
+{
+    (void)state;
+    flush_all();
+    replay_text("SET a 1");
+    g_autoptr(GByteArray) dump = rdb_dump(keyspace_peek(&keyspace->dbs[0], SLICE("a")));
+    g_autoptr(GByteArray) payload = g_byte_array_new();
+    g_autofree char *head =
+        g_strdup_printf("*6\r\n$7\r\nRESTORE\r\n$1\r\nb\r\n$14\r\n33000000000000\r\n$%u\r\n", dump->len);
+    static const char tail[] = "\r\n$7\r\nREPLACE\r\n$6\r\nABSTTL\r\n";
+    g_byte_array_append(payload, (const guint8 *)head, (guint)strlen(head));
+    g_byte_array_append(payload, dump->data, dump->len);
+    g_byte_array_append(payload, (const guint8 *)tail, (guint)strlen(tail));
+    for (int i = 0; i < 2; i++) {
+        char *wrong = NULL;
+        replay_begin(0);
+        bool ran = replay_run((Slice){ (const char *)payload->data, payload->len }, clock_unix_ms, &wrong);
+        replay_end();
+        if (!ran) fail_msg("%s", wrong);
+        const Entry *entry = keyspace_peek(&keyspace->dbs[0], SLICE("b"));
+        assert_non_null(entry);
+        assert_true(entry_deadline(entry) == 33000000000000);
+    }
+    flush_all();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -459,6 +566,8 @@ int main(void)
         cmocka_unit_test(test_same_data),
         cmocka_unit_test(test_bad_batches),
         cmocka_unit_test(test_deadlines),
+        cmocka_unit_test(test_newer_forms),
+        cmocka_unit_test(test_restore_absttl),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

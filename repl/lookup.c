@@ -1,0 +1,92 @@
+/* lookup.c: see lookup.h.
+ *
+ * Design. getaddrinfo can't be interrupted, so a look-up that is given up goes on: what it works on is freed by
+ * whichever of the two, the thread and the loop, lets go of it last. The thread says that it's done by an eventfd.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "repl/lookup.h"
+
+#include <glib.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* What the thread works on; counted. */
+typedef struct Question {
+    char *host;
+    char service[24];
+    int ready_fd;
+    int failed; /* getaddrinfo's */
+    struct addrinfo *found;
+} Question;
+
+struct Lookup {
+    Loop *loop;
+    Watch *watch;
+    Question *question;
+    void (*done)(void *context);
+    void *context;
+};
+
+static void question_clear(gpointer at)
+{
+    Question *question = at;
+    if (question->found != NULL) freeaddrinfo(question->found);
+    close(question->ready_fd);
+    g_free(question->host);
+}
+
+static void question_release(Question *question)
+{
+    g_atomic_rc_box_release_full(question, question_clear);
+}
+
+static gpointer ask(gpointer at)
+{
+    Question *question = at;
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
+    question->failed = getaddrinfo(question->host, question->service, &hints, &question->found);
+    eventfd_write(question->ready_fd, 1);
+    question_release(question);
+    return NULL;
+}
+
+static void on_ready(int fd, unsigned ready, void *context)
+{
+    Lookup *lookup = context;
+    eventfd_t count;
+    (void)ready;
+    if (eventfd_read(fd, &count) != 0) return;
+    loop_want(lookup->loop, lookup->watch, 0);
+    lookup->done(lookup->context);
+}
+
+Lookup *lookup_start(Loop *loop, const char *host, int64_t port, void (*done)(void *context), void *context)
+{
+    Question *question = g_atomic_rc_box_new0(Question);
+    question->host = g_strdup(host);
+    snprintf(question->service, sizeof(question->service), "%" G_GINT64_FORMAT, port);
+    question->ready_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    g_assert(question->ready_fd >= 0);
+    Lookup *lookup = g_new(Lookup, 1);
+    *lookup = (Lookup){ .loop = loop, .question = question, .done = done, .context = context };
+    lookup->watch = loop_watch(loop, question->ready_fd, LOOP_READ, on_ready, lookup);
+    g_thread_unref(g_thread_new("lookup", ask, g_atomic_rc_box_acquire(question)));
+    return lookup;
+}
+
+void lookup_free(Lookup *lookup)
+{
+    if (lookup == NULL) return;
+    loop_unwatch(lookup->loop, lookup->watch);
+    question_release(lookup->question);
+    g_free(lookup);
+}
+
+const struct addrinfo *lookup_found(const Lookup *lookup, const char **error)
+{
+    const Question *question = lookup->question;
+    *error = question->failed == 0 ? NULL : gai_strerror(question->failed);
+    return question->failed == 0 ? question->found : NULL;
+}
