@@ -47,6 +47,10 @@ const char *mem_allocator(void)
 
 #include <jemalloc/jemalloc.h>
 
+/* Read by jemalloc before main(): entries in huge pages, as the tables' segments are. Random access to a big dataset
+ * waits for address translation otherwise, and there's no fork to make a small write copy two MB. */
+const char *malloc_conf = "thp:always";
+
 /* jemalloc counts what each thread allocates and frees, size classes included; the difference of the two is exact
  * without its global statistics, which take a refresh of microseconds. (All of the heap belongs to the loop's thread.)
  */
