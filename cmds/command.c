@@ -247,6 +247,7 @@ static void apply_reply_mode(Session *session, Out *out)
 static void run_one(const Incoming *in, const Command *command)
 {
     Session *session = in->client->session;
+    if (in->client->class == CLIENT_SLAVE && !sync_takes_from_slave(in->client, in->argv, in->argc)) return;
     Request r = {
         .client = in->client,
         .session = session,

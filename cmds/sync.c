@@ -41,13 +41,14 @@ static bool check_stream(Request *r)
 /* SYNC */
 void cmd_sync(Request *r)
 {
-    if (check_stream(r)) master_sync(r->client);
+    if (!r->session->monitoring && check_stream(r)) master_sync(r->client);
 }
 
 /* PSYNC id offset [FAILOVER] */
 void cmd_psync(Request *r)
 {
     int64_t offset;
+    if (r->session->monitoring) return; /* as 3.2: what it is shown isn't to get into the stream */
     if (r->argc > 3 && arg_is(r, 3, "failover") && !replication_take_over(r, r->argv[1])) return;
     if (!check_stream(r) || !arg_int(r, 2, &offset, NULL)) return;
     master_psync(r->client, r->argv[1], offset);
@@ -94,6 +95,14 @@ void cmd_replconf(Request *r)
         if (!run_option(r, i)) return;
     }
     reply_ok(r->out);
+}
+
+bool sync_takes_from_slave(Client *client, const Slice *argv, size_t argc)
+{
+    if (slice_is(argv[0], "replconf") && argc % 2 == 1 && argc > 1 && slice_is(argv[1], "ack")) return true;
+    bool again = slice_is(argv[0], "sync") || slice_is(argv[0], "psync"); /* which isn't answered either */
+    if (!again) master_reject(client, argv[0]);
+    return false;
 }
 
 /* ---- WAIT ---- */

@@ -12,6 +12,10 @@ void sync_init(Loop *loop);
 /* Ends a closing session's WAIT. */
 void sync_forget(Session *session);
 
+/* Whether a command of an attached slave is to be run. What would be answered isn't, and ends its connection: a reply
+ * would be taken for a part of the stream. (3.2.13 answers; later versions don't.) */
+bool sync_takes_from_slave(Client *client, const Slice *argv, size_t argc);
+
 /* Whether the slaves allow a write (min-slaves-to-write, ack slave); if not, answers NOREPLICAS. */
 bool sync_admits(Out *out);
 

@@ -444,6 +444,11 @@ static size_t parse_commands(Client *client, GArray *args, char *bytes, size_t l
     ClientIo *io = client->io;
     size_t taken = 0;
     while (taken < MIN(len, limit)) {
+        if (client->class == CLIENT_SLAVE && bytes[taken] == '\n') {
+            /* It lives, and says no more. As a client's command it would take the byte behind it along (resp.c). */
+            taken++;
+            continue;
+        }
         RespStatus status = resp_parse(&io->parser, args, bytes + taken, len - taken);
         if (status == RESP_INCOMPLETE) break;
         if (status == RESP_ERROR) {
@@ -649,7 +654,8 @@ static void settle(Client *client)
         settle_own(io);
     }
     if (!io->ended || io->backlog) return;
-    if (io->error != NULL) reply_error(client_out(client), io->error);
+    /* A slave would take it for a part of the stream. */
+    if (io->error != NULL && client->class != CLIENT_SLAVE) reply_error(client_out(client), io->error);
     client_close_after_reply(client);
 }
 

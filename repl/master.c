@@ -124,6 +124,14 @@ void master_set_psync2(Client *client)
     replica_of(client)->psync2 = true;
 }
 
+void master_reject(Client *client, Slice command)
+{
+    g_autofree char *sent = g_strndup(command.ptr, MIN(command.len, 64));
+    g_autofree char *shown = g_strescape(sent, NULL);
+    g_autofree char *why = g_strdup_printf("it sent '%s', whose reply has no place in the stream", shown);
+    replica_drop(client->replica, why);
+}
+
 static void fall_behind(Replica *replica)
 {
     replica->behind = true;

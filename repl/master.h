@@ -53,6 +53,8 @@ void master_psync(Client *client, Slice id, int64_t offset);
 void master_set_port(Client *client, int port);
 void master_set_ip(Client *client, Slice ip);
 void master_set_psync2(Client *client);
+/* A slave sent something that would be answered, which has no place in its stream: it's closed. */
+void master_reject(Client *client, Slice command);
 /* REPLCONF ACK: no answer. */
 void master_ack(Client *client, uint64_t offset);
 

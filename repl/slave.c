@@ -451,12 +451,13 @@ static bool is_late(int64_t since_ms)
     return clock_unix_ms - since_ms > options.repl_timeout * 1000;
 }
 
-/* Tells the master that we live, while there's nothing to acknowledge. */
+/* Tells the master that we live, while there's nothing to acknowledge. To a Redis before 5.0, a line that ends in a
+ * bare newline takes the first byte of what follows it along, if that has come by then. */
 static void send_sign_of_life(void)
 {
     if (clock_unix_ms - slave.last_sent_ms < ACK_EVERY_MS) return;
     slave.last_sent_ms = clock_unix_ms;
-    link_send_raw(slave.link, SLICE("\n"));
+    link_send_raw(slave.link, SLICE("\r\n"));
 }
 
 static void tick_transfer(void)

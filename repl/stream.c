@@ -63,6 +63,16 @@ static StreamStatus bad(Stream *stream, const char *why)
     return STREAM_BAD;
 }
 
+/* Whether each argument ends as it should. (A client's needn't, in 3.2. Here, other bytes have come between.) */
+static bool arguments_end(const Stream *stream)
+{
+    for (guint i = 0; i < stream->args->len; i++) {
+        const RespArg *arg = &g_array_index(stream->args, RespArg, i);
+        if (memcmp(stream->bytes + stream->at + arg->offset + arg->len, "\r\n", 2) != 0) return false;
+    }
+    return true;
+}
+
 /* Takes a whole command in: true if the unit ends with it. */
 static bool ends_unit(Stream *stream)
 {
@@ -91,6 +101,7 @@ StreamStatus stream_next(Stream *stream, Slice *unit)
         case RESP_COMMAND: break;
         }
         if (stream->args->len == 0) return bad(stream, "a command without a name");
+        if (!arguments_end(stream)) return bad(stream, "an argument doesn't end where it says");
         if (!ends_unit(stream)) continue;
         *unit = (Slice){ stream->bytes + stream->start, stream->at - stream->start };
         stream->start = stream->at;

@@ -185,6 +185,40 @@ with_server {--repl-ping-slave-period 1000} {
         quiet
     }
 
+    test "what a slave says in one go with a sign of life is heard, and nothing is put into its stream" {
+        set from [repl_offset]
+        set c [partial_sync $from]
+        foreach life {"\n" "\r\n" "\n\n\n" "\n\r\n\n"} {
+            r set a $life
+            set to [repl_offset]
+            send_raw $c "$life[encode "replconf ack $to"]"
+            wait_until {[regexp "slave0:.*,state=online,offset=$to," [r info replication]]}
+        }
+        assert_equal [stream $from $to] [recv_raw $c [expr {$to - $from}]]
+        send $c sync
+        send $c psync ? -1
+        assert_silent $c
+        disconnect $c
+        quiet
+    }
+
+    test "a slave that asks for a reply is closed without one" {
+        foreach bytes [list [encode ping] "ping\r\n" [encode {replconf capa eof}] [encode {replconf ack}] \
+                [encode quit] "*1\r\n+x\r\n" "'\r\n" [encode [list "what\n"]] [encode {replconf ack 1 x}]] {
+            send_raw [set c [partial_sync [repl_offset]]] $bytes
+            assert_closed $c
+            quiet
+        }
+        assert_match "*it sent 'what\\\\n', whose reply has no place in the stream*" [server_log]
+        send [set c [connect]] monitor
+        assert_equal OK [recv $c]
+        send $c psync ? -1
+        send $c sync
+        assert_silent $c
+        assert_equal 0 [slaves]
+        disconnect $c
+    }
+
     test "what can't go on gets a full resync" {
         r set a 1
         set err [info_field sync_partial_err]

@@ -47,7 +47,7 @@ proc fake_command {c {acks 0}} {
             if {[eof $c]} { return -code error -errorcode CLOSED "the slave closed the link" }
             wait_bytes $c $end command
         }
-        if {$line eq ""} continue
+        if {[string trimright $line \r] eq ""} continue
         set words {}
         for {set i [string range [string trimright $line] 1 end]} {$i > 0} {incr i -1} {
             set len [string range [recv_line $c] 1 end]

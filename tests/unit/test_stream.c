@@ -70,7 +70,8 @@ static void long_units(void **state)
 static void refusals(void **state)
 {
     (void)state;
-    const char *const bad[] = { "PING\r\n",        "\r\n",       "*0\r\n", "*-1\r\n", "*1\r\n+OK\r\n",
+    const char *const bad[] = { "PING\r\n",        "\r\n",          "*0\r\n",
+                                "*-1\r\n",         "*1\r\n+OK\r\n", "*1\r\n$4\r\nPING-E",
                                 "*2000000000\r\n", PING "$3\r\n" };
     for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
         Stream stream;
