@@ -35,8 +35,8 @@ FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 PARALLEL := $(MAKE) --no-print-directory -j$(shell nproc)
 
 .PHONY: all run test unit e2e golden upstream differential replicas fuzz-diff clients clients-readme compat report fuzz \
-	fault fault-quick bench bench-peers bench-persistence ha ha-test ha-long test-load test-bench asan tsan install deps deps-test help lint format \
-	readme check-readme clean
+	fault fault-quick bench bench-peers bench-persistence ha ha-test ha-long test-load test-bench asan tsan install \
+	deps deps-test help lint format readme check-readme clean
 all: $(BUILD)/ckv ## build build/ckv (also CC=clang, SAN=asan, SAN=tsan)
 
 run: deps ## install what is missing, build, serve on 127.0.0.1:6379
@@ -112,7 +112,7 @@ test-bench: $(BUILD)/ckv $(BUILD)/load $(BUILD)/pinger ## the benchmark's own te
 
 BENCH = $(PARALLEL) $(BUILD)/ckv $(BUILD)/load $(BUILD)/pinger
 BENCH_FLAGS = --build $(BUILD) $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
-bench: deps-test ## side by side with redis-server: bench/RESULTS.md, half an hour (QUICK=1: two minutes; ONLY=text: some rows; both to build/bench)
+bench: deps-test ## side by side with redis-server: bench/RESULTS.md, half an hour or more (QUICK=1: a few minutes; ONLY=text: some rows; both to build/bench)
 	@$(BENCH)
 	@bench/bench.py $(BENCH_FLAGS)
 

@@ -1,6 +1,6 @@
 /* prefetch.h: asks the processor for a cache line that will be needed soon.
  *
- * GCC (12 and 13 at least) takes a function that does nothing but prefetch for one without effects, and drops the calls
+ * GCC (12, at -O2) takes a function that does nothing but prefetch for one without effects, and drops the calls
  * to it before it would inline them: whole passes over a batch vanished so. The empty assembly, which costs nothing, is
  * an effect to it. tests/check-prefetch.sh sees to it that they are in the program.
  *

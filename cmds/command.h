@@ -191,7 +191,8 @@ size_t pubsub_pattern_count(void);
 #define ERROR_STRING_TOO_LONG "ERR string exceeds maximum allowed size (32MB)"
 
 /* ---- arguments: convert, or answer the error and return false ---- */
-/* `error` NULL: the usual text. */
+/* `error` NULL: the usual text. arg_double puts "0" or what is before a NUL in the place of a text that only 3.2 takes
+ * for a number, so that what is journaled is one for later versions, too. */
 bool arg_int(Request *r, int index, int64_t *value, const char *error);
 bool arg_double(Request *r, int index, double *value, const char *error);
 bool arg_long_double(Request *r, int index, long double *value, const char *error);

@@ -142,7 +142,8 @@ Link *link_open(Loop *loop, const char *host, int64_t port, const LinkHandlers *
     if (fd >= 0) {
         connect_link(link, fd);
     } else {
-        link->lookup = lookup_start(loop, host, port, on_found, link);
+        link->lookup = lookup_start(loop, host, port, on_found, link, error);
+        if (link->lookup == NULL) g_clear_pointer(&link, link_close);
     }
     return link;
 }

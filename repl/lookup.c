@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "repl/lookup.h"
 
+#include <errno.h>
 #include <glib.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
@@ -62,17 +63,39 @@ static void on_ready(int fd, unsigned ready, void *context)
     lookup->done(lookup->context);
 }
 
-Lookup *lookup_start(Loop *loop, const char *host, int64_t port, void (*done)(void *context), void *context)
+/* Puts the question to a thread. False: *error says why not (g_free). */
+static bool begin_asking(Question *question, char **error)
 {
+    g_autoptr(GError) refused = NULL;
+    GThread *thread = g_thread_try_new("lookup", ask, g_atomic_rc_box_acquire(question), &refused);
+    if (thread != NULL) {
+        g_thread_unref(thread);
+        return true;
+    }
+    question_release(question); /* the thread's */
+    *error = g_strdup(refused->message);
+    return false;
+}
+
+Lookup *lookup_start(Loop *loop, const char *host, int64_t port, void (*done)(void *context), void *context,
+                     char **error)
+{
+    int ready_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (ready_fd < 0) {
+        *error = g_strdup(g_strerror(errno));
+        return NULL;
+    }
     Question *question = g_atomic_rc_box_new0(Question);
     question->host = g_strdup(host);
     snprintf(question->service, sizeof(question->service), "%" G_GINT64_FORMAT, port);
-    question->ready_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    g_assert(question->ready_fd >= 0);
+    question->ready_fd = ready_fd;
+    if (!begin_asking(question, error)) {
+        question_release(question);
+        return NULL;
+    }
     Lookup *lookup = g_new(Lookup, 1);
     *lookup = (Lookup){ .loop = loop, .question = question, .done = done, .context = context };
-    lookup->watch = loop_watch(loop, question->ready_fd, LOOP_READ, on_ready, lookup);
-    g_thread_unref(g_thread_new("lookup", ask, g_atomic_rc_box_acquire(question)));
+    lookup->watch = loop_watch(loop, ready_fd, LOOP_READ, on_ready, lookup);
     return lookup;
 }
 

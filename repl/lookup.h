@@ -11,8 +11,10 @@
 
 typedef struct Lookup Lookup;
 
-/* `done` is called in the loop, once. */
-Lookup *lookup_start(Loop *loop, const char *host, int64_t port, void (*done)(void *context), void *context);
+/* `done` is called in the loop, once. NULL: *error says why it can't begin (g_free): no descriptor or thread is left.
+ */
+Lookup *lookup_start(Loop *loop, const char *host, int64_t port, void (*done)(void *context), void *context,
+                     char **error);
 /* At any time, also inside of `done`, which isn't called after it. */
 void lookup_free(Lookup *lookup);
 

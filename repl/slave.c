@@ -112,17 +112,18 @@ static char *run_units(void)
         wrong = slave.hooks->apply(unit, link_fd(slave.link));
     }
     slave.hooks->end_units();
-    if (wrong == NULL && status == STREAM_BAD) wrong = g_strdup(slave.stream.error);
-    return wrong;
+    if (wrong == NULL) return status == STREAM_BAD ? g_strdup(slave.stream.error) : NULL;
+    g_autofree char *refused = wrong;
+    return g_strconcat(
+        refused, ". When its clients don't do that any more, SLAVEOF NO ONE and SLAVEOF again take its data anew.",
+        NULL);
 }
 
 static void deal_with_stream(void)
 {
     g_autofree char *wrong = run_units();
     if (wrong != NULL) {
-        fail(RETRY_LATER_MS,
-             "The master's stream can't be followed at offset %" G_GUINT64_FORMAT
-             ": %s. When its clients don't do that any more, SLAVEOF NO ONE and SLAVEOF again take its data anew.",
+        fail(RETRY_LATER_MS, "The master's stream can't be followed at offset %" G_GUINT64_FORMAT ": %s",
              slave.hooks->safe_offset(), wrong);
     } else if (slave.link_ended && !slave.waits_for_room) {
         log_line(LOG_WARNING, "Connection with master lost.");

@@ -1,11 +1,12 @@
 /* test_link.c: repl/link and repl/lookup: a link to an address, to a name that takes its time, to one that isn't known;
- * and one that is closed while its name is looked up.
+ * one that is closed while its name is looked up, and one for which no descriptor is left.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "repl/link.h"
 
 #include <arpa/inet.h>
 #include <dlfcn.h>
+#include <errno.h>
 #include <glib.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -13,6 +14,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -171,6 +173,22 @@ static void test_given_up(void **state)
     assert_string_equal(broken_by, "");
 }
 
+/* No descriptor is left: it's said, and whoever asked goes on. */
+static void test_no_descriptor(void **state)
+{
+    (void)state;
+    struct rlimit before;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    struct rlimit none = { .rlim_cur = 0, .rlim_max = before.rlim_max };
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    g_autofree char *error = NULL;
+    link_now = link_open(loop, "slow.example", port, &link_handlers, &error);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_null(link_now);
+    assert_string_equal(error, g_strerror(EMFILE));
+    assert_int_equal(asked, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -178,6 +196,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_slow_name, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unknown_name, setup, teardown),
         cmocka_unit_test_setup_teardown(test_given_up, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_descriptor, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
