@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/number.h"
 #include "store/ckj.h"
 #include "store/io.h"
@@ -455,7 +456,7 @@ static void close_segment(int fd, bool durable)
     ckj_put_seal(seal, CKJ_CLOSED, j.written);
     bool sealed = durable && !j.closed && io_write_all(fd, seal, sizeof(seal), (off_t)j.file_end);
     (void)io->truncate(fd, (off_t)(j.file_end + (sealed ? sizeof(seal) : 0)));
-    if (sealed) (void)io->sync(fd);
+    if (sealed && io->sync(fd) != 0) log_line(LOG_WARNING, "%s: %s", j.path, g_strerror(errno));
 }
 
 bool journal_close(void)

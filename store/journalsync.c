@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "store/ckj.h"
 #include "store/io.h"
 
@@ -257,12 +258,26 @@ static bool is_recent(const char *path, int64_t seconds)
     return stat(path, &about) == 0 && about.st_mtime > g_get_real_time() / G_USEC_PER_SEC - seconds;
 }
 
+/* For what goes wrong and loses nothing: it's no trouble that writes would have to wait for, and an operator wants to
+ * hear of it. Returns false. */
+static bool complain(const char *path)
+{
+    log_line(LOG_WARNING, "%s: %s", path, g_strerror(errno));
+    return false;
+}
+
+static bool sync_names(void)
+{
+    return io_sync_directory(JOURNAL_DIRECTORY) || complain(JOURNAL_DIRECTORY);
+}
+
 /* In order, each for good before the next: a power cut must not leave a hole. */
 static bool remove_segment(JsyncSegment *segment, const char *path)
 {
     if (segment->fd >= 0) io->close(segment->fd);
     segment->fd = -1;
-    return (io->unlink(path) == 0 || errno == ENOENT) && io_sync_directory(JOURNAL_DIRECTORY);
+    if (io->unlink(path) != 0 && errno != ENOENT) return complain(path);
+    return sync_names();
 }
 
 /* Under the lock: removes the oldest segment if it can go. False: it can't, so no other can. (It's durable first: if it
@@ -309,7 +324,7 @@ static bool finish_one(void)
         bool named = segment_at(i + 1)->named;
         segment->fd = -1;
         g_mutex_unlock(&s.lock);
-        named = named || io_sync_directory(JOURNAL_DIRECTORY);
+        named = named || sync_names();
         uint64_t bytes = end_file(&finished, named);
         g_mutex_lock(&s.lock);
         segment_at(i)->bytes = bytes;
