@@ -180,15 +180,12 @@ static bool load_image(CheckpointLoad *load, Slice *in, uint64_t mask, uint64_t 
                                                               : load_collection(load, &head, error);
 }
 
-/* Takes a 'P' key apart. */
+/* Takes the key of a database's page apart. */
 static bool page_key(const CheckpointLoad *load, Slice key, Db **db, unsigned *bits, uint64_t *page)
 {
-    uint16_t index = 0;
-    uint32_t number = 0;
-    if (key.len != 8 || key.ptr[0] != 'P') return false;
-    memcpy(&index, key.ptr + 1, sizeof(index));
-    memcpy(&number, key.ptr + 4, sizeof(number));
-    *bits = (uint8_t)key.ptr[3];
+    uint16_t index;
+    uint32_t number;
+    if (!record_get_page(key, &index, bits, &number)) return false;
     *page = number;
     if (index >= load->keyspace->db_count || *bits > 31 || *page >> *bits != 0) return false;
     *db = &load->keyspace->dbs[index];

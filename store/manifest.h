@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #define MANIFEST_FILE         "MANIFEST"
-#define MANIFEST_VERSION      1
+#define MANIFEST_VERSION      2
 #define MANIFEST_ID_CHARS     40
 #define MANIFEST_SECRET_BYTES 192
 #define MANIFEST_BOOT_CHARS   36

@@ -54,7 +54,7 @@ static bool open_file(PageAhead *ahead, Batch *batch)
 
 static bool is_page(Slice key)
 {
-    return key.len > 0 && key.ptr[0] == RECORD_PAGE;
+    return record_is(key, RECORD_PAGE);
 }
 
 /* False: it can't be read. */

@@ -274,8 +274,9 @@ static bool put_image(Stream *s, Slice *in)
 static bool put_page(Stream *s, Slice key)
 {
     uint16_t db;
-    if (key.len != 8) return false;
-    memcpy(&db, key.ptr + 1, sizeof(db));
+    unsigned bits;
+    uint32_t page;
+    if (!record_get_page(key, &db, &bits, &page)) return false;
     if (db != s->db) rdb_write_db(s->writer, db, -1, -1);
     s->db = db;
     Slice payload = fetch(s, key, true), in = payload;
@@ -310,7 +311,7 @@ static bool put_pages(Stream *s, RdbProgress progress, void *context)
     Slice key = { NULL, 0 };
     bool good = true;
     for (uint64_t told = 0; good && !rdb_writer_failed(s->writer) && pagefile_next(s->file, &key, &s->error);) {
-        if (key.len == 0 || key.ptr[0] != 'P') continue; /* fetched when something refers to it */
+        if (!record_is(key, RECORD_PAGE)) continue; /* fetched when something refers to it */
         good = s->records <= s->info->records && put_page(s, key);
         if (progress == NULL || s->records - told < PROGRESS_RECORDS) continue;
         told = s->records;

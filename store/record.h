@@ -4,7 +4,9 @@
 #ifndef CKV_STORE_RECORD_H
 #define CKV_STORE_RECORD_H
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/slice.h"
 #include "store/pages.h"
@@ -12,9 +14,16 @@
 #define RECORD_INFO      SLICE("ckv") /* the file's CheckpointInfo; not counted among its records */
 #define RECORD_DATABASES SLICE("dbs") /* varints: for each database with keys its index, keys and bits */
 
-#define RECORD_PAGE      'P'
-/* 'P' database u16, bits u8, page u32: a page of a database. 'C' id u64, bits u8, page u32: a page of a collection.
- * 'V' id u64: a value. All little endian. */
+/* Kinds of the others; RECORD_KIND_AT bytes of their key stand before the kind. */
+#define RECORD_PAGE      'P' /* page u32, 'P', database u16, bits u8: a page of a database */
+#define RECORD_ELEMENTS  'C' /* page u32, 'C', id u64, bits u8: a page of a collection */
+#define RECORD_VALUE     'V' /* the lower half of an id u64, 'V', the higher: a value */
+#define RECORD_KIND_AT   4
+#define RECORD_PAGE_LEN  8
+
+/* All little endian. What differs most stands first: gdbm has 31 bits of hash and the first 4 bytes of a key in its
+ * index, and reads the whole record of each key that is the same in both. Its hash is the same for many small numbers,
+ * so with the kind first it read one to four other pages for each that it stored. */
 typedef struct RecordKey {
     char bytes[16];
     uint8_t len;
@@ -27,20 +36,39 @@ static inline Slice record_slice(const RecordKey *key)
 
 static inline RecordKey record_page(PageKind kind, uint64_t id, unsigned bits, uint64_t page)
 {
-    RecordKey key = { .bytes = { kind == PAGE_ENTRIES ? RECORD_PAGE : 'C' } };
+    RecordKey key;
     size_t id_bytes = kind == PAGE_ENTRIES ? 2 : 8;
-    memcpy(key.bytes + 1, &id, id_bytes);
-    key.bytes[1 + id_bytes] = (char)bits;
-    memcpy(key.bytes + 2 + id_bytes, &page, 4);
+    memcpy(key.bytes, &page, 4);
+    key.bytes[RECORD_KIND_AT] = kind == PAGE_ENTRIES ? RECORD_PAGE : RECORD_ELEMENTS;
+    memcpy(key.bytes + 5, &id, id_bytes);
+    key.bytes[5 + id_bytes] = (char)bits;
     key.len = (uint8_t)(6 + id_bytes);
     return key;
 }
 
 static inline RecordKey record_value(uint64_t id)
 {
-    RecordKey key = { .bytes = { 'V' }, .len = 9 };
-    memcpy(key.bytes + 1, &id, sizeof(id));
+    RecordKey key = { .len = 9 };
+    memcpy(key.bytes, &id, 4);
+    key.bytes[RECORD_KIND_AT] = RECORD_VALUE;
+    id >>= 32;
+    memcpy(key.bytes + 5, &id, 4);
     return key;
+}
+
+/* What record_page() made the key of, if that is a page of a database. */
+static inline bool record_get_page(Slice key, uint16_t *db, unsigned *bits, uint32_t *page)
+{
+    if (key.len != RECORD_PAGE_LEN || key.ptr[RECORD_KIND_AT] != RECORD_PAGE) return false;
+    memcpy(page, key.ptr, sizeof(*page));
+    memcpy(db, key.ptr + RECORD_KIND_AT + 1, sizeof(*db));
+    *bits = (uint8_t)key.ptr[RECORD_PAGE_LEN - 1];
+    return true;
+}
+
+static inline bool record_is(Slice key, char kind)
+{
+    return key.len > RECORD_KIND_AT && key.ptr[RECORD_KIND_AT] == kind;
 }
 
 /* How an image names records elsewhere: the id of a value, or the id and the bits of a collection's pages. */

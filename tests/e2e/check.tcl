@@ -203,7 +203,7 @@ with_server $options {
         set digest [make_directory]
         set path [server_dir]/[newest_checkpoint]
         set f [open $path rb]
-        write_at $path [expr {[string first "version=1\nsecret=" [read $f]] + 30}] "x"
+        write_at $path [expr {[string first "version=2\nsecret=" [read $f]] + 30}] "x"
         close $f
         write_at [lindex [segments] 0] 100 "\xff"
         file delete [format %s/journal/%020d.ckj [server_dir] [checkpoint_offset [older_checkpoint]]]
@@ -380,11 +380,11 @@ with_server $options {
         fill
         kill_server
         file rename [server_dir]/MANIFEST [server_dir]/kept
-        append_to [server_dir]/MANIFEST "\[ckv\]\nversion=2\nchecksum=82652bae41729b79\n"
+        append_to [server_dir]/MANIFEST "\[ckv\]\nversion=3\nchecksum=00885c87372a71a0\n"
         set before [snapshot]
         lassign [check --repair] status text
         assert_equal 1 $status
-        assert_match "*has version 2*use that one. Nothing was changed*" $text
+        assert_match "*has version 3*use that one. Nothing was changed*" $text
         assert_equal $before [snapshot]
         file rename -force [server_dir]/kept [server_dir]/MANIFEST
         launch $::current $::server($::current,options)
@@ -501,7 +501,7 @@ with_server $options {
         make_directory
         set keys [exec gdbmtool --read-only [server_dir]/[newest_checkpoint] list 2>@1]
         assert_match "*ckv*" $keys
-        assert_match "*version=1*secret=*history=*" \
+        assert_match "*version=2*secret=*history=*" \
             [exec gdbmtool --read-only [server_dir]/[newest_checkpoint] fetch ckv 2>@1]
         launch $::current $::server($::current,options)
     }

@@ -226,7 +226,7 @@ class Checkpoint:
         self.secret = secret
         self.records = self.unsealed(gdbm_records(path), facts)
         own = key_file(self.records[b"ckv"].decode())
-        need(own["ckv"]["version"] == "1" and bytes.fromhex(own["ckv"]["secret"]) == secret, "the record ckv")
+        need(own["ckv"]["version"] == "2" and bytes.fromhex(own["ckv"]["secret"]) == secret, "the record ckv")
         for name in ("history", "offset", "records", "sum", "keys"):
             need(own["checkpoint"][name] == facts[name], f"the record ckv: {name}")
         self.data = {}
@@ -256,8 +256,8 @@ class Checkpoint:
             db, keys, bits = listed.varint(), listed.varint(), listed.varint()
             databases[db] = (keys, bits)
         for key, payload in self.records.items():
-            if key[:1] == b"P":
-                db, bits, page = struct.unpack("<HBI", key[1:])
+            if key[4:5] == b"P":
+                page, _, db, bits = struct.unpack("<IcHB", key)
                 need(databases[db][1] == bits, "a page has other bits than its database")
                 self.read_page(db, bits, page, Bytes(payload))
         for db, (keys, _) in databases.items():
@@ -277,7 +277,7 @@ class Checkpoint:
     def read_elsewhere(self, kind, encoding, reference, count):
         number_, bits = reference >> 6, reference & 63
         if bits == 63:
-            record = Bytes(self.records[b"V" + struct.pack("<Q", number_)])
+            record = Bytes(self.records[struct.pack("<IcI", number_ % 2**32, b"V", number_ >> 32)])
             value = read_value(kind, encoding, record.slice())
             record.end()
             return value
@@ -288,7 +288,7 @@ class Checkpoint:
         return set(elements) if kind == SET else dict(elements)
 
     def read_elements(self, kind, number_, bits, page):
-        data = Bytes(self.records.get(b"C" + struct.pack("<QBI", number_, bits, page), b""))
+        data = Bytes(self.records.get(struct.pack("<IcQB", page, b"C", number_, bits), b""))
         while data.more():
             if kind == LIST:
                 element = (data.varint(), data.varint(), read_texts(data, 0))
@@ -366,7 +366,7 @@ class Directory:
         cut = content.rindex(b"checksum=")
         need(content[cut:] == b"checksum=%016x\n" % xxh3(content[:cut]), "the checksum of MANIFEST")
         self.manifest = key_file(content[:cut].decode())
-        need(self.manifest["ckv"]["version"] == "1", "the version of MANIFEST")
+        need(self.manifest["ckv"]["version"] == "2", "the version of MANIFEST")
         secret = bytes.fromhex(self.manifest["ckv"]["secret"])
         self.checkpoints = {
             slot: Checkpoint(os.path.join(path, f"checkpoint-{slot}.gdbm"), self.manifest[f"checkpoint-{slot}"], secret)

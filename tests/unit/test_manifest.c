@@ -223,12 +223,12 @@ static void other_versions(void **state)
     (void)state;
     Manifest back;
     char *error = NULL;
-    put_forged("version=1", "version=2");
+    put_forged("version=2", "version=3");
     assert_int_equal(manifest_read(directory, &back, &error), MANIFEST_BAD);
     assert_non_null(strstr(error, path));
     assert_non_null(strstr(error, "version 2"));
     g_free(error);
-    put_forged("version=1", "vision=1");
+    put_forged("version=2", "vision=2");
     assert_refused(NULL);
 }
 

@@ -170,7 +170,7 @@ static void lose_record(const char *path, char kind)
     assert_non_null(file);
     do {
         assert_true(pagefile_next(file, &key, &error));
-    } while (key.ptr[0] != kind);
+    } while (!record_is(key, kind));
     assert_true(pagefile_delete(file, key, &error));
     free((void *)(uintptr_t)key.ptr);
     assert_true(pagefile_close(file, &error));
@@ -179,7 +179,7 @@ static void lose_record(const char *path, char kind)
 static void test_damage(void **state)
 {
     (void)state;
-    static const char kinds[] = { 'P', 'C', 'V' };
+    static const char kinds[] = { RECORD_PAGE, RECORD_ELEMENTS, RECORD_VALUE };
     put_big(&ks->dbs[0], SLICE("list"), TYPE_LIST);
     for (size_t i = 0; i < sizeof(kinds); i++) {
         put_random(&ks->dbs[1]);
