@@ -15,11 +15,11 @@
 #define RECORD_DATABASES SLICE("dbs") /* varints: for each database with keys its index, keys and bits */
 
 /* Kinds of the others; RECORD_KIND_AT bytes of their key stand before the kind. */
-#define RECORD_PAGE      'P' /* page u32, 'P', database u16, bits u8: a page of a database */
-#define RECORD_ELEMENTS  'C' /* page u32, 'C', id u64, bits u8: a page of a collection */
-#define RECORD_VALUE     'V' /* the lower half of an id u64, 'V', the higher: a value */
-#define RECORD_KIND_AT   4
-#define RECORD_PAGE_LEN  8
+#define RECORD_PAGE     'P' /* page u32, 'P', database u16, bits u8: a page of a database */
+#define RECORD_ELEMENTS 'C' /* page u32, 'C', id u64, bits u8: a page of a collection */
+#define RECORD_VALUE    'V' /* the lower half of an id u64, 'V', the higher: a value */
+#define RECORD_KIND_AT  4
+#define RECORD_PAGE_LEN 8
 
 /* All little endian. What differs most stands first: gdbm has 31 bits of hash and the first 4 bytes of a key in its
  * index, and reads the whole record of each key that is the same in both. Its hash is the same for many small numbers,
