@@ -16,6 +16,7 @@
 #include "cmds/slowlog.h"
 #include "repl/master.h"
 #include "repl/slave.h"
+#include "store/compact.h"
 #include "store/evict.h"
 #include "store/grave.h"
 #include "store/mem.h"
@@ -70,6 +71,7 @@ static int64_t sample_tick(void *context)
     sample(&rates.bytes_out, client_stats.bytes_out, elapsed_us);
     rates.next = (rates.next + 1) % SAMPLES;
     mem_note_peak();
+    if (rates.next == 0) compact_look();
     return SAMPLE_EVERY_MS;
 }
 
@@ -93,6 +95,9 @@ void server_reset_stats(void)
 /* Of this, at least so much is for freeing what was deleted, however much expires. */
 #define GRAVE_US_MIN (UPKEEP_US_MAX / 4)
 
+/* And so much besides for moving entries together, which is never urgent: a fifth of the time at most. */
+#define COMPACT_US_MAX 250
+
 /* The longest pause otherwise: an expired key is to be gone within 100 ms. */
 #define UPKEEP_EVERY_MS_MAX 50
 
@@ -108,6 +113,7 @@ static int64_t upkeep_tick(void *context)
     more |= grave_step(MAX(UPKEEP_US_MAX - expire_us, GRAVE_US_MIN));
     if (options.maxmemory != 0 && !slave_is_one())
         more |= evict_run(keyspace) && evict_used() > (size_t)options.maxmemory;
+    more |= compact_run(keyspace, COMPACT_US_MAX);
     return more ? UPKEEP_PAUSE_MS : MIN(1000 / options.hz, UPKEEP_EVERY_MS_MAX);
 }
 

@@ -39,7 +39,8 @@
 #define BATCH_MAX    16384                  /* commands; then the batch runs, so that slices and arena stay small */
 #define BATCH_FIRST  1024
 #define SLICES_FIRST 4096
-#define SLICES_KEPT  (128 * 1024) /* arguments; the room for more isn't kept for the next batch */
+#define SLICES_MAX   (20 * 1024) /* arguments; the same, so that one client's share more still fits into: */
+#define SLICES_KEPT  (32 * 1024) /* the room for more isn't kept for the next batch */
 
 /* In the middle of a turn, try to send whenever so much more waits. */
 #define OUTPUT_EAGER (1024 * 1024)
@@ -678,6 +679,11 @@ static void run_batch(void)
     arena_used = 0;
 }
 
+static bool is_batch_full(void)
+{
+    return batch_count > BATCH_MAX || slice_count > SLICES_MAX;
+}
+
 /* Adds a part of the backlog to the batch. */
 static void parse_backlog(Client *client)
 {
@@ -698,7 +704,7 @@ static void finish_turn(void *context)
 {
     (void)context;
     while (resumed_clients->len > 0) {
-        if (batch_count > BATCH_MAX) run_batch();
+        if (is_batch_full()) run_batch();
         parse_backlog(g_ptr_array_remove_index_fast(resumed_clients, resumed_clients->len - 1));
     }
     run_batch();
@@ -712,7 +718,7 @@ static void read_client(Client *client)
         note_writer(client);
         return;
     }
-    if (arena_used > ARENA_BYTES - READ_MAX - LIFT_MAX || batch_count > BATCH_MAX || client->io->in_turn) run_batch();
+    if (arena_used > ARENA_BYTES - READ_MAX - LIFT_MAX || is_batch_full() || client->io->in_turn) run_batch();
     if (!takes_input(client)) return;
     ssize_t got = client->held ? append_own(client, client->io->own_len + READ_OWN) : read_more(client);
     if (got < 0) return;

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "store/checkpoint.h"
+#include "store/checkpointfile.h"
 #include "store/evict.h"
 #include "store/grave.h"
 #include "store/large.h"
@@ -574,6 +575,23 @@ Entry *keyspace_set_deadline(Db *db, Entry *entry, int64_t at_ms)
     entry_swap(db, slot_of(db, entry), entry, remade);
     g_free(entry);
     return remade;
+}
+
+bool keyspace_settle(Db *db, Entry *entry)
+{
+    if (is_copied_later(entry)) return false; /* a checkpoint may have its address; and it has pages of its own */
+    void *object = NULL;
+    PagedValue paged;
+    if (entry->type != TYPE_STRING && !checkpoint_paged(entry->type, entry->object, &paged)) {
+        object = entry->object;
+        entry->object = mem_move(object);
+    }
+    bool moved = object != NULL && entry->object != object;
+    Entry **slot = slot_of(db, entry);
+    *slot = mem_move(entry);
+    if (*slot == entry) return moved;
+    if ((*slot)->expires) wheel_moved(&db->wheel, *slot);
+    return true;
 }
 
 void keyspace_changed(Db *db, Slice key)

@@ -140,6 +140,10 @@ void keyspace_evict(Db *db, Entry *entry);
 /* Visits one bucket's entries, expired ones included; see table_scan. */
 uint64_t keyspace_scan(const Db *db, uint64_t cursor, TableVisit visit, void *context);
 
+/* Moves the memory of an entry and of its value, if it's a small one, to where it wastes less (mem_move). Nothing else
+ * changes. False: neither moved. */
+bool keyspace_settle(Db *db, Entry *entry);
+
 /* While `keep`, no key expires by itself, wherever it is: for running the journal again, which says itself what went.
  */
 void keyspace_keep_expired(Keyspace *ks, bool keep);

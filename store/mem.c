@@ -5,8 +5,10 @@
 
 #include <fcntl.h>
 #include <glib.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -27,6 +29,7 @@ static size_t peak;
 #ifdef MEM_SANITIZED
 
 size_t __sanitizer_get_current_allocated_bytes(void);
+size_t __sanitizer_get_allocated_size(const volatile void *block);
 
 static size_t heap_used(void)
 {
@@ -38,6 +41,29 @@ size_t mem_round(size_t size)
     return size;
 }
 
+/* There are no slabs: by every second answer all is waste, and every block is moved, so that the sanitizer finds who
+ * still has its old address. */
+size_t mem_slack(void)
+{
+    static bool waste;
+    waste = !waste;
+    return waste ? SIZE_MAX : 0;
+}
+
+void mem_flush(void)
+{
+}
+
+static bool is_sparse(const void *block)
+{
+    (void)block;
+    return true;
+}
+
+#define block_size(block) __sanitizer_get_allocated_size(block)
+#define block_new(size)   malloc(size)
+#define block_free(block) free(block)
+
 const char *mem_allocator(void)
 {
     return "sanitizer";
@@ -47,9 +73,10 @@ const char *mem_allocator(void)
 
 #include <jemalloc/jemalloc.h>
 
-/* Read by jemalloc before main(): entries in huge pages, as the tables' segments are. Random access to a big dataset
- * waits for address translation otherwise, and there's no fork to make a small write copy two MB. */
-const char *malloc_conf = "thp:always";
+/* Read by jemalloc before main(). Entries in huge pages, as the tables' segments are: random access to a big dataset
+ * waits for address translation otherwise, and there's no fork to make a small write copy two MB. And a thread that
+ * gives freed pages back: else the loop does so itself, as much at once as is due, and never while it's idle. */
+const char *malloc_conf = "thp:always,background_thread:true,max_background_threads:1,dirty_decay_ms:5000";
 
 /* jemalloc counts what each thread allocates and frees, size classes included; the difference of the two is exact
  * without its global statistics, which take a refresh of microseconds. (All of the heap belongs to the loop's thread.)
@@ -70,6 +97,52 @@ size_t mem_round(size_t size)
     return nallocx(size, 0);
 }
 
+size_t mem_slack(void)
+{
+    uint64_t epoch = 1;
+    size_t active, allocated, size = sizeof(size_t);
+    g_assert(mallctl("epoch", NULL, NULL, &epoch, sizeof(epoch)) == 0);
+    g_assert(mallctl("stats.active", &active, &size, NULL, 0) == 0);
+    g_assert(mallctl("stats.allocated", &allocated, &size, NULL, 0) == 0);
+    return active > allocated ? active - allocated : 0;
+}
+
+void mem_flush(void)
+{
+    g_assert(mallctl("thread.tcache.flush", NULL, NULL, NULL, 0) == 0);
+}
+
+/* What jemalloc tells of a block: the slab that it takes new blocks of this size from, how many there's room for in the
+ * block's own slab, and in all slabs of this size together. */
+typedef struct Utilization {
+    const void *current;
+    size_t free, blocks;
+    size_t slab_bytes;
+    size_t all_free, all_blocks;
+} Utilization;
+
+/* Slabs that are as full as this, on average, stay as they are. */
+#define FULL_PERCENT      90
+
+/* Whether the block's slab is emptier than others of its size, so that it's the one to be emptied, and others to be
+ * filled. Redis asks its patched jemalloc the same (4.0's defrag.c). */
+static bool is_sparse(const void *block)
+{
+    static size_t name[3], levels = 3;
+    if (name[0] == 0 && mallctlnametomib("experimental.utilization.query", name, &levels) != 0) return false;
+    Utilization u;
+    size_t size = sizeof(u);
+    if (mallctlbymib(name, levels, &u, &size, &block, sizeof(block)) != 0 || size != sizeof(u)) return false;
+    if (u.free == 0 || u.all_free * 100 < u.all_blocks * (100 - FULL_PERCENT)) return false;
+    bool is_current = (uintptr_t)block - (uintptr_t)u.current < u.slab_bytes;
+    return !is_current && u.free * u.all_blocks > u.all_free * u.blocks;
+}
+
+/* Past the thread's cache, which would give back what was just freed. */
+#define block_size(block) sallocx(block, 0)
+#define block_new(size)   mallocx(size, MALLOCX_TCACHE_NONE)
+#define block_free(block) dallocx(block, MALLOCX_TCACHE_NONE)
+
 const char *mem_allocator(void)
 {
     return "jemalloc-" G_STRINGIFY(JEMALLOC_VERSION_MAJOR) "." G_STRINGIFY(JEMALLOC_VERSION_MINOR) "." G_STRINGIFY(
@@ -77,6 +150,17 @@ const char *mem_allocator(void)
 }
 
 #endif
+
+void *mem_move(void *block)
+{
+    if (!is_sparse(block)) return block;
+    size_t size = block_size(block);
+    void *moved = block_new(size);
+    if (moved == NULL) g_error("out of memory: can't allocate %zu bytes", size);
+    memcpy(moved, block, size);
+    block_free(block);
+    return moved;
+}
 
 size_t mem_used(void)
 {

@@ -16,6 +16,17 @@ size_t mem_used(void);
 /* The bytes that an allocation of `size` really gets: what the allocator rounds it up to. */
 size_t mem_round(size_t size);
 
+/* Bytes of heap pages that can't be given back though nothing lies there, because something else on the same page does.
+ * Takes some ten microseconds. */
+size_t mem_slack(void);
+
+/* Lets go of the freed blocks that are kept for this thread's next allocations: they pin pages, too. */
+void mem_flush(void);
+
+/* Moves a heap block, if that helps to empty the pages it's on: returns its address, new or old. The rest of the server
+ * mustn't know the old one any more. */
+void *mem_move(void *block);
+
 /* The largest mem_used seen by mem_note_peak. */
 size_t mem_peak(void);
 void mem_note_peak(void);
