@@ -24,6 +24,7 @@
 #include "cmds/server.h"
 #include "repl/master.h"
 #include "store/backup.h"
+#include "store/building.h"
 #include "store/checkpoint.h"
 #include "store/journal.h"
 
@@ -116,7 +117,7 @@ void persist_open(void)
 {
     if (!options.persistence) return;
     char *error = NULL;
-    if (!backup_finish_swap(".", &error)) refuse_start(error);
+    if (!building_finish(".", &error) || !backup_finish_swap(".", &error)) refuse_start(error);
     switch (manifest_read(".", &persist_manifest, &error)) {
     case MANIFEST_READ: break;
     case MANIFEST_MISSING: make_new_manifest(); break;

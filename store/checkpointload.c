@@ -115,13 +115,13 @@ static void *new_collection(ValueType type)
     }
 }
 
-static bool decode_element(ValueType type, void *object, Slice *in)
+static bool decode_element(ValueType type, void *object, Slice *in, uint64_t *hash)
 {
     switch (type) {
-    case TYPE_SET: return element_decode(set_elements(object), in);
-    case TYPE_HASH: return element_decode(hash_elements(object), in);
-    case TYPE_ZSET: return zset_decode_element(object, in);
-    default: return list_decode_paged_chunk(object, in);
+    case TYPE_SET: return element_decode(set_elements(object), in, hash);
+    case TYPE_HASH: return element_decode(hash_elements(object), in, hash);
+    case TYPE_ZSET: return zset_decode_element(object, in, hash);
+    default: return list_decode_paged_chunk(object, in, hash);
     }
 }
 
@@ -138,8 +138,9 @@ static bool load_pages(CheckpointLoad *load, const ImageHead *head, void *object
         count_record(load, sum);
         if (set != NULL) set->sums[page] = sum;
         bool good = true;
+        uint64_t hash, mask = (1ULL << bits) - 1;
         for (Slice in = payload; good && in.len > 0;)
-            good = decode_element(head->type, object, &in);
+            good = decode_element(head->type, object, &in, &hash) && (hash & mask) == page;
         free((void *)(uintptr_t)payload.ptr);
         if (!good) return false;
     }

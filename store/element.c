@@ -218,13 +218,13 @@ void element_encode(const void *element, bool has_value, Image *image)
     image_put_bytes(image, (Slice){ element, (size_t)(last.ptr + last.len - (const char *)element) });
 }
 
-bool element_decode(ElementTable *elements, Slice *in)
+bool element_decode(ElementTable *elements, Slice *in, uint64_t *hash)
 {
     Slice key, value = SLICE("");
     if (!image_get_slice(in, &key) || (elements->has_values && !image_get_slice(in, &value))) return false;
-    uint64_t hash = table_hash(key);
-    if (element_find(elements, hash, key) != NULL) return false;
-    element_insert(elements, hash, key, value);
+    *hash = table_hash(key);
+    if (element_find(elements, *hash, key) != NULL) return false;
+    element_insert(elements, *hash, key, value);
     return true;
 }
 
@@ -243,10 +243,10 @@ void element_table_encode(const ElementTable *elements, Image *image)
 
 ElementTable *element_table_decode(Slice bytes, uint8_t kind, bool has_values)
 {
-    uint64_t count;
+    uint64_t count, hash;
     if (!image_get_varint(&bytes, &count) || count == 0) return NULL;
     ElementTable *elements = element_table_new(kind, has_values);
-    while (count > 0 && element_decode(elements, &bytes))
+    while (count > 0 && element_decode(elements, &bytes, &hash))
         count--;
     if (count == 0 && bytes.len == 0) return elements;
     element_table_free(elements);

@@ -55,10 +55,10 @@ Slice element_key(const void *element);
 /* Only of a hash's elements. */
 Slice element_value(const void *element);
 
-/* An element as bytes, and back into a table: false if they're damaged or the key is there already. An element's bytes
- * are those of its block. */
+/* An element as bytes, and back into a table, with its hash, which says in which page it belongs: false if they're
+ * damaged or the key is there already. An element's bytes are those of its block. */
 void element_encode(const void *element, bool has_value, Image *image);
-bool element_decode(ElementTable *elements, Slice *in);
+bool element_decode(ElementTable *elements, Slice *in, uint64_t *hash);
 
 /* All elements with their number before them, and back: NULL unless the bytes are just that, with an element at least.
  */

@@ -624,7 +624,7 @@ bool list_read_paged_chunk(Slice *in, uint32_t *id, uint32_t *next, Pack **pack)
 /* While a list is loaded, its chunks' `next` holds an id, and they are linked by `prev` in the order in which they
  * came.
  */
-bool list_decode_paged_chunk(List *list, Slice *in)
+bool list_decode_paged_chunk(List *list, Slice *in, uint64_t *hash)
 {
     Chain *chain = as_chain(list);
     uint32_t id, next;
@@ -638,7 +638,8 @@ bool list_decode_paged_chunk(List *list, Slice *in)
     chain->chunks++;
     chain->length += pack_count(pack);
     chain->by_id->last_id = MAX(chain->by_id->last_id, chunk->id);
-    table_insert(&chain->by_id->table, chunk_hash(chunk), chunk);
+    *hash = chunk_hash(chunk);
+    table_insert(&chain->by_id->table, *hash, chunk);
     return pack_count(pack) > 0;
 }
 

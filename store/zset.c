@@ -581,31 +581,31 @@ static Zset *decode_pack(Slice bytes)
 
 /* Reads an element and adds it to the table and the tree. It must come behind `before`, if that isn't NULL. NULL: it
  * can't be. */
-static const RankElement *big_decode_element(Big *big, const RankElement *before, Slice *in)
+static const RankElement *big_decode_element(Big *big, const RankElement *before, Slice *in, uint64_t *hash)
 {
     RankElement *element = rank_element_decode(in);
     if (element == NULL) return NULL;
     Slice member = rank_member(element);
     bool in_order = before == NULL || before->score < element->score ||
                     (before->score == element->score && slice_compare(rank_member(before), member) < 0);
-    uint64_t hash = table_hash(member);
-    if (!in_order || table_find(&big->table, hash, member, element_matches) != NULL) {
+    *hash = table_hash(member);
+    if (!in_order || table_find(&big->table, *hash, member, element_matches) != NULL) {
         g_free(element);
         return NULL;
     }
     big->bytes += rank_element_bytes(member);
-    table_insert(&big->table, hash, element);
+    table_insert(&big->table, *hash, element);
     ranktree_insert(&big->tree, element);
     return element;
 }
 
 static Zset *decode_big(Slice bytes)
 {
-    uint64_t count;
+    uint64_t count, hash;
     if (!image_get_varint(&bytes, &count) || count == 0) return NULL;
     Big *big = big_new();
     for (const RankElement *element = NULL; count > 0; count--) {
-        if ((element = big_decode_element(big, element, &bytes)) == NULL) break;
+        if ((element = big_decode_element(big, element, &bytes, &hash)) == NULL) break;
     }
     if (count == 0 && bytes.len == 0) return (Zset *)big;
     big_free(big);
@@ -629,8 +629,8 @@ Zset *zset_new_big(void)
     return (Zset *)big_new();
 }
 
-bool zset_decode_element(Zset *zset, Slice *in)
+bool zset_decode_element(Zset *zset, Slice *in, uint64_t *hash)
 {
     g_assert(!is_pack(zset));
-    return big_decode_element((Big *)zset, NULL, in) != NULL;
+    return big_decode_element((Big *)zset, NULL, in, hash) != NULL;
 }

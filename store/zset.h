@@ -88,11 +88,11 @@ void zset_encode(const Zset *zset, Image *image);
 Zset *zset_decode(Slice bytes);
 
 /* The table of a big set, of whose elements rank_element_encode makes bytes; NULL: it's small. And an empty big set,
- * with what adds an element to a big one, in any order: false if the bytes are damaged or the member is there already.
- */
+ * with what adds an element to a big one, in any order, and gives its hash, which says in which page it belongs: false
+ * if the bytes are damaged or the member is there already. */
 const Table *zset_table(const Zset *zset);
 Zset *zset_new_big(void);
-bool zset_decode_element(Zset *zset, Slice *in);
+bool zset_decode_element(Zset *zset, Slice *in, uint64_t *hash);
 
 /* A sorted set in the making: scores may still change, so nothing is in order yet. */
 typedef struct ZsetBuilder ZsetBuilder;

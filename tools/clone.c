@@ -30,7 +30,8 @@ static char *clone_now(Talk *talk, const char *dir, const char *to)
     if (id == NULL) return error;
     error = clone_from(dir, id, to);
     char *second = NULL;
-    g_strfreev(talk_ask(talk, &second, "BACKUP", "DELETE", id, NULL));
+    g_auto(GStrv) deleting = talk_ask(talk, &second, "BACKUP", "DELETE", id, NULL);
+    if (deleting != NULL) g_free(talk_await(talk, "BACKUP", "deleting", &second)); /* before that no other can begin */
     if (error != NULL) {
         g_free(second);
         return error;

@@ -1,8 +1,9 @@
 /* import.c: `ckv import`: an RDB file into a new data directory, or into a running server.
  *
- * Design. A directory is made in DIR/import.tmp: the whole dataset in memory, one checkpoint of it, and the journal's
- * first segment, which goes on from there. Then all is moved in place, MANIFEST last. The history begins before the
- * checkpoint, so a start never takes the journal alone for all there is.
+ * Design. A directory is made in DIR/import.tmp: the whole dataset in memory, the journal's first segment, and one
+ * checkpoint, from which the journal goes on; that writes MANIFEST, so all is there then, and is moved in place
+ * (store/building.h). The history begins before the checkpoint, so a start never takes the journal alone for all there
+ * is.
  *
  * A running server gets each key as it's read, by RESTORE, or if it's large by plain commands; replies are waited for
  * when many of them are due.
@@ -14,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/options.h"
+#include "store/building.h"
 #include "store/checkpoint.h"
 #include "store/io.h"
 #include "store/journal.h"
@@ -24,7 +26,6 @@
 
 #define DATABASES     16
 #define DATABASES_MAX 16384
-#define BUILDING      "import.tmp"
 #define SLICE_US      100000
 
 /* Where the journal goes on behind the checkpoint; the history begins at 0. */
@@ -46,10 +47,10 @@ static const char summary[] =
 
 /* ---- into a new directory ---- */
 
-/* Ends a half-made one. */
+/* Removes what isn't in place. */
 static void give_up(void)
 {
-    if (chdir("..") == 0) state_remove(BUILDING);
+    if (chdir("..") == 0) state_remove(BUILDING_DIRECTORY);
 }
 
 static char *save_checkpoint(Keyspace *ks, Manifest *manifest)
@@ -87,19 +88,6 @@ static char *begin_journal(const Manifest *manifest)
     return journal_close() ? NULL : g_strdup_printf("the journal: %s", journal_trouble());
 }
 
-/* From the working directory, which is DIR/import.tmp, to DIR. */
-static char *move_in_place(void)
-{
-    static const char *const names[] = { JOURNAL_DIRECTORY, "checkpoint-a.gdbm", MANIFEST_FILE };
-    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
-        g_autofree char *to = g_build_filename("..", names[i], NULL);
-        if (io->rename(names[i], to) != 0) return state_errno(to);
-        if (!io_sync_directory("..")) return state_errno("..");
-    }
-    give_up(); /* which is empty now */
-    return NULL;
-}
-
 /* In the working directory. */
 static char *build(RdbFile *file, int databases, RdbStats *stats)
 {
@@ -108,9 +96,8 @@ static char *build(RdbFile *file, int databases, RdbStats *stats)
     table_set_secret(manifest.secret, sizeof(manifest.secret));
     Keyspace *ks = keyspace_new(databases);
     char *error = rdbfile_read(file, ks, stats);
-    if (error == NULL) error = save_checkpoint(ks, &manifest);
     if (error == NULL) error = begin_journal(&manifest);
-    if (error == NULL) error = move_in_place();
+    if (error == NULL) error = save_checkpoint(ks, &manifest);
     manifest_clear(&manifest);
     return error; /* the keyspace goes with the process */
 }
@@ -133,12 +120,12 @@ static char *enter_directory(const char *directory)
 {
     char *error = NULL;
     bool running;
-    g_autofree char *building = g_build_filename(directory, BUILDING, NULL);
+    g_autofree char *building = g_build_filename(directory, BUILDING_DIRECTORY, NULL);
     if (io->mkdir(directory, 0700) != 0 && errno != EEXIST) return state_errno(directory);
-    if (!tool_lock(directory, &running, &error)) return error;
+    if (!tool_lock(directory, &running, &error) || !building_finish(directory, &error)) return error;
     error = refuse_data(directory);
     if (error != NULL) return error;
-    if (!state_remove(building) || io->mkdir(building, 0700) != 0 || chdir(building) != 0) return state_errno(building);
+    if (io->mkdir(building, 0700) != 0 || chdir(building) != 0) return state_errno(building);
     return NULL;
 }
 
@@ -152,6 +139,9 @@ static ToolStatus import_directory(RdbFile *file, const char *directory, int dat
         give_up();
         return tool_fail("%s; nothing was imported", error);
     }
+    error = building_put_in_place("..");
+    if (error != NULL) return tool_fail("%s; ckv --dir %s puts it in place when it can", error, directory);
+    give_up(); /* nothing is left there */
     rdbfile_tell(file, &stats, "were imported");
     printf("Start it by: ckv --dir %s\n", directory);
     return TOOL_OK;

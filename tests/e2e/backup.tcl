@@ -412,7 +412,8 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
         tool_fails "*there's no backup 2000*" clone 2000 $::scratch/clone.none --dir $dir
         tool clone $id $::scratch/clone.id --dir $dir
         tool clone --now $::scratch/clone.now --dir $dir
-        wait_until {[string match "done *" [r backup status]]}
+        tool clone --now $::scratch/clone.again --dir $dir
+        assert_match "done *" [r backup status]
         assert_equal $backups [backup_ids]
         kill_server
         tool clone --now $::scratch/clone.off --dir $dir

@@ -291,6 +291,30 @@ class Case(unittest.TestCase):
         source.do("SAVE")
         self.check_into(dataset(source), os.path.join(source.directory, "dump.rdb"))
 
+    def test_import_is_killed(self):
+        """Its steps are undone from the last one on: what a server finds is what it finds if the import was killed."""
+        source = self.server(redis, "7.0")
+        fill(source, self.dice)
+        source.do("SAVE")
+        expected, file = dataset(source), os.path.join(source.directory, "dump.rdb")
+        for undone in range(4):
+            with self.subTest(undone=undone):
+                data = self.path("data%d" % undone)
+                self.assert_run(0, "import", file, "--dir", data)
+                building = os.path.join(data, "import.tmp")
+                self.assertFalse(os.path.exists(building))
+                os.mkdir(building)
+                for name in ("MANIFEST", "checkpoint-a.gdbm", "journal")[:undone]:
+                    os.rename(os.path.join(data, name), os.path.join(building, name))
+                target = self.server(ckv, data)
+                self.assertFalse(os.path.exists(building))
+                self.assert_same(expected, dataset(target))
+        with self.subTest("it was still reading"):
+            data = self.path("data")
+            os.makedirs(os.path.join(data, "import.tmp", "journal"))
+            self.assert_run(0, "import", file, "--dir", data)
+            self.assert_same(expected, dataset(self.server(ckv, data)))
+
     # ---- DUMP and RESTORE
 
     def check_payloads(self, version):

@@ -18,6 +18,7 @@
 #include "store/hash.h"
 #include "store/image.h"
 #include "store/list.h"
+#include "store/pagefile.h"
 #include "store/set.h"
 #include "store/zset.h"
 
@@ -414,6 +415,77 @@ static void test_big_collection_is_paged(void **context)
     check_newest(checkpoint_with(0, 1));
 }
 
+/* Puts a payload under a key; its sum. */
+static uint64_t put_record(PageFile *file, Slice key, Slice payload)
+{
+    char *error = NULL;
+    uint64_t checksum = pagefile_checksum(key, payload);
+    g_autofree char *sealed = g_malloc(payload.len + sizeof(checksum));
+    memcpy(sealed, payload.ptr, payload.len);
+    memcpy(sealed + payload.len, &checksum, sizeof(checksum));
+    assert_true(pagefile_put(file, key, (Slice){ sealed, payload.len + sizeof(checksum) }, &error));
+    return pagefile_sum(checksum);
+}
+
+/* Changes two pages of a collection for each other, each of them whole; what the sum of the file's records becomes. */
+static uint64_t exchange_pages(const char *path, uint64_t sum)
+{
+    char *error = NULL;
+    PageFile *file = pagefile_open(path, PAGEFILE_CHANGE, 0, &error);
+    assert_non_null(file);
+    Slice key = { 0 }, other = { 0 };
+    while (pagefile_next(file, &key, &error) && other.ptr == NULL)
+        if (key.ptr[0] == 'C') other = (Slice){ g_memdup2(key.ptr, key.len), key.len };
+    while (key.ptr != NULL && key.ptr[0] != 'C' && pagefile_next(file, &key, &error))
+        continue;
+    assert_true(key.ptr != NULL && other.ptr != NULL);
+    Slice one = pagefile_get(file, key, &error), two = pagefile_get(file, other, &error);
+    assert_true(one.ptr != NULL && two.ptr != NULL);
+    sum -= pagefile_sum(pagefile_checksum(key, one));
+    sum -= pagefile_sum(pagefile_checksum(other, two));
+    sum += put_record(file, key, two);
+    sum += put_record(file, other, one);
+    free((void *)(uintptr_t)one.ptr);
+    free((void *)(uintptr_t)two.ptr);
+    free((void *)(uintptr_t)key.ptr);
+    g_free((void *)(uintptr_t)other.ptr);
+    assert_true(pagefile_close(file, &error));
+    return sum;
+}
+
+/* A file whose checksums are all right isn't loaded if elements are in pages that aren't theirs. */
+static void test_elements_in_wrong_pages(void **context)
+{
+    static const ValueType types[] = { TYPE_SET, TYPE_HASH, TYPE_ZSET, TYPE_LIST };
+    for (size_t i = 0; i < G_N_ELEMENTS(types); i++) {
+        for (int n = 0; n < 40; n++)
+            grow(&ks->dbs[0], SLICE("big"), types[i], 1000, 1000000);
+        check_newest(checkpoint_with(0, 1));
+        Manifest read;
+        char *error = NULL;
+        int databases = 0, more;
+        assert_int_equal(manifest_read(".", &read, &error), MANIFEST_READ);
+        int newest = manifest_newest(&read);
+        CheckpointInfo info = read.checkpoint[newest];
+        info.sum = exchange_pages(checkpoint_file_name[newest], info.sum);
+        error = checkpoint_verify(checkpoint_file_name[newest], &info, NULL, NULL);
+        if (error != NULL) fail_msg("%s", error);
+        Keyspace *into = keyspace_new(DATABASES);
+        CheckpointLoad *load = checkpoint_load_begin(into, checkpoint_file_name[newest], &info, -1, &databases, &error);
+        assert_non_null(load);
+        while ((more = checkpoint_load_step(load, 1000, &error)) == 1) {
+        }
+        assert_int_equal(more, -1);
+        assert_non_null(error);
+        g_free(error);
+        checkpoint_load_free(load);
+        keyspace_free(into);
+        manifest_clear(&read);
+        teardown(context);
+        setup(context);
+    }
+}
+
 /* ---- a string that is copied in pieces ---- */
 
 #define LONG_BYTES (4UL << 20)
@@ -527,6 +599,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_random, setup, teardown),
         cmocka_unit_test_setup_teardown(test_going_on_after_load, setup, teardown),
         cmocka_unit_test_setup_teardown(test_big_collection_is_paged, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_elements_in_wrong_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_string, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_string_in_slices, setup, teardown),
     };

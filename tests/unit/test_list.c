@@ -273,7 +273,8 @@ static void test_chunks_that_make_no_list(void **context)
             image_put_varint(&image, i == 4 ? 0 : i + 2);
             pack_encode((const Pack *)(const void *)one, &image);
             Slice in = { image.bytes, image.len };
-            assert_true(list_decode_paged_chunk(loaded, &in));
+            uint64_t hash;
+            assert_true(list_decode_paged_chunk(loaded, &in, &hash));
             list_free(one);
             g_free(image.bytes);
         }
