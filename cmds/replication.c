@@ -83,10 +83,10 @@ static bool journal_has_room(size_t bytes)
     return journal_is_open() && journal_trouble() == NULL && journal_reserve(bytes);
 }
 
-static char *change_history(const char *history)
+static char *follow_history(const char *history)
 {
     char *error = NULL;
-    return persist_change_history(history, &error) ? NULL : error;
+    return persist_follow_history(history, &error) ? NULL : error;
 }
 
 /* The tool gets what decides how values are held, and where there's room for them. */
@@ -133,7 +133,7 @@ static const SlaveHooks hooks = {
     .ack_asked = replay_ack_asked,
     .has_room = journal_has_room,
     .safe_offset = effect_local_offset,
-    .change_history = change_history,
+    .follow_history = follow_history,
     .receiver = receiver_words,
     .replace = replace_data,
     .go_back = go_back,

@@ -16,7 +16,7 @@
 
 #define TICK_MS        100
 #define RETRY_MS       1000
-#define RETRY_LATER_MS 10000 /* after what the next try most likely meets again */
+#define RETRY_LATER_MS 10000 /* after what the next try most likely meets again, at the cost of a snapshot */
 #define ACK_EVERY_MS   1000
 #define READ_CHUNK     (64U * 1024)
 #define TURN_BYTES     (256U * 1024) /* of the stream, read in one turn: clients are to be served, too */
@@ -34,9 +34,11 @@ static struct {
     Transfer *transfer; /* NULL: none */
     Stream stream;
     bool waits_for_room; /* the journal can't be written: units wait */
+    unsigned stuck;      /* so often the stream couldn't be followed, since something of it was run */
     uint64_t acked;
     int64_t retry_ms, since_ms, last_io_ms, last_sent_ms, down_since_ms; /* unix */
     GuardFacts own;                                                      /* as of the last look */
+    char asked[GUARD_ID_CHARS + 1]; /* the history that PSYNC was sent with; "": none, for a full sync */
     char refused[REASON_CHARS], error[REASON_CHARS];
 } slave;
 
@@ -110,20 +112,27 @@ static char *run_units(void)
         slave.waits_for_room = !slave.hooks->has_room(TURN_BYTES);
         if (slave.waits_for_room || (status = stream_next(&slave.stream, &unit)) != STREAM_UNIT) break;
         wrong = slave.hooks->apply(unit, link_fd(slave.link));
+        if (wrong == NULL) slave.stuck = 0;
     }
     slave.hooks->end_units();
     if (wrong == NULL) return status == STREAM_BAD ? g_strdup(slave.stream.error) : NULL;
     g_autofree char *refused = wrong;
-    return g_strconcat(
-        refused, ". When its clients don't do that any more, SLAVEOF NO ONE and SLAVEOF again take its data anew.",
-        NULL);
+    return g_strconcat(refused, ". When its clients don't do that any more, SLAVEOF again takes its data anew.", NULL);
+}
+
+/* What was damaged on its way isn't the next time: so that is at once. What the master sends again can't be followed
+ * again, and each try is some lines in both logs. */
+static int64_t delay_when_stuck(void)
+{
+    unsigned before = slave.stuck++;
+    return before == 0 ? 0 : MIN((int64_t)RETRY_MS << MIN(before - 1, 8), RETRY_LATER_MS);
 }
 
 static void deal_with_stream(void)
 {
     g_autofree char *wrong = run_units();
     if (wrong != NULL) {
-        fail(RETRY_LATER_MS, "The master's stream can't be followed at offset %" G_GUINT64_FORMAT ": %s",
+        fail(delay_when_stuck(), "The master's stream can't be followed at offset %" G_GUINT64_FORMAT ": %s",
              slave.hooks->safe_offset(), wrong);
     } else if (slave.link_ended && !slave.waits_for_room) {
         log_line(LOG_WARNING, "Connection with master lost.");
@@ -181,6 +190,7 @@ static void go_online(void)
 static const GuardFacts *own_facts(void)
 {
     slave.hooks->facts(&slave.own);
+    guard_choose_history(&slave.own, &slave.handshake.master);
     return &slave.own;
 }
 
@@ -283,6 +293,7 @@ static void replace_data(void)
         return;
     }
     g_clear_pointer(&slave.transfer, transfer_free);
+    slave.stuck = 0;
     enter(SLAVE_LOADING);
 }
 
@@ -327,18 +338,33 @@ static void end_hand_over(void)
     slave.hooks->handed_over(NULL);
 }
 
+static void ask_to_continue(const GuardFacts *own, bool failover)
+{
+    memcpy(slave.asked, own->history, sizeof(slave.asked));
+    handshake_psync(&slave.handshake, own->history, own->offset, failover);
+}
+
+static GuardOutlook outlook(const GuardFacts *own)
+{
+    if (slave.consent && slave.stuck > 0) return GUARD_FULL_SYNC; /* as the log says */
+    return guard_outlook(own, &slave.handshake.master);
+}
+
 /* The master has said what it has. */
 static void ask_for_stream(void)
 {
     const GuardFacts *own = own_facts();
+    slave.asked[0] = '\0';
     /* If an earlier try was heard but its answer lost, the history is another by now. */
     if (slave.hands_over && strcmp(own->history, slave.handshake.master.history) == 0) {
-        handshake_psync(&slave.handshake, own->history, own->offset, true);
+        ask_to_continue(own, true);
         return;
     }
-    switch (guard_outlook(own, &slave.handshake.master)) {
-    case GUARD_MAY_CONTINUE: break;
+    switch (outlook(own)) {
+    case GUARD_MAY_CONTINUE: ask_to_continue(own, false); return;
     case GUARD_DIVERGED:
+        /* Of a master that came back with an old disk, or lost more than we did, no more than by a full sync. */
+        if (!full_sync_allowed()) return;
         if (slave.hooks->going_back_failed() == NULL) {
             go_back();
             return;
@@ -346,23 +372,24 @@ static void ask_for_stream(void)
         __attribute__((fallthrough)); /* then by a full sync */
     case GUARD_FULL_SYNC:
         /* Not even asked for: the master would make a copy for nothing. */
-        if (!full_sync_allowed()) return;
+        if (full_sync_allowed()) handshake_ask_full(&slave.handshake);
     }
-    handshake_psync(&slave.handshake, own->history, own->offset, false);
 }
 
 static void continue_stream(void)
 {
-    const char *history = slave.handshake.history;
+    const char *named = slave.handshake.history, *history = named[0] != '\0' ? named : slave.asked;
+    if (slave.asked[0] == '\0') {
+        fail(RETRY_MS, "The master would continue where a full sync was asked for");
+        return;
+    }
     slave.hooks->facts(&slave.own);
     log_line(LOG_NOTICE, "Successful partial resynchronization with master.");
-    if (history[0] != '\0' && strcmp(history, slave.own.history) != 0) {
-        log_line(LOG_WARNING, "Master replication ID changed to %s", history);
-        g_autofree char *error = slave.hooks->change_history(history);
-        if (error != NULL) {
-            fail(RETRY_MS, "The new history can't be noted: %s", error);
-            return;
-        }
+    if (strcmp(history, slave.own.history) != 0) log_line(LOG_WARNING, "Master replication ID changed to %s", history);
+    g_autofree char *error = slave.hooks->follow_history(history);
+    if (error != NULL) {
+        fail(RETRY_MS, "The history can't be noted: %s", error);
+        return;
     }
     log_line(LOG_NOTICE, "MASTER <-> SLAVE sync: Master accepted a Partial Resynchronization.");
     go_online();

@@ -43,9 +43,9 @@ typedef struct SlaveHooks {
     /* The offset up to which our disk has it. */
     uint64_t (*safe_offset)(void);
 
-    /* The stream is now this history's, whatever follows; what was before is the same as in the old one. NULL, or what
-     * went wrong (g_free): nothing has changed. */
-    char *(*change_history)(const char *history);
+    /* What follows comes from a master, and is this history's; what was before is the same as in the old one. NULL, or
+     * what went wrong (g_free): nothing has changed. */
+    char *(*follow_history)(const char *history);
 
     /* The words of the tool that makes a data directory of a full sync (g_strfreev). */
     char **(*receiver)(const char *history, uint64_t offset);

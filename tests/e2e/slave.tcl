@@ -128,20 +128,16 @@ proc offset {} { info_field slave_repl_offset }
 # ---------------------------------------------------------------- the handshake and full syncs
 
 with_server {--read-only-slave yes --masterauth admin:pw --slave-announce-ip 10.1.2.3 --slave-announce-port 777} {
-    test "the handshake says who the slave is, and asks to go on where it is" {
+    test "the handshake says who the slave is, and asks for all of what it has nothing of" {
         r set k v
-        set offset [string length "[encode {select 0}][encode {set k v}]"]
         set port [fake_listen]
         assert_equal OK [r slaveof 127.0.0.1 $port]
         assert_equal "OK Already connected to specified master" [r slaveof 127.0.0.1 $port]
-        set history [info_field master_replid]
         assert_equal slave [info_field role]
         assert_equal down [info_field master_link_status]
         assert_equal "127.0.0.1 $port" [lindex [r config get slaveof] 1]
         set c [fake_link]
-        lassign [fake_handshake $c [fake_info $id_a 100 1]] id next
-        assert_equal $history $id
-        assert_equal [expr {[info_field master_repl_offset] + 1}] $next
+        assert_equal {? -1} [fake_handshake $c [fake_info $id_a 100 1]]
         assert_equal {ping {auth admin:pw} {replconf listening-port 777} {replconf ip-address 10.1.2.3}\
             {replconf capa eof capa psync2} info} [lrange $::said 0 end-1]
         assert_equal handshake [lindex [r role] 3]
@@ -287,13 +283,36 @@ with_server {--read-only-slave yes} {
             wait_until {[info_field loading] == 0}
             assert_equal $digest [r debug digest]
             assert_equal $before [offset]
-            r slaveof no one
-            r slaveof 127.0.0.1 $::fake_port
             set c [fake_link]
-            fake_handshake $c [fake_info $id_a 1000 10]
-            fake_send $c "+CONTINUE\r\n"
-            wait_until {[info_field master_link_status] eq "up"}
+            assert_equal [list $id_a [expr {$before + 1}]] [fake_handshake $c [fake_info $id_a 1000 10]]
+            fake_send $c "+CONTINUE\r\n[encode ping]"
+            wait_until {[offset] > $before}
         }
+        end_sync
+    }
+
+    test "what can't be followed is asked for again at once, then later, and all is taken anew after SLAVEOF" {
+        set c [synced]
+        fake_send $c [encode {eval x 0}]
+        set c [fake_link]
+        assert_equal [list $id_a 101] [fake_handshake $c [fake_info $id_a 1000 10]]
+        fake_send $c "+CONTINUE\r\n[encode {eval x 0}]"
+        set c [fake_link]
+        assert_equal "OK Already connected to specified master" [r slaveof 127.0.0.1 $::fake_port]
+        assert_equal {? -1} [fake_handshake $c [fake_info $id_a 1000 10]]
+        full_sync $c $id_a 1000 {other data}
+        assert_equal data [r get other]
+        end_sync
+    }
+
+    test "a master that continues where all was asked for isn't followed" {
+        set port [fake_listen]
+        r slaveof 127.0.0.1 $port
+        set c [fake_link]
+        assert_equal {? -1} [fake_handshake $c [fake_info $id_c 5 10]]
+        fake_send $c "+CONTINUE\r\n"
+        wait_until {[info_field ckv_sync_error] ne ""}
+        assert_equal "The master would continue where a full sync was asked for" [info_field ckv_sync_error]
         end_sync
     }
 
@@ -380,6 +399,7 @@ with_server {--read-only-slave yes} {
         foreach {info reason} [list \
                 [fake_info $id_b 500 0] "the master has no keys" \
                 [fake_info $id_a 50 10] "the master's history ends before ours" \
+                [fake_info $id_b 80 10 $id_a 51] "the master's history ends before ours" \
                 [fake_info $id_b 500 2] "the master has another history and fewer keys"] {
             close $c
             set c [fake_link]
@@ -511,6 +531,7 @@ with_server {--read-only-slave yes} {
                 in $a { r mset k 1 l 2; fill_big }
                 follow $b $a
                 wait_same $a $b
+                assert_equal {1 0} [in $a { list [info_field sync_full] [info_field sync_partial_err] }]
                 follow $c $b
                 wait_same $a [list $b $c]
                 in $a { r select 5; r set deep 1; r select 0; r incr k }
@@ -601,6 +622,26 @@ with_server {--read-only-slave yes} {
                         wait_same $a $b
                         assert_equal 0 [in $a { info_field sync_full }]
                     }
+                }
+                in $b { r slaveof no one }
+            }
+
+            test "a slave that is started as a master has a history of its own, and leaves that without a full sync" {
+                follow $b $a
+                wait_same $a $b
+                foreach writes {0 1} {
+                    in $b { restart --read-only-slave\ yes }
+                    set history [in $a { info_field master_replid }]
+                    in $b {
+                        assert {[info_field master_replid] ne $history}
+                        assert_equal $history [info_field master_replid2]
+                        if {$writes} { r set k b:[repeat x 1000] }
+                    }
+                    in $a { r set k a:[repeat y 1000] }
+                    set full [in $a { info_field sync_full }]
+                    follow $b $a
+                    wait_same $a $b
+                    assert_equal [expr {$full + $writes}] [in $a { info_field sync_full }]
                 }
                 in $b { r slaveof no one }
             }
