@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/number.h"
+#include "net/client.h"
 #include "repl/handshake.h"
 #include "repl/stream.h"
 #include "repl/transfer.h"
@@ -33,6 +34,8 @@ static struct {
     Handshake handshake;
     Transfer *transfer; /* NULL: none */
     Stream stream;
+    uint64_t client_id;  /* of the link among the clients; 0: none yet */
+    int64_t created_ms;  /* unix; when it got that */
     bool waits_for_room; /* the journal can't be written: units wait */
     unsigned stuck;      /* so often the stream couldn't be followed, since something of it was run */
     uint64_t acked;
@@ -175,6 +178,10 @@ static void take_rest(void)
 
 static void go_online(void)
 {
+    if (slave.client_id == 0) {
+        slave.client_id = client_new_id();
+        slave.created_ms = clock_unix_ms;
+    }
     enter(SLAVE_CONNECTED);
     slave.consent = false;
     slave.refused[0] = slave.error[0] = '\0';
@@ -294,6 +301,7 @@ static void replace_data(void)
     }
     g_clear_pointer(&slave.transfer, transfer_free);
     slave.stuck = 0;
+    slave.client_id = 0;
     enter(SLAVE_LOADING);
 }
 
@@ -550,20 +558,21 @@ static int64_t tick(void *context)
 
 /* ---- beginning and ending ---- */
 
-void slave_follow(bool consent)
+void slave_follow(bool consent, bool foreign)
 {
     drop_link();
+    slave.client_id = 0;
     slave.consent = consent;
     slave.hands_over = false;
     slave.refused[0] = slave.error[0] = '\0';
     slave.retry_ms = 0;
-    slave.down_since_ms = clock_unix_ms;
+    slave.down_since_ms = foreign ? 0 : clock_unix_ms;
     enter(SLAVE_CONNECT);
 }
 
 void slave_hand_over(void)
 {
-    slave_follow(false);
+    slave_follow(false, false);
     slave.hands_over = true;
     connect_again();
 }
@@ -588,7 +597,7 @@ void slave_init(Loop *loop, const SlaveHooks *hooks)
     slave.hooks = hooks;
     handshake_init(&slave.handshake);
     stream_init(&slave.stream);
-    if (slave_is_one()) slave_follow(false);
+    if (slave_is_one()) slave_follow(false, false);
     loop_timer(loop, 0, tick, NULL);
 }
 
@@ -602,4 +611,26 @@ SlaveSeen slave_seen(void)
         .refused = slave.refused,
         .error = slave.error,
     };
+}
+
+bool slave_link(SlaveLink *link)
+{
+    if (slave.state != SLAVE_CONNECTED) return false;
+    *link = (SlaveLink){
+        .id = slave.client_id,
+        .fd = link_fd(slave.link),
+        .created_ms = slave.created_ms,
+        .active_ms = slave.last_io_ms,
+        .unread_bytes = slave.stream.end - slave.stream.start,
+        .unread_room = slave.stream.cap - slave.stream.end,
+        .out = link_out(slave.link),
+    };
+    return true;
+}
+
+void slave_cut_link(void)
+{
+    if (slave.state != SLAVE_CONNECTED) return;
+    log_line(LOG_WARNING, "Connection with master lost.");
+    try_again(0);
 }
