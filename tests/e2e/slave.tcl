@@ -640,7 +640,7 @@ with_server {--read-only-slave yes} {
                 in $a { r select 3; r set k v; r select 0 }
                 wait_same $a $b
                 in $b {
-                    assert_equal 1 [regexp $line [r client list] -> id address db command]
+                    wait_until {[regexp $line [r client list] -> id address db command]}
                     assert_equal [list 127.0.0.1:$::server($a,port) 3 set] [list $address $db $command]
                     assert_equal 2 [info_field connected_clients]
                     foreach {words reply} [list {type master} 1 [list id $id] 1 [list addr $address] 1 $address OK] {
@@ -648,7 +648,7 @@ with_server {--read-only-slave yes} {
                         assert_equal 0 [regexp $line [r client list]]
                         assert_equal 1 [info_field connected_clients]
                         wait_until {[info_field master_link_status] eq "up"}
-                        assert_equal 1 [regexp $line [r client list] -> again]
+                        wait_until {[regexp $line [r client list] -> again]}
                         assert_equal $id $again
                     }
                     assert_equal {0 0} [list [r client kill type normal] [r client kill id $id type normal]]
