@@ -4,7 +4,10 @@
 #include "base/clock.h"
 #include "cmds/command.h"
 #include "cmds/handlers.h"
+#include "cmds/replay.h"
 #include "cmds/subcommand.h"
+#include "repl/slave.h"
+#include "store/journal.h"
 
 /* ---- CLIENT LIST ---- */
 
@@ -34,7 +37,24 @@ static int subscriptions(GHashTable *to)
     return to == NULL ? 0 : (int)g_hash_table_size(to);
 }
 
-/* 3.2's line. CKV has no fixed reply buffer, so obl is always 0. */
+/* What is in a line between flags= and the end. CKV has no fixed reply buffer, so obl is always 0. */
+typedef struct Traffic {
+    int db, channels, patterns, queued;
+    size_t unread_bytes, unread_room;
+    const Out *out;
+    const char *command; /* NULL: none */
+} Traffic;
+
+static void append_traffic(GString *text, const Traffic *traffic)
+{
+    g_string_append_printf(text, " db=%d sub=%d psub=%d multi=%d qbuf=%zu qbuf-free=%zu obl=0 oll=%zu omem=%zu",
+                           traffic->db, traffic->channels, traffic->patterns, traffic->queued, traffic->unread_bytes,
+                           traffic->unread_room, out_blocks(traffic->out), out_memory(traffic->out));
+    g_string_append_printf(text, " events=r%s cmd=%s\n", traffic->out->bytes > 0 ? "w" : "",
+                           traffic->command != NULL ? traffic->command : "NULL");
+}
+
+/* 3.2's line. */
 static void append_client(GString *text, const Client *client)
 {
     const Session *session = client->session;
@@ -44,20 +64,50 @@ static void append_client(GString *text, const Client *client)
                            client->fd, session->name != NULL ? session->name : "",
                            (clock_unix_ms - client->created_ms) / 1000, (clock_unix_ms - client->active_ms) / 1000);
     append_flags(text, client);
-    g_string_append_printf(text, " db=%d sub=%d psub=%d multi=%d qbuf=%zu qbuf-free=%zu obl=0 oll=%zu omem=%zu",
-                           session->db->index, subscriptions(session->channels), subscriptions(session->patterns),
-                           queued_commands(session), client_input_bytes(client), client_input_room(client),
-                           out_blocks(&client->out), out_memory(&client->out));
-    g_string_append_printf(text, " events=r%s cmd=%s\n", client_wants_write(client) ? "w" : "",
-                           session->last != NULL ? session->last->name : "NULL");
+    append_traffic(text, &(Traffic){
+                             .db = session->db->index,
+                             .channels = subscriptions(session->channels),
+                             .patterns = subscriptions(session->patterns),
+                             .queued = queued_commands(session),
+                             .unread_bytes = client_input_bytes(client),
+                             .unread_room = client_input_room(client),
+                             .out = &client->out,
+                             .command = session->last != NULL ? session->last->name : NULL,
+                         });
+}
+
+/* The link to this server's master: a client of 3.2. */
+static void append_link(GString *text, const SlaveLink *link)
+{
+    char address[CLIENT_ADDRESS_CHARS];
+    client_peer_address(link->fd, address);
+    g_string_append_printf(text, "id=%lu addr=%s fd=%d name= age=%ld idle=%ld flags=M", link->id, address, link->fd,
+                           (clock_unix_ms - link->created_ms) / 1000, (clock_unix_ms - link->active_ms) / 1000);
+    append_traffic(text, &(Traffic){
+                             .db = MAX(journal_db(), 0),
+                             .queued = -1,
+                             .unread_bytes = link->unread_bytes,
+                             .unread_room = link->unread_room,
+                             .out = link->out,
+                             .command = replay_last_name(),
+                         });
 }
 
 static void list_clients(Request *r)
 {
+    SlaveLink link;
+    bool linked = slave_link(&link);
     const GPtrArray *all = client_all();
     g_autoptr(GString) text = g_string_new(NULL);
-    for (guint i = 0; i < all->len; i++)
-        append_client(text, all->pdata[i]);
+    for (guint i = 0; i < all->len; i++) {
+        const Client *client = all->pdata[i];
+        if (linked && client->id > link.id) {
+            append_link(text, &link);
+            linked = false;
+        }
+        append_client(text, client);
+    }
+    if (linked) append_link(text, &link);
     reply_bulk(r->out, (Slice){ text->str, text->len });
 }
 
@@ -66,7 +116,7 @@ static void list_clients(Request *r)
 typedef struct KillFilter {
     Slice address; /* ptr NULL: any */
     int64_t id;    /* 0: any */
-    int class;     /* -1: any; CLIENT_CLASSES: a master's, of which there is none */
+    int class;     /* -1: any; CLIENT_CLASSES: the master's */
     bool skip_me;
 } KillFilter;
 
@@ -102,20 +152,36 @@ static bool parse_filter(Request *r, int index, KillFilter *filter)
     return false;
 }
 
+static bool matches(const KillFilter *filter, uint64_t id, int class, const char *address)
+{
+    if (filter->id != 0 && id != (uint64_t)filter->id) return false;
+    if (filter->class >= 0 && class != filter->class) return false;
+    return filter->address.ptr == NULL || slice_equal(filter->address, slice_of(address));
+}
+
 static bool filter_takes(const Request *r, const KillFilter *filter, const Client *client)
 {
-    char address[CLIENT_ADDRESS_CHARS];
+    char address[CLIENT_ADDRESS_CHARS] = "";
     if (filter->skip_me && client == r->client) return false;
-    if (filter->id != 0 && client->id != (uint64_t)filter->id) return false;
-    if (filter->class >= 0 && (int)client->class != filter->class) return false;
-    if (filter->address.ptr == NULL) return true;
-    client_address(client, address);
-    return slice_equal(filter->address, slice_of(address));
+    if (filter->address.ptr != NULL) client_address(client, address);
+    return matches(filter, client->id, (int)client->class, address);
+}
+
+/* How many it was: 1 or 0. */
+static int64_t kill_link(const KillFilter *filter)
+{
+    SlaveLink link;
+    char address[CLIENT_ADDRESS_CHARS];
+    if (!slave_link(&link)) return 0;
+    client_peer_address(link.fd, address);
+    if (!matches(filter, link.id, CLIENT_CLASSES, address)) return 0;
+    slave_cut_link();
+    return 1;
 }
 
 static int64_t kill_clients(const Request *r, const KillFilter *filter)
 {
-    int64_t killed = 0;
+    int64_t killed = kill_link(filter);
     const GPtrArray *all = client_all();
     for (guint i = 0; i < all->len; i++) {
         Client *client = all->pdata[i];

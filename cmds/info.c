@@ -20,6 +20,7 @@
 #include "cmds/server.h"
 #include "cmds/sync.h"
 #include "repl/master.h"
+#include "repl/slave.h"
 #include "store/checkpoint.h"
 #include "store/journal.h"
 #include "store/mem.h"
@@ -77,7 +78,8 @@ static void look_at_server(void)
 static void look_at_clients(void)
 {
     client_stats_sample();
-    seen.clients = client_all()->len - (int64_t)master_slaves();
+    SlaveLink link;
+    seen.clients = client_all()->len - (int64_t)master_slaves() + (slave_link(&link) ? 1 : 0);
     seen.blocked = (int64_t)sync_waiting();
     seen.longest_output = (int64_t)client_stats.longest_output;
     seen.biggest_input = (int64_t)client_stats.biggest_input;

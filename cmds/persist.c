@@ -26,6 +26,7 @@
 #include "store/backup.h"
 #include "store/building.h"
 #include "store/checkpoint.h"
+#include "store/io.h"
 #include "store/journal.h"
 
 /* A slice of loading; between two of them clients are answered. */
@@ -57,7 +58,7 @@ static struct {
     bool tried[2];
     JournalReader *reader;
     uint64_t offset; /* where the journal goes on behind the checkpoint */
-    bool closed;     /* by a clean stop */
+    bool torn;       /* writes at its end were cut off */
     int64_t load_started_us, load_started_ms, last_log_us;
     uint64_t journal_bytes; /* to be replayed */
     /* checkpoints */
@@ -100,6 +101,12 @@ static bool has_data(void)
     return has_checkpoint_file() || segments == NULL || segments->len > 0;
 }
 
+/* What MANIFEST says of the journal while this server has it open. */
+static const char *open_state(void)
+{
+    return options.master_host[0] != '\0' ? MANIFEST_FOLLOWS : manifest_boot();
+}
+
 static void make_new_manifest(void)
 {
     if (has_data()) {
@@ -107,6 +114,7 @@ static void make_new_manifest(void)
                      "run: ckv check DIR --repair (it makes a new one from the files), or choose another --dir");
     }
     manifest_init(&persist_manifest);
+    g_strlcpy(persist_manifest.state, open_state(), sizeof(persist_manifest.state));
     char *message = manifest_write(".", &persist_manifest);
     if (message == NULL) return;
     g_autofree char *whole = g_strdup_printf("%s; make room or give a directory that can be written by --dir", message);
@@ -168,8 +176,9 @@ static void begin_replay(void)
 {
     char *error = NULL;
     check_segment_is_there();
-    /* Where there was a history before this one, the journal may have segments of both. */
-    const char *history = persist_manifest.history2[0] == '\0' ? persist_manifest.history : NULL;
+    /* Where there was a history before this one, the journal may have segments of both. (A repair doesn't know.) */
+    bool repaired = strcmp(persist_manifest.state, MANIFEST_REPAIRED) == 0;
+    const char *history = persist_manifest.history2[0] == '\0' && !repaired ? persist_manifest.history : NULL;
     state.reader = journal_reader_new(".", state.offset, history, &error);
     if (state.reader == NULL) refuse_start(error);
     state.journal_bytes = journal_reader_left(state.reader);
@@ -297,30 +306,61 @@ static Manifest with_history(const char *history, uint64_t offset)
     return changed;
 }
 
-/* The power was cut in between: a slave may have what was written and is lost here. From here on it's another history,
- * so that the slave isn't taken for one that has the same bytes. */
-static void begin_history_after_power_cut(void)
+static char *write_state(const char *word)
 {
-    bool same_boot = persist_manifest.boot[0] == '\0' || strcmp(persist_manifest.boot, manifest_boot()) == 0;
-    bool is_slave = options.master_host[0] != '\0';
-    g_strlcpy(persist_manifest.boot, manifest_boot(), sizeof(persist_manifest.boot));
-    if (state.closed || same_boot || is_slave) return;
-    char history[MANIFEST_ID_CHARS + 1];
-    random_hex(history, MANIFEST_ID_CHARS);
-    Manifest changed = with_history(history, state.offset);
+    char place[MANIFEST_PLACE_CHARS + 1];
+    manifest_place(place);
+    if (strcmp(persist_manifest.state, word) == 0 && strcmp(persist_manifest.place, place) == 0) return NULL;
+    Manifest changed = persist_manifest;
+    memcpy(changed.place, place, sizeof(place));
+    g_strlcpy(changed.state, word, sizeof(changed.state));
     char *message = manifest_write(".", &changed);
+    if (message == NULL) persist_manifest = changed;
+    return message;
+}
+
+/* Whether others may have other bytes at the offsets from here on, or will have, under the history's name: slaves that
+ * were sent what is lost here, or the master that this server was a slave of. NULL: no. */
+static const char *why_another_history(void)
+{
+    const char *was = persist_manifest.state, *place = persist_manifest.place;
+    char here[MANIFEST_PLACE_CHARS + 1];
+    if (options.master_host[0] != '\0') return NULL;
+    manifest_place(here);
+    if (place[0] != '\0' && strcmp(place, here) != 0) return "The data directory is a copy, or was put back";
+    if (state.torn) return "The journal's last writes were cut off";
+    if (strcmp(was, MANIFEST_CLOSED) == 0) return NULL;
+    if (strcmp(was, MANIFEST_FOLLOWS) == 0) return "The server was a slave, and is none any more";
+    if (strcmp(was, MANIFEST_REPAIRED) == 0) return "The data was repaired";
+    bool same_boot = strcmp(was, manifest_boot()) == 0 && strcmp(was, MANIFEST_UNKNOWN) != 0;
+    return same_boot ? NULL : "The machine was started anew and the journal wasn't closed";
+}
+
+/* MANIFEST says that the journal is open before anything is added to it: that it was closed, or by whom it was written,
+ * isn't to be seen in it for sure after a power cut. */
+static void settle_history(void)
+{
+    char *message;
+    io->mkdir(JOURNAL_DIRECTORY, 0700); /* in vain: journal_open says why */
+    const char *why = why_another_history();
+    if (why == NULL) {
+        message = write_state(open_state());
+    } else {
+        char history[MANIFEST_ID_CHARS + 1];
+        random_hex(history, MANIFEST_ID_CHARS);
+        Manifest changed = with_history(history, state.offset);
+        g_strlcpy(changed.state, open_state(), sizeof(changed.state));
+        manifest_place(changed.place);
+        message = manifest_write(".", &changed);
+        persist_manifest = changed;
+        log_line(LOG_NOTICE, "%s: history %s begins at offset %" G_GUINT64_FORMAT ".", why, history, state.offset);
+    }
     if (message != NULL) refuse_start(message);
-    persist_manifest = changed;
-    log_line(
-        LOG_NOTICE,
-        "The machine was started anew and the journal wasn't closed: history %s begins at offset %" G_GUINT64_FORMAT
-        ".",
-        history, state.offset);
 }
 
 static void loading_done(void)
 {
-    begin_history_after_power_cut();
+    settle_history();
     char *message = open_journal(state.offset, replay_db());
     if (message != NULL) refuse_start(message);
     replay_end();
@@ -337,7 +377,7 @@ static void loading_done(void)
 static void end_of_journal(bool torn)
 {
     state.offset = journal_reader_offset(state.reader);
-    state.closed = !torn && journal_reader_closed(state.reader);
+    state.torn = torn;
     if (torn) {
         log_line(LOG_WARNING,
                  "The journal's last writes were cut off: %" G_GUINT64_FORMAT " bytes behind offset %" G_GUINT64_FORMAT
@@ -709,7 +749,8 @@ bool persist_reload_now(char **error)
 
 /* ---- another history ---- */
 
-bool persist_change_history(const char *history, char **error)
+/* The history from here on, and whether a master's stream is followed in it. */
+static bool change_manifest(const char *history, const char *word, char **error)
 {
     if (!journal_commit() || !journal_wait_durable()) {
         *error = g_strdup(journal_trouble() != NULL ? journal_trouble() : "the journal can't be written");
@@ -719,6 +760,7 @@ bool persist_change_history(const char *history, char **error)
     finished("the history changes");
     master_drop_slaves("the history changes");
     Manifest before = persist_manifest, changed = with_history(history, journal_offset());
+    g_strlcpy(changed.state, word, sizeof(changed.state));
     *error = manifest_write(".", &changed);
     if (*error != NULL) return false;
     /* A crash from here on: the start begins the new history's segment. */
@@ -732,6 +774,22 @@ bool persist_change_history(const char *history, char **error)
     if (worse == NULL) worse = open_journal(offset, db);
     if (worse != NULL) refuse_start(worse);
     return false;
+}
+
+bool persist_change_history(const char *history, char **error)
+{
+    return change_manifest(history, manifest_boot(), error);
+}
+
+bool persist_follow_history(const char *history, char **error)
+{
+    if (strcmp(history, persist_manifest.history) != 0) return change_manifest(history, MANIFEST_FOLLOWS, error);
+    if (strcmp(persist_manifest.state, MANIFEST_FOLLOWS) == 0) return true;
+    /* The writer of a checkpoint has a manifest of its own. */
+    checkpoint_abort("the server becomes a slave");
+    finished("the server becomes a slave");
+    *error = write_state(MANIFEST_FOLLOWS);
+    return *error == NULL;
 }
 
 uint64_t persist_changes(void)
@@ -757,5 +815,8 @@ bool persist_stop(bool save)
     effects_stop();
     good = journal_close();
     if (!good) log_line(LOG_WARNING, "Not everything could be written: %s", journal_trouble());
+    bool follows = strcmp(persist_manifest.state, MANIFEST_FOLLOWS) == 0;
+    g_autofree char *message = good && !follows ? write_state(MANIFEST_CLOSED) : NULL;
+    if (message != NULL) log_line(LOG_WARNING, "%s: the stop isn't noted.", message);
     return good;
 }

@@ -29,9 +29,12 @@ bool persist_roll_back(const char *note, char *before, char **error);
 /* The same at once, serving nobody meanwhile: DEBUG RELOAD. False: *error (g_free it), and nothing happened. */
 bool persist_reload_now(char **error);
 
-/* The stream is another history's from here on, and what was before belongs to both (a promotion, here or at the
- * master). Slaves of this server are closed. False: *error (g_free it), and nothing has changed. */
+/* The stream is another history's from here on, and what was before belongs to both: a promotion. Slaves of this server
+ * are closed. False: *error (g_free it), and nothing has changed. */
 bool persist_change_history(const char *history, char **error);
+/* The same for a slave: what follows comes from its master, and is of this history, which may be the one that it was.
+ */
+bool persist_follow_history(const char *history, char **error);
 
 /* Changes since the last checkpoint began: INFO's rdb_changes_since_last_save. */
 uint64_t persist_changes(void);

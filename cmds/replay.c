@@ -17,8 +17,9 @@ static struct {
     bool selected, in_multi;
     bool live; /* a master's stream */
     bool ack_asked;
-    GArray *args;   /* RespArg */
-    GArray *slices; /* Slice */
+    const Command *last; /* of a master */
+    GArray *args;        /* RespArg */
+    GArray *slices;      /* Slice */
     uint64_t commands;
     struct { /* what it's as before */
         bool effects_on;
@@ -135,6 +136,7 @@ static char *run_known(void *context, const Slice *argv, int argc)
 static char *run_command(const Slice *argv, int argc)
 {
     const Command *command = command_find(argv[0]);
+    if (replay.live) replay.last = command;
     if (command != NULL && (command->handler == cmd_multi || command->handler == cmd_exec)) return take_multi(command);
     replay.commands++;
     if (is_notice(argv[0])) return take_notice(argv, argc);
@@ -220,6 +222,11 @@ bool replay_run_live(Slice unit, int fd, bool *partly, char **error)
     effects_on = on;
     *partly = *error != NULL && keyspace->changes != changes;
     return *error == NULL;
+}
+
+const char *replay_last_name(void)
+{
+    return replay.last == NULL ? NULL : replay.last->name;
 }
 
 bool replay_ack_asked(void)

@@ -32,6 +32,9 @@ bool replay_run_live(Slice unit, int fd, bool *partly, char **error);
 /* Whether REPLCONF GETACK was among it since the last call. */
 bool replay_ack_asked(void);
 
+/* The name of the command of a master that came last; NULL: none. */
+const char *replay_last_name(void);
+
 /* The database that the stream is in; -1: none yet. */
 int replay_db(void);
 

@@ -83,10 +83,10 @@ static bool journal_has_room(size_t bytes)
     return journal_is_open() && journal_trouble() == NULL && journal_reserve(bytes);
 }
 
-static char *change_history(const char *history)
+static char *follow_history(const char *history)
 {
     char *error = NULL;
-    return persist_change_history(history, &error) ? NULL : error;
+    return persist_follow_history(history, &error) ? NULL : error;
 }
 
 /* The tool gets what decides how values are held, and where there's room for them. */
@@ -133,7 +133,7 @@ static const SlaveHooks hooks = {
     .ack_asked = replay_ack_asked,
     .has_room = journal_has_room,
     .safe_offset = effect_local_offset,
-    .change_history = change_history,
+    .follow_history = follow_history,
     .receiver = receiver_words,
     .replace = replace_data,
     .go_back = go_back,
@@ -193,7 +193,7 @@ static void become_slave(Request *r, const char *host, int64_t port)
     take_part(true);
     ack_forget();
     if (was_master) close_clients(r->client->id);
-    slave_follow(true);
+    slave_follow(true, was_master);
 }
 
 /* `whose`: request. False: the error is out. */
@@ -324,6 +324,14 @@ static int64_t seconds_since(int64_t unix_ms)
     return unix_ms < 0 ? -1 : MAX(clock_unix_ms - unix_ms, 0) / 1000;
 }
 
+/* As in 3.2, a slave that never had anything of its master says that it's without it since 1970: Sentinel makes none
+ * the master whose link was down for so long. */
+static int64_t down_sec(int64_t since_ms)
+{
+    bool has_something = journal_is_open() && journal_offset() > 0;
+    return seconds_since(has_something ? since_ms : 0);
+}
+
 static void append_slave(GString *info)
 {
     SlaveSeen seen = slave_seen();
@@ -338,7 +346,7 @@ static void append_slave(GString *info)
         g_string_append_printf(info, "master_sync_left_bytes:%ld\r\nmaster_sync_last_io_seconds_ago:%ld\r\n",
                                seen.left_bytes, seconds_since(seen.last_io_ms));
     }
-    if (!up) g_string_append_printf(info, "master_link_down_since_seconds:%ld\r\n", seconds_since(seen.down_since_ms));
+    if (!up) g_string_append_printf(info, "master_link_down_since_seconds:%ld\r\n", down_sec(seen.down_since_ms));
     g_string_append_printf(info, "slave_priority:%ld\r\nslave_read_only:1\r\n", options.slave_priority);
     if (seen.refused[0] != '\0') g_string_append_printf(info, "ckv_sync_refused:%s\r\n", seen.refused);
     if (seen.error[0] != '\0') g_string_append_printf(info, "ckv_sync_error:%s\r\n", seen.error);

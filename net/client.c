@@ -136,11 +136,6 @@ size_t client_input_room(const Client *client)
     return client->io->own_cap - client->io->own_len;
 }
 
-bool client_wants_write(const Client *client)
-{
-    return client->out.bytes > 0;
-}
-
 void client_stats_sample(void)
 {
     client_stats.longest_output = client_stats.biggest_input = 0;
@@ -785,11 +780,16 @@ static int64_t check_idle(void *context)
 
 /* ---- clients come and go ---- */
 
+uint64_t client_new_id(void)
+{
+    return ++last_id;
+}
+
 Client *client_adopt(int fd, bool unix_socket, bool operator_socket)
 {
     Client *client = g_new0(Client, 1);
     *client = (Client){
-        .id = ++last_id,
+        .id = client_new_id(),
         .fd = fd,
         .unix_socket = unix_socket,
         .operator_socket = operator_socket,

@@ -59,6 +59,8 @@ typedef struct ClientHandlers {
 } ClientHandlers;
 
 void client_init(Loop *loop, ClientHandlers handlers);
+/* The next id, for a connection that is shown among the clients and isn't one. */
+uint64_t client_new_id(void);
 /* Takes a connected, non-blocking socket as a new client. */
 Client *client_adopt(int fd, bool unix_socket, bool operator_socket);
 /* Closes all clients and listeners. */
@@ -113,13 +115,14 @@ void client_pause(int64_t until_unix_ms);
 GPtrArray *client_all(void);
 Client *client_by_id(uint64_t id);
 
-/* "127.0.0.1:50234", "[::1]:50234" or "/path:0". NUL-terminated; `out` has CLIENT_ADDRESS_CHARS. */
+/* "127.0.0.1:50234", "[::1]:50234" or "/path:0"; the first two, of any socket. NUL-terminated; `out` has
+ * CLIENT_ADDRESS_CHARS. */
 #define CLIENT_ADDRESS_CHARS 160
 void client_address(const Client *client, char *out);
-/* For CLIENT LIST: bytes read and not run yet, and the room left in that buffer; 'r'/'w' event letters. */
+void client_peer_address(int fd, char *out);
+/* For CLIENT LIST: bytes read and not run yet, and the room left in that buffer. */
 size_t client_input_bytes(const Client *client);
 size_t client_input_room(const Client *client);
-bool client_wants_write(const Client *client);
 
 /* Counters for INFO and CONFIG RESETSTAT. */
 typedef struct ClientStats {

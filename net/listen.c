@@ -252,21 +252,28 @@ void client_close_listeners(void)
     g_ptr_array_set_size(listeners, 0);
 }
 
-void client_address(const Client *client, char *out)
+void client_peer_address(int fd, char *out)
 {
     struct sockaddr_storage peer = { 0 };
     socklen_t len = sizeof(peer);
     char host[INET6_ADDRSTRLEN + IF_NAMESIZE + 1], port[8];
-    if (client->unix_socket) {
-        struct sockaddr_un self = { 0 };
-        len = sizeof(self);
-        getsockname(client->fd, (struct sockaddr *)&self, &len);
-        snprintf(out, CLIENT_ADDRESS_CHARS, "%.107s:0", self.sun_path);
-    } else if (getpeername(client->fd, (struct sockaddr *)&peer, &len) != 0 ||
-               getnameinfo((struct sockaddr *)&peer, len, host, sizeof(host), port, sizeof(port),
-                           NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+    if (getpeername(fd, (struct sockaddr *)&peer, &len) != 0 ||
+        getnameinfo((struct sockaddr *)&peer, len, host, sizeof(host), port, sizeof(port),
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
         snprintf(out, CLIENT_ADDRESS_CHARS, "?:0");
     } else {
         snprintf(out, CLIENT_ADDRESS_CHARS, peer.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
     }
+}
+
+void client_address(const Client *client, char *out)
+{
+    struct sockaddr_un self = { 0 };
+    socklen_t len = sizeof(self);
+    if (!client->unix_socket) {
+        client_peer_address(client->fd, out);
+        return;
+    }
+    getsockname(client->fd, (struct sockaddr *)&self, &len);
+    snprintf(out, CLIENT_ADDRESS_CHARS, "%.107s:0", self.sun_path);
 }

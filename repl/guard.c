@@ -67,9 +67,19 @@ static bool related(const GuardFacts *own, const GuardFacts *master)
     return same(own->history, master->history) || same(own->history, master->history2);
 }
 
+void guard_choose_history(GuardFacts *own, const GuardFacts *master)
+{
+    if (related(own, master) || own->offset != own->offset2) return;
+    if (!same(own->history2, master->history) && !same(own->history2, master->history2)) return;
+    char history[GUARD_ID_CHARS + 1];
+    memcpy(history, own->history, sizeof(history));
+    memcpy(own->history, own->history2, sizeof(history));
+    memcpy(own->history2, history, sizeof(history));
+}
+
 GuardOutlook guard_outlook(const GuardFacts *own, const GuardFacts *master)
 {
-    if (!master->known) return GUARD_MAY_CONTINUE;
+    if (!master->known) return own->offset > 0 ? GUARD_MAY_CONTINUE : GUARD_FULL_SYNC;
     if (same(own->history, master->history))
         return own->offset <= master->offset ? GUARD_MAY_CONTINUE : GUARD_FULL_SYNC;
     if (!same(own->history, master->history2)) return GUARD_FULL_SYNC;

@@ -29,6 +29,10 @@ typedef struct GuardFacts {
 /* Reads INFO's text, of Redis 3.2 (whose run_id is its history's id) to 7.0 and CKV. */
 void guard_read_info(Slice info, GuardFacts *facts);
 
+/* As long as nothing was added since our history began, what we have is just as well of the one before: if it's that
+ * one which the master knows, the two of ours change places. */
+void guard_choose_history(GuardFacts *own, const GuardFacts *master);
+
 /* What asking to go on at our offset can come to. */
 typedef enum GuardOutlook {
     GUARD_MAY_CONTINUE, /* the master's answer must tell */

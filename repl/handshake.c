@@ -160,6 +160,11 @@ void handshake_psync(Handshake *handshake, const char *history, uint64_t offset,
               failover ? 4 : 3);
 }
 
+void handshake_ask_full(Handshake *handshake)
+{
+    link_send(handshake->link, (Slice[]){ SLICE("PSYNC"), SLICE("?"), SLICE("-1") }, 3);
+}
+
 /* "+FULLRESYNC id offset", "+CONTINUE" or "+CONTINUE id" */
 static HandshakeStatus take_psync(Handshake *handshake, Slice answer)
 {

@@ -31,7 +31,7 @@ void handshake_begin(Handshake *handshake, Link *link);
 
 typedef enum HandshakeStatus {
     HANDSHAKE_MORE,     /* more bytes are needed */
-    HANDSHAKE_INFO,     /* `master` is known: handshake_psync is to be called, to go on */
+    HANDSHAKE_INFO,     /* `master` is known: one of the two below is to be called, to go on */
     HANDSHAKE_CONTINUE, /* the stream follows, from where we are; under `history`, if it names one */
     HANDSHAKE_FULL,     /* a full sync follows: of `history`, at `offset` */
     HANDSHAKE_FAILED,   /* `error` says why */
@@ -41,6 +41,9 @@ HandshakeStatus handshake_step(Handshake *handshake);
 
 /* Asks for the stream behind `offset` bytes of the history; `failover`: and the other, a slave, to become a master. */
 void handshake_psync(Handshake *handshake, const char *history, uint64_t offset, bool failover);
+
+/* Asks for a full sync: there's nothing to go on from. */
+void handshake_ask_full(Handshake *handshake);
 
 /* Takes the next line out of the input (without its end). False: there's none yet. Good until the input changes. */
 bool handshake_take_line(Handshake *handshake, Slice *line);

@@ -11,7 +11,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "net/out.h"
 #include "repl/lookup.h"
 
 struct Link {
@@ -189,4 +188,9 @@ void link_pause(Link *link, bool paused)
 int link_fd(const Link *link)
 {
     return link->fd;
+}
+
+const Out *link_out(const Link *link)
+{
+    return &link->out;
 }

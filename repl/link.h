@@ -10,6 +10,7 @@
 
 #include "base/slice.h"
 #include "net/loop.h"
+#include "net/out.h"
 
 typedef struct Link Link;
 
@@ -35,5 +36,7 @@ ssize_t link_read(Link *link, void *to, size_t len);
 void link_pause(Link *link, bool paused);
 
 int link_fd(const Link *link);
+/* What waits to be sent; good until the link does something. */
+const Out *link_out(const Link *link);
 
 #endif

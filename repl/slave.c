@@ -10,13 +10,14 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/number.h"
+#include "net/client.h"
 #include "repl/handshake.h"
 #include "repl/stream.h"
 #include "repl/transfer.h"
 
 #define TICK_MS        100
 #define RETRY_MS       1000
-#define RETRY_LATER_MS 10000 /* after what the next try most likely meets again */
+#define RETRY_LATER_MS 10000 /* after what the next try most likely meets again, at the cost of a snapshot */
 #define ACK_EVERY_MS   1000
 #define READ_CHUNK     (64U * 1024)
 #define TURN_BYTES     (256U * 1024) /* of the stream, read in one turn: clients are to be served, too */
@@ -33,10 +34,14 @@ static struct {
     Handshake handshake;
     Transfer *transfer; /* NULL: none */
     Stream stream;
+    uint64_t client_id;  /* of the link among the clients; 0: none yet */
+    int64_t created_ms;  /* unix; when it got that */
     bool waits_for_room; /* the journal can't be written: units wait */
+    unsigned stuck;      /* so often the stream couldn't be followed, since something of it was run */
     uint64_t acked;
     int64_t retry_ms, since_ms, last_io_ms, last_sent_ms, down_since_ms; /* unix */
     GuardFacts own;                                                      /* as of the last look */
+    char asked[GUARD_ID_CHARS + 1]; /* the history that PSYNC was sent with; "": none, for a full sync */
     char refused[REASON_CHARS], error[REASON_CHARS];
 } slave;
 
@@ -110,20 +115,27 @@ static char *run_units(void)
         slave.waits_for_room = !slave.hooks->has_room(TURN_BYTES);
         if (slave.waits_for_room || (status = stream_next(&slave.stream, &unit)) != STREAM_UNIT) break;
         wrong = slave.hooks->apply(unit, link_fd(slave.link));
+        if (wrong == NULL) slave.stuck = 0;
     }
     slave.hooks->end_units();
     if (wrong == NULL) return status == STREAM_BAD ? g_strdup(slave.stream.error) : NULL;
     g_autofree char *refused = wrong;
-    return g_strconcat(
-        refused, ". When its clients don't do that any more, SLAVEOF NO ONE and SLAVEOF again take its data anew.",
-        NULL);
+    return g_strconcat(refused, ". When its clients don't do that any more, SLAVEOF again takes its data anew.", NULL);
+}
+
+/* What was damaged on its way isn't the next time: so that is at once. What the master sends again can't be followed
+ * again, and each try is some lines in both logs. */
+static int64_t delay_when_stuck(void)
+{
+    unsigned before = slave.stuck++;
+    return before == 0 ? 0 : MIN((int64_t)RETRY_MS << MIN(before - 1, 8), RETRY_LATER_MS);
 }
 
 static void deal_with_stream(void)
 {
     g_autofree char *wrong = run_units();
     if (wrong != NULL) {
-        fail(RETRY_LATER_MS, "The master's stream can't be followed at offset %" G_GUINT64_FORMAT ": %s",
+        fail(delay_when_stuck(), "The master's stream can't be followed at offset %" G_GUINT64_FORMAT ": %s",
              slave.hooks->safe_offset(), wrong);
     } else if (slave.link_ended && !slave.waits_for_room) {
         log_line(LOG_WARNING, "Connection with master lost.");
@@ -166,6 +178,10 @@ static void take_rest(void)
 
 static void go_online(void)
 {
+    if (slave.client_id == 0) {
+        slave.client_id = client_new_id();
+        slave.created_ms = clock_unix_ms;
+    }
     enter(SLAVE_CONNECTED);
     slave.consent = false;
     slave.refused[0] = slave.error[0] = '\0';
@@ -181,6 +197,7 @@ static void go_online(void)
 static const GuardFacts *own_facts(void)
 {
     slave.hooks->facts(&slave.own);
+    guard_choose_history(&slave.own, &slave.handshake.master);
     return &slave.own;
 }
 
@@ -283,6 +300,8 @@ static void replace_data(void)
         return;
     }
     g_clear_pointer(&slave.transfer, transfer_free);
+    slave.stuck = 0;
+    slave.client_id = 0;
     enter(SLAVE_LOADING);
 }
 
@@ -327,18 +346,33 @@ static void end_hand_over(void)
     slave.hooks->handed_over(NULL);
 }
 
+static void ask_to_continue(const GuardFacts *own, bool failover)
+{
+    memcpy(slave.asked, own->history, sizeof(slave.asked));
+    handshake_psync(&slave.handshake, own->history, own->offset, failover);
+}
+
+static GuardOutlook outlook(const GuardFacts *own)
+{
+    if (slave.consent && slave.stuck > 0) return GUARD_FULL_SYNC; /* as the log says */
+    return guard_outlook(own, &slave.handshake.master);
+}
+
 /* The master has said what it has. */
 static void ask_for_stream(void)
 {
     const GuardFacts *own = own_facts();
+    slave.asked[0] = '\0';
     /* If an earlier try was heard but its answer lost, the history is another by now. */
     if (slave.hands_over && strcmp(own->history, slave.handshake.master.history) == 0) {
-        handshake_psync(&slave.handshake, own->history, own->offset, true);
+        ask_to_continue(own, true);
         return;
     }
-    switch (guard_outlook(own, &slave.handshake.master)) {
-    case GUARD_MAY_CONTINUE: break;
+    switch (outlook(own)) {
+    case GUARD_MAY_CONTINUE: ask_to_continue(own, false); return;
     case GUARD_DIVERGED:
+        /* Of a master that came back with an old disk, or lost more than we did, no more than by a full sync. */
+        if (!full_sync_allowed()) return;
         if (slave.hooks->going_back_failed() == NULL) {
             go_back();
             return;
@@ -346,23 +380,24 @@ static void ask_for_stream(void)
         __attribute__((fallthrough)); /* then by a full sync */
     case GUARD_FULL_SYNC:
         /* Not even asked for: the master would make a copy for nothing. */
-        if (!full_sync_allowed()) return;
+        if (full_sync_allowed()) handshake_ask_full(&slave.handshake);
     }
-    handshake_psync(&slave.handshake, own->history, own->offset, false);
 }
 
 static void continue_stream(void)
 {
-    const char *history = slave.handshake.history;
+    const char *named = slave.handshake.history, *history = named[0] != '\0' ? named : slave.asked;
+    if (slave.asked[0] == '\0') {
+        fail(RETRY_MS, "The master would continue where a full sync was asked for");
+        return;
+    }
     slave.hooks->facts(&slave.own);
     log_line(LOG_NOTICE, "Successful partial resynchronization with master.");
-    if (history[0] != '\0' && strcmp(history, slave.own.history) != 0) {
-        log_line(LOG_WARNING, "Master replication ID changed to %s", history);
-        g_autofree char *error = slave.hooks->change_history(history);
-        if (error != NULL) {
-            fail(RETRY_MS, "The new history can't be noted: %s", error);
-            return;
-        }
+    if (strcmp(history, slave.own.history) != 0) log_line(LOG_WARNING, "Master replication ID changed to %s", history);
+    g_autofree char *error = slave.hooks->follow_history(history);
+    if (error != NULL) {
+        fail(RETRY_MS, "The history can't be noted: %s", error);
+        return;
     }
     log_line(LOG_NOTICE, "MASTER <-> SLAVE sync: Master accepted a Partial Resynchronization.");
     go_online();
@@ -523,20 +558,21 @@ static int64_t tick(void *context)
 
 /* ---- beginning and ending ---- */
 
-void slave_follow(bool consent)
+void slave_follow(bool consent, bool foreign)
 {
     drop_link();
+    slave.client_id = 0;
     slave.consent = consent;
     slave.hands_over = false;
     slave.refused[0] = slave.error[0] = '\0';
     slave.retry_ms = 0;
-    slave.down_since_ms = clock_unix_ms;
+    slave.down_since_ms = foreign ? 0 : clock_unix_ms;
     enter(SLAVE_CONNECT);
 }
 
 void slave_hand_over(void)
 {
-    slave_follow(false);
+    slave_follow(false, false);
     slave.hands_over = true;
     connect_again();
 }
@@ -561,7 +597,7 @@ void slave_init(Loop *loop, const SlaveHooks *hooks)
     slave.hooks = hooks;
     handshake_init(&slave.handshake);
     stream_init(&slave.stream);
-    if (slave_is_one()) slave_follow(false);
+    if (slave_is_one()) slave_follow(false, false);
     loop_timer(loop, 0, tick, NULL);
 }
 
@@ -575,4 +611,26 @@ SlaveSeen slave_seen(void)
         .refused = slave.refused,
         .error = slave.error,
     };
+}
+
+bool slave_link(SlaveLink *link)
+{
+    if (slave.state != SLAVE_CONNECTED) return false;
+    *link = (SlaveLink){
+        .id = slave.client_id,
+        .fd = link_fd(slave.link),
+        .created_ms = slave.created_ms,
+        .active_ms = slave.last_io_ms,
+        .unread_bytes = slave.stream.end - slave.stream.start,
+        .unread_room = slave.stream.cap - slave.stream.end,
+        .out = link_out(slave.link),
+    };
+    return true;
+}
+
+void slave_cut_link(void)
+{
+    if (slave.state != SLAVE_CONNECTED) return;
+    log_line(LOG_WARNING, "Connection with master lost.");
+    try_again(0);
 }

@@ -22,6 +22,7 @@
 
 #include "base/options.h"
 #include "net/loop.h"
+#include "net/out.h"
 #include "repl/guard.h"
 
 typedef struct SlaveHooks {
@@ -43,9 +44,9 @@ typedef struct SlaveHooks {
     /* The offset up to which our disk has it. */
     uint64_t (*safe_offset)(void);
 
-    /* The stream is now this history's, whatever follows; what was before is the same as in the old one. NULL, or what
-     * went wrong (g_free): nothing has changed. */
-    char *(*change_history)(const char *history);
+    /* What follows comes from a master, and is this history's; what was before is the same as in the old one. NULL, or
+     * what went wrong (g_free): nothing has changed. */
+    char *(*follow_history)(const char *history);
 
     /* The words of the tool that makes a data directory of a full sync (g_strfreev). */
     char **(*receiver)(const char *history, uint64_t offset);
@@ -64,8 +65,8 @@ typedef struct SlaveHooks {
 void slave_init(Loop *loop, const SlaveHooks *hooks);
 
 /* Follows the master that the options name by now, from the beginning. `consent`: its data may replace ours, whatever
- * that is: SLAVEOF was sent. */
-void slave_follow(bool consent);
+ * that is: SLAVEOF was sent. `foreign`: what we have isn't of any master. */
+void slave_follow(bool consent, bool foreign);
 /* SLAVEOF was sent for the same master again. */
 void slave_consent(void);
 /* Follows the master that the options name by now, which is a slave of ours and is asked to become the master. */
@@ -95,11 +96,25 @@ typedef enum SlaveState {
 typedef struct SlaveSeen {
     SlaveState state;
     int64_t last_io_ms;    /* unix; of what came last by the link; -1: there's no link */
-    int64_t down_since_ms; /* unix; when it was lost, or the start */
+    int64_t down_since_ms; /* unix; when it was lost, or the start; 0: there was none yet that our data is of */
     int64_t left_bytes;    /* of a transfer; -1: not known */
     const char *refused;   /* why the guard refuses a full sync; "": it doesn't */
     const char *error;     /* why the last link ended; "": it didn't, or as they do */
 } SlaveSeen;
 SlaveSeen slave_seen(void);
+
+/* The link to the master, as one of the clients: it is one from when the stream begins on, and the same one until there
+ * is a full sync or another master, also if it broke meanwhile. */
+typedef struct SlaveLink {
+    uint64_t id;
+    int fd;
+    int64_t created_ms, active_ms; /* unix */
+    size_t unread_bytes, unread_room;
+    const Out *out; /* borrowed; good until the link does something */
+} SlaveLink;
+/* False: there's none. */
+bool slave_link(SlaveLink *link);
+/* Ends it, if there is one: it's connected again, and goes on where it was. */
+void slave_cut_link(void);
 
 #endif

@@ -149,8 +149,6 @@ JournalRead journal_read(JournalReader *reader, JournalBatch *batch);
  * last batch that can be used: in its segment and in those behind it. */
 const char *journal_reader_error(const JournalReader *reader);
 uint64_t journal_reader_torn_bytes(const JournalReader *reader);
-/* At the end: does the journal end in the seal of a clean stop? */
-bool journal_reader_closed(const JournalReader *reader);
 /* The offset behind the last batch that was read; and how much of the files is left to read, in bytes, for progress. */
 uint64_t journal_reader_offset(const JournalReader *reader);
 uint64_t journal_reader_left(const JournalReader *reader);

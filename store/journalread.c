@@ -244,11 +244,6 @@ uint64_t journal_reader_torn_bytes(const JournalReader *reader)
     return reader->torn_bytes;
 }
 
-bool journal_reader_closed(const JournalReader *reader)
-{
-    return reader->last == CKJ_CLOSED;
-}
-
 uint64_t journal_reader_offset(const JournalReader *reader)
 {
     return reader->offset;

@@ -4,10 +4,13 @@
 #include "store/manifest.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "base/random.h"
 #include "store/io.h"
+#include "store/journal.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -129,10 +132,21 @@ const char *manifest_boot(void)
     static gsize once;
     if (g_once_init_enter(&once)) {
         g_autofree char *text = NULL;
-        if (g_file_get_contents(BOOT_FILE, &text, NULL, NULL)) g_strlcpy(boot, g_strstrip(text), sizeof(boot));
+        bool read = g_file_get_contents(BOOT_FILE, &text, NULL, NULL);
+        g_strlcpy(boot, read ? g_strstrip(text) : MANIFEST_UNKNOWN, sizeof(boot));
         g_once_init_leave(&once, 1);
     }
     return boot;
+}
+
+void manifest_place(char place[MANIFEST_PLACE_CHARS + 1])
+{
+    struct statx found;
+    place[0] = '\0';
+    if (statx(AT_FDCWD, JOURNAL_DIRECTORY, 0, STATX_INO | STATX_BTIME, &found) != 0) return;
+    if ((found.stx_mask & STATX_INO) == 0 || (found.stx_mask & STATX_BTIME) == 0) return;
+    snprintf(place, MANIFEST_PLACE_CHARS + 1, "%llu-%lld.%09u", (unsigned long long)found.stx_ino,
+             (long long)found.stx_btime.tv_sec, found.stx_btime.tv_nsec);
 }
 
 static void put_backup(GKeyFile *file, const Manifest *manifest)
@@ -153,7 +167,8 @@ static char *manifest_text(const Manifest *manifest)
     g_key_file_set_uint64(file, "ckv", "offset2", manifest->offset2);
     g_key_file_set_uint64(file, "ckv", "start", manifest->start);
     g_key_file_set_string(file, "ckv", "secret", secret);
-    g_key_file_set_string(file, "ckv", "boot", manifest_boot());
+    g_key_file_set_string(file, "ckv", "boot", manifest->state);
+    g_key_file_set_string(file, "ckv", "place", manifest->place);
     if (manifest->note != NULL) put_backup(file, manifest);
     for (int f = 0; f < 2; f++) {
         if (manifest->checkpoint[f].whole) put_checkpoint(file, groups[f], &manifest->checkpoint[f]);
@@ -198,7 +213,9 @@ static bool get_manifest(GKeyFile *file, Manifest *manifest)
         if (g_key_file_has_group(file, groups[f])) good = get_checkpoint(file, groups[f], &manifest->checkpoint[f]);
     }
     g_autofree char *boot = g_key_file_get_string(file, "ckv", "boot", NULL);
-    g_strlcpy(manifest->boot, boot != NULL ? boot : "", sizeof(manifest->boot));
+    g_strlcpy(manifest->state, boot != NULL ? boot : MANIFEST_CLOSED, sizeof(manifest->state));
+    g_autofree char *place = g_key_file_get_string(file, "ckv", "place", NULL);
+    g_strlcpy(manifest->place, place != NULL ? place : "", sizeof(manifest->place));
     manifest->note = g_key_file_get_string(file, "ckv", "note", NULL);
     if (good && manifest->note != NULL)
         good = get_u64(file, "ckv", "end", &manifest->end) && get_i64(file, "ckv", "end-ms", &manifest->end_ms);

@@ -18,6 +18,7 @@
 #define MANIFEST_ID_CHARS     40
 #define MANIFEST_SECRET_BYTES 192
 #define MANIFEST_BOOT_CHARS   36
+#define MANIFEST_PLACE_CHARS  48
 
 /* One checkpoint file. The same facts stand in the file itself, in the record with the key "ckv". */
 typedef struct CheckpointInfo {
@@ -42,7 +43,9 @@ typedef struct Manifest {
     uint64_t start; /* the offset at which the history began here: no checkpoint is needed to load
                        from there */
     uint8_t secret[MANIFEST_SECRET_BYTES]; /* the hash's */
-    char boot[MANIFEST_BOOT_CHARS + 1];    /* as it was read: the kernel's run in which it was written; "": unknown */
+    char state[MANIFEST_BOOT_CHARS + 1];   /* of the journal: one of the words below, or the kernel's run in which a
+                                              master has it open; only in the same one is all there that was written */
+    char place[MANIFEST_PLACE_CHARS + 1];  /* of the journal that it was last open in: manifest_place; "": not known */
     CheckpointInfo checkpoint[2]; /* checkpoint-a.gdbm, checkpoint-b.gdbm (in a backup: checkpoint.gdbm, none) */
     char *note;                   /* of a backup: why it was made; NULL otherwise. g_free'd by manifest_clear */
     uint64_t end;                 /* of a backup: up to where it has all, and when that was */
@@ -51,8 +54,18 @@ typedef struct Manifest {
 
 extern const char *const checkpoint_file_name[2];
 
-/* The kernel's id of its run, from which one tells that the power was cut, or "". */
+/* The journal is closed, and all is there; a slave writes it, or was the last to; something of it was given up. */
+#define MANIFEST_CLOSED   ""
+#define MANIFEST_FOLLOWS  "slave"
+#define MANIFEST_REPAIRED "repaired"
+
+/* The kernel's id of its run, from which one tells that the power was cut; "unknown" is none that is ever the same. */
+#define MANIFEST_UNKNOWN "unknown"
 const char *manifest_boot(void);
+
+/* What the journal's directory, in the working directory, doesn't share with any copy of it, nor with what was there
+ * before it was put back; "" if there's nothing of that kind. */
+void manifest_place(char place[MANIFEST_PLACE_CHARS + 1]);
 
 /* A new identity, history and secret; no checkpoint. */
 void manifest_init(Manifest *manifest);

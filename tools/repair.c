@@ -35,6 +35,7 @@ Plan repair_plan(const Survey *survey)
     plan.head = plan.base.connected ? plan.base.chain : segments;
     plan.cut = plan.base.connected && segments > 0 &&
                (plan.base.last + 1 < segments || survey_segment(survey->segments, plan.base.last)->problem != NULL);
+    plan.write_manifest |= plan.cut || (!plan.base.connected && segments > 0); /* slaves may have what is given up */
     return plan;
 }
 
@@ -248,6 +249,7 @@ static char *replace_manifest(const Repair *repair)
     for (int f = 0; f < 2; f++) {
         if (repair->plan->drop[f]) manifest.checkpoint[f].whole = false;
     }
+    g_strlcpy(manifest.state, MANIFEST_REPAIRED, sizeof(manifest.state));
     return manifest_write(repair->survey->directory, &manifest);
 }
 

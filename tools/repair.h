@@ -9,7 +9,7 @@
 
 typedef struct Plan {
     Base base;           /* what the data will come from; not found: nothing can be done */
-    bool write_manifest; /* because of the next, or because there's none that is whole */
+    bool write_manifest; /* because of what is given up, or because there's none that is whole */
     bool drop[2];        /* checkpoints that aren't whole: out of MANIFEST, and moved away */
     guint head;          /* so many segments at the beginning of the journal lead nowhere: moved away */
     bool cut;            /* what is behind base.reach is taken away */

@@ -279,12 +279,14 @@ with_server [concat $options --fsync no] {
     test "a hole in what was never synced: the start cuts there, and so does the repair" {
         make_hole
         set kept $::scratch/kept.ckj
-        file copy [lindex [segments] end] $kept
+        set path [lindex [segments] end]
+        file copy $path $kept
         assert_repairs "" "*1 whole batches follow, which were never synced*" "*A start would load*" \
             "*a start does the same*"
         assert_equal 1 [r get behind]
         kill_server
-        file copy -force $kept [lindex [segments] end]
+        file delete [lindex [segments] end] ;# of the history that began with the repair
+        file copy -force $kept $path
         launch $::current $::server($::current,options)
         assert_equal 1 [r get behind]
         assert_match "*bytes behind offset * that were never synced are removed (*were never synced*" [server_log]
@@ -309,7 +311,9 @@ with_server [concat $options {--fsync always --journal-segment-bytes 4kb}] {
         assert_match "*the segment that follows, journal/[file tail $last], is missing; run: ckv check*" $message
         set before [segments]
         assert_repairs "" "*is missing*A start would refuse*" "*cut the journal*what was in the missing segment*"
-        assert_equal [lindex $before end] [lindex [segments] end]
+        # Behind them is that of the history that begins where the journal was cut.
+        assert_equal $before [lrange [segments] 0 end-1]
+        assert_match "*The data was repaired: history [info_field master_replid] begins*" [server_log]
         assert_equal 3 [r get behind]
     }
 }

@@ -336,6 +336,8 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
         close $f
         launch $::current $::server($::current,options)
         assert_equal checkpoint [r get behind]
+        assert_match "*journal's last writes were cut off: history [info_field master_replid] begins at*" [server_log]
+        assert_equal [expr {[info_field master_repl_offset] + 1}] [info_field second_repl_offset]
         assert_match "*12 bytes*" [server_log]
         r set more 1
         restart
@@ -383,5 +385,97 @@ with_server {} {
         stop_server
         launch $::current $::server($::current,options)
         assert_equal $history [info_field master_replid]
+    }
+}
+
+with_server {--fsync no} {
+    set master $::current
+    with_server {} {
+        set slave $::current
+
+        test "a slave that has more than its master after a power cut goes back, and has what the master has then" {
+            in $master {
+                r set k 1
+                stop_server
+                set kept [server_dir]/kept
+                file copy [server_dir]/journal $kept
+                launch $master "--fsync no --port $::server($master,port)"
+            }
+            follow $slave $master
+            in $master { r set k lost }
+            in $slave { wait_until {[r get k] eq "lost"} }
+            in $master {
+                set history [info_field master_replid]
+                kill_server
+                file delete -force [server_dir]/journal
+                file rename $kept [server_dir]/journal
+                relaunch_after_boot
+                r mset k new other [repeat x 1000]
+                assert_equal $history [info_field master_replid2]
+            }
+            in $slave {
+                wait_until {[r get other] eq [repeat x 1000]} 15000
+                assert_equal new [r get k]
+                assert_equal [in $master { r debug digest }] [r debug digest]
+                assert_match "*1 commands that the new master doesn't have are in diverged-*" [server_log]
+            }
+            assert_equal 0 [in $master { info_field sync_full }]
+        }
+    }
+}
+
+with_server {} {
+    set master $::current
+    with_server {} {
+        set slave $::current
+
+        test "a slave that has more than its master, whose files were put back, goes back too" {
+            in $master {
+                r set k 1
+                stop_server
+                set kept [server_dir].kept
+                file copy [server_dir] $kept
+                launch $master "--port $::server($master,port)"
+            }
+            follow $slave $master
+            in $master { r set k lost }
+            in $slave { wait_until {[r get k] eq "lost"} }
+            in $master {
+                set history [info_field master_replid]
+                stop_server
+                file delete -force [server_dir]
+                file rename $kept [server_dir]
+                launch $master $::server($master,options)
+                if {[info_field master_replid] eq $history} { skip "this file system has no times of birth" }
+                r mset k new other [repeat x 1000]
+                assert_equal $history [info_field master_replid2]
+                assert_match "*The data directory is a copy, or was put back: history*" [server_log]
+            }
+            in $slave {
+                wait_until {[r get other] eq [repeat x 1000]} 15000
+                assert_equal new [r get k]
+                assert_equal [in $master { r debug digest }] [r debug digest]
+            }
+            assert_equal 0 [in $master { info_field sync_full }]
+            in $slave { r slaveof no one }
+        }
+
+        test "a second master on a copy has a history of its own" {
+            set kept [in $master { server_dir }].copy
+            in $master {
+                set history [info_field master_replid]
+                stop_server
+                file copy [server_dir] $kept
+                launch $master $::server($master,options)
+                assert_equal $history [info_field master_replid]
+            }
+            in $slave {
+                stop_server
+                file delete -force [server_dir]
+                file rename $kept [server_dir]
+                launch $slave {}
+                assert {[info_field master_replid] ne $history}
+            }
+        }
     }
 }

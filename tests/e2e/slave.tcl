@@ -49,7 +49,12 @@ proc fake_command {c {acks 0}} {
         }
         if {[string trimright $line \r] eq ""} continue
         set words {}
-        for {set i [string range [string trimright $line] 1 end]} {$i > 0} {incr i -1} {
+        set count [string range [string trim $line] 1 end]
+        if {[string index $line 0] ne "*"} { ;# 3.2 speaks so before the stream
+            set words [split [string trim $line]]
+            set count 0
+        }
+        for {set i $count} {$i > 0} {incr i -1} {
             set len [string range [recv_line $c] 1 end]
             lappend words [string range [recv_raw $c [expr {$len + 2}]] 0 end-2]
         }
@@ -128,20 +133,16 @@ proc offset {} { info_field slave_repl_offset }
 # ---------------------------------------------------------------- the handshake and full syncs
 
 with_server {--read-only-slave yes --masterauth admin:pw --slave-announce-ip 10.1.2.3 --slave-announce-port 777} {
-    test "the handshake says who the slave is, and asks to go on where it is" {
+    test "the handshake says who the slave is, and asks for all of what it has nothing of" {
         r set k v
-        set offset [string length "[encode {select 0}][encode {set k v}]"]
         set port [fake_listen]
         assert_equal OK [r slaveof 127.0.0.1 $port]
         assert_equal "OK Already connected to specified master" [r slaveof 127.0.0.1 $port]
-        set history [info_field master_replid]
         assert_equal slave [info_field role]
         assert_equal down [info_field master_link_status]
         assert_equal "127.0.0.1 $port" [lindex [r config get slaveof] 1]
         set c [fake_link]
-        lassign [fake_handshake $c [fake_info $id_a 100 1]] id next
-        assert_equal $history $id
-        assert_equal [expr {[info_field master_repl_offset] + 1}] $next
+        assert_equal {? -1} [fake_handshake $c [fake_info $id_a 100 1]]
         assert_equal {ping {auth admin:pw} {replconf listening-port 777} {replconf ip-address 10.1.2.3}\
             {replconf capa eof capa psync2} info} [lrange $::said 0 end-1]
         assert_equal handshake [lindex [r role] 3]
@@ -287,13 +288,36 @@ with_server {--read-only-slave yes} {
             wait_until {[info_field loading] == 0}
             assert_equal $digest [r debug digest]
             assert_equal $before [offset]
-            r slaveof no one
-            r slaveof 127.0.0.1 $::fake_port
             set c [fake_link]
-            fake_handshake $c [fake_info $id_a 1000 10]
-            fake_send $c "+CONTINUE\r\n"
-            wait_until {[info_field master_link_status] eq "up"}
+            assert_equal [list $id_a [expr {$before + 1}]] [fake_handshake $c [fake_info $id_a 1000 10]]
+            fake_send $c "+CONTINUE\r\n[encode ping]"
+            wait_until {[offset] > $before}
         }
+        end_sync
+    }
+
+    test "what can't be followed is asked for again at once, then later, and all is taken anew after SLAVEOF" {
+        set c [synced]
+        fake_send $c [encode {eval x 0}]
+        set c [fake_link]
+        assert_equal [list $id_a 101] [fake_handshake $c [fake_info $id_a 1000 10]]
+        fake_send $c "+CONTINUE\r\n[encode {eval x 0}]"
+        set c [fake_link]
+        assert_equal "OK Already connected to specified master" [r slaveof 127.0.0.1 $::fake_port]
+        assert_equal {? -1} [fake_handshake $c [fake_info $id_a 1000 10]]
+        full_sync $c $id_a 1000 {other data}
+        assert_equal data [r get other]
+        end_sync
+    }
+
+    test "a master that continues where all was asked for isn't followed" {
+        set port [fake_listen]
+        r slaveof 127.0.0.1 $port
+        set c [fake_link]
+        assert_equal {? -1} [fake_handshake $c [fake_info $id_c 5 10]]
+        fake_send $c "+CONTINUE\r\n"
+        wait_until {[info_field ckv_sync_error] ne ""}
+        assert_equal "The master would continue where a full sync was asked for" [info_field ckv_sync_error]
         end_sync
     }
 
@@ -380,6 +404,7 @@ with_server {--read-only-slave yes} {
         foreach {info reason} [list \
                 [fake_info $id_b 500 0] "the master has no keys" \
                 [fake_info $id_a 50 10] "the master's history ends before ours" \
+                [fake_info $id_b 80 10 $id_a 51] "the master's history ends before ours" \
                 [fake_info $id_b 500 2] "the master has another history and fewer keys"] {
             close $c
             set c [fake_link]
@@ -511,6 +536,7 @@ with_server {--read-only-slave yes} {
                 in $a { r mset k 1 l 2; fill_big }
                 follow $b $a
                 wait_same $a $b
+                assert_equal {1 0} [in $a { list [info_field sync_full] [info_field sync_partial_err] }]
                 follow $c $b
                 wait_same $a [list $b $c]
                 in $a { r select 5; r set deep 1; r select 0; r incr k }
@@ -604,11 +630,63 @@ with_server {--read-only-slave yes} {
                 }
                 in $b { r slaveof no one }
             }
+
+            test "the link to the master is one of the clients, and ends with CLIENT KILL" {
+                follow $b $a
+                wait_same $a $b
+                set full [in $a { info_field sync_full }]
+                set line {(?n)^id=(\d+) addr=(\S+) fd=\d+ name= age=\d+ idle=\d+ flags=M db=(\d+) sub=0 psub=0 }
+                append line {multi=-1 qbuf=0 qbuf-free=\d+ obl=0 oll=0 omem=0 events=r cmd=(\w+)$}
+                in $a { r select 3; r set k v; r select 0 }
+                wait_same $a $b
+                in $b {
+                    wait_until {[regexp $line [r client list] -> id address db command]}
+                    assert_equal [list 127.0.0.1:$::server($a,port) 3 set] [list $address $db $command]
+                    assert_equal 2 [info_field connected_clients]
+                    foreach {words reply} [list {type master} 1 [list id $id] 1 [list addr $address] 1 $address OK] {
+                        assert_equal $reply [r client kill {*}$words]
+                        assert_equal 0 [regexp $line [r client list]]
+                        assert_equal 1 [info_field connected_clients]
+                        wait_until {[info_field master_link_status] eq "up"}
+                        wait_until {[regexp $line [r client list] -> again]}
+                        assert_equal $id $again
+                    }
+                    assert_equal {0 0} [list [r client kill type normal] [r client kill id $id type normal]]
+                    assert_equal up [info_field master_link_status]
+                }
+                in $a { assert_equal $full [info_field sync_full] }
+                in $b {
+                    r slaveof no one
+                    assert_equal {0 0} [list [r client kill type master] [regexp $line [r client list]]]
+                }
+            }
+
+            test "a slave that is started as a master has a history of its own, and leaves that without a full sync" {
+                follow $b $a
+                wait_same $a $b
+                foreach writes {0 1} {
+                    in $b { restart --read-only-slave\ yes }
+                    set history [in $a { info_field master_replid }]
+                    in $b {
+                        assert {[info_field master_replid] ne $history}
+                        assert_equal $history [info_field master_replid2]
+                        if {$writes} { r set k b:[repeat x 1000] }
+                    }
+                    in $a { r set k a:[repeat y 1000] }
+                    set full [in $a { info_field sync_full }]
+                    follow $b $a
+                    wait_same $a $b
+                    assert_equal [expr {$full + $writes}] [in $a { info_field sync_full }]
+                }
+                in $b { r slaveof no one }
+            }
         }
     }
 }
 
 # ---------------------------------------------------------------- a real Redis as the master
+
+set redis_pids {}
 
 proc start_redis {program} {
     set probe [socket -server {} -myaddr 127.0.0.1 0]
@@ -618,6 +696,7 @@ proc start_redis {program} {
     file mkdir $dir
     set pid [exec $program --port $port --dir $dir --save "" --bind 127.0.0.1 --repl-diskless-sync-delay 0 \
         >& $dir/log &]
+    lappend ::redis_pids $pid
     set id redis$port
     set ::server($id,port) $port
     set ::server($id,r) ""
@@ -635,6 +714,7 @@ proc start_redis {program} {
 proc stop_redis {id} {
     disconnect_all $id
     exec kill $::redis_pid
+    set ::redis_pids [lsearch -all -inline -not -exact $::redis_pids $::redis_pid]
     array unset ::server $id,*
 }
 
@@ -719,6 +799,115 @@ proc assert_same_as {redis} {
     }
 }
 
+# ---------------------------------------------------------------- INFO and ROLE, beside 3.2.13's
+
+# The names of INFO's fields, in order, but those that 3.2 doesn't have; and ROLE's word for the link.
+proc slave_shape {id} {
+    set names {}
+    foreach {line name} [regexp -all -inline {(?n)^(\w+):} [in $id { r info replication }]] {
+        if {![regexp {^(ckv_|master_replid|second_repl|master_failover)} $name]} { lappend names $name }
+    }
+    return [list [lindex [in $id { r role }] 3] [in $id { info_field master_link_status }] $names]
+}
+
+# What a slave looks like while it gets nowhere, waits, is sent a snapshot, and is online.
+proc slave_shapes {id} {
+    in $id {
+        r slaveof 127.0.0.1 1
+        wait_until {[lindex [r role] 3] eq "connect"}
+        lappend shapes [slave_shape $id]
+        assert {[info_field master_link_down_since_seconds] > 1000000000}
+        set port [fake_listen]
+        r slaveof 127.0.0.1 $port
+        set c [fake_link]
+        wait_until {[lindex [r role] 3] eq "handshake"}
+        lappend shapes [slave_shape $id]
+        fake_handshake $c [fake_info $::id_a 100 1]
+        fake_send $c "+FULLRESYNC $::id_a 100\r\n"
+        wait_until {[info_field master_sync_left_bytes] == -1}
+        lappend shapes [slave_shape $id]
+        set file [rdb {k v}]
+        fake_send $c "\$[string length $file]\r\n[string range $file 0 9]"
+        wait_until {[info_field master_sync_left_bytes] > 0}
+        lappend shapes [slave_shape $id]
+        fake_send $c [string range $file 10 end]
+        wait_until {[info_field master_link_status] eq "up"}
+        lappend shapes [slave_shape $id]
+        assert_equal [list slave 127.0.0.1 $port connected 100] [r role]
+        assert_equal 100 [offset]
+        fake_close
+        close $c
+        wait_until {[info_field master_link_status] eq "down"}
+        assert {[info_field master_link_down_since_seconds] < 1000}
+        r slaveof no one
+    }
+    return $shapes
+}
+
+set before {role master_host master_port master_link_status master_last_io_seconds_ago master_sync_in_progress
+    slave_repl_offset}
+set after {slave_priority slave_read_only connected_slaves master_repl_offset repl_backlog_active repl_backlog_size
+    repl_backlog_first_byte_offset repl_backlog_histlen}
+set shapes {}
+set sync {master_sync_left_bytes master_sync_last_io_seconds_ago}
+foreach {state status} {connect down handshake down sync down sync down connected up} {
+    set fields [expr {$state eq "sync" ? $sync : ""}]
+    set down [expr {$status eq "down" ? "master_link_down_since_seconds" : ""}]
+    lappend shapes [list $state $status [list {*}$before {*}$fields {*}$down {*}$after]]
+}
+
+# A master's with a slave that takes its snapshot slowly, and one that is online.
+proc master_shapes {id} {
+    in $id {
+        set value ""
+        while {[string length $value] < 500000} { append value [binary format f [expr {rand()}]] }
+        for {set i 0} {$i < 40} {incr i} { r set big:$i $value$i }
+        r save
+        set slow [connect $id]
+        assert_equal OK [call $slow replconf listening-port 1234]
+        send $slow psync ? -1
+        wait_until {[string match *state=send_bulk* [r info replication]]} 15000
+        set shapes [list [r role]]
+        set c [connect $id]
+        send $c psync ? -1
+        set end [expr {[clock milliseconds] + 15000}]
+        while {![string match *state=online* [r info replication]] && [clock milliseconds] < $end} {
+            read $c
+            after 5
+        }
+        r config set min-slaves-to-write 1
+        foreach line [split [r info replication] \r\n] {
+            regsub {offset=\d+,lag=\d+} $line offset=N,lag=N line
+            if {![regexp {^(\w+):} $line -> name] || [regexp {^(ckv|master_replid|second|master_fail)} $name]} continue
+            lappend shapes [expr {[regexp {^slave\d} $name] ? $line : $name}]
+        }
+        r config set min-slaves-to-write 0
+        disconnect $slow
+        disconnect $c
+    }
+    return $shapes
+}
+
+set master_shapes {{master OFFSET {}} role connected_slaves min_slaves_good_slaves
+    slave0:ip=127.0.0.1,port=1234,state=send_bulk,offset=N,lag=N slave1:ip=127.0.0.1,port=0,state=online,offset=N,lag=N
+    master_repl_offset repl_backlog_active repl_backlog_size repl_backlog_first_byte_offset repl_backlog_histlen}
+
+proc assert_shapes {id} {
+    assert_equal $::shapes [slave_shapes $id]
+    set got [master_shapes $id]
+    assert_equal [list {*}[string map [list OFFSET [lindex $got 0 1]] $::master_shapes]] $got
+}
+
+with_server {--read-only-slave yes --repl-ping-slave-period 1000} {
+    test "INFO replication and ROLE have 3.2's fields in 3.2's order, in each state" {
+        assert_shapes $::current
+        if {![info exists ::env(REDIS32)]} return
+        set redis [start_redis $::env(REDIS32)]
+        in $redis { assert_shapes $redis }
+        stop_redis $redis
+    }
+}
+
 set masters [list redis-server]
 if {[info exists ::env(REDIS32)]} { lappend masters $::env(REDIS32) }
 foreach program $masters {
@@ -759,3 +948,6 @@ foreach program $masters {
         }
     }
 }
+
+# Those of tests that failed.
+foreach pid $::redis_pids { catch {exec kill -KILL $pid} }

@@ -79,6 +79,7 @@ static void judges(void **state)
         { server(A, 50, 5), promoted(B, 90, 1, C, 50), GUARD_FULL_SYNC, "fewer keys" },
         { server(A, 50, 5), { .known = false }, GUARD_MAY_CONTINUE, "INFO" },
         { server(A, 50, 0), { .known = false }, GUARD_MAY_CONTINUE, NULL },
+        { server(A, 0, 0), { .known = false }, GUARD_FULL_SYNC, NULL },
         { server("", 50, 5), server("", 60, 9), GUARD_FULL_SYNC, NULL },
     };
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -94,10 +95,34 @@ static void judges(void **state)
     }
 }
 
+/* What began and has nothing of its own yet is just as well the history before. */
+static void chooses(void **state)
+{
+    (void)state;
+    const struct {
+        GuardFacts own, master;
+        const char *history;
+    } cases[] = {
+        { promoted(B, 50, 5, A, 50), server(A, 60, 9), A }, { promoted(B, 50, 5, A, 50), promoted(C, 90, 9, A, 60), A },
+        { promoted(B, 51, 5, A, 50), server(A, 60, 9), B }, { promoted(B, 50, 5, A, 50), promoted(C, 90, 9, B, 60), B },
+        { promoted(B, 50, 5, A, 50), server(C, 60, 9), B }, { promoted(B, 50, 5, A, 50), { .known = false }, B },
+        { server(B, 0, 5), server(A, 60, 9), B },           { server(B, 0, 5), server("", 60, 9), B },
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        print_message("case %zu\n", i);
+        GuardFacts own = cases[i].own;
+        guard_choose_history(&own, &cases[i].master);
+        assert_string_equal(own.history, cases[i].history);
+        bool other = strcmp(cases[i].history, cases[i].own.history) != 0;
+        assert_string_equal(own.history2, other ? cases[i].own.history : cases[i].own.history2);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_info),
+        cmocka_unit_test(chooses),
         cmocka_unit_test(judges),
     };
     return cmocka_run_group_tests_name("guard", tests, NULL, NULL);

@@ -45,6 +45,8 @@ static Manifest example(void)
     random_hex(manifest.history2, MANIFEST_ID_CHARS);
     manifest.offset2 = UINT64_MAX;
     manifest.start = 7;
+    g_strlcpy(manifest.state, MANIFEST_FOLLOWS, sizeof(manifest.state));
+    g_strlcpy(manifest.place, "18446744073709551615-1795920000.123456789", sizeof(manifest.place));
     manifest.note = g_strdup("before rollback to 2026-11-25 15:30:00,\nwith \"quotes\" and an \xc3\xa9");
     manifest.checkpoint[1] = (CheckpointInfo){
         .whole = true,
@@ -80,6 +82,8 @@ static void assert_same(const Manifest *a, const Manifest *b)
     assert_true(a->offset2 == b->offset2 && a->start == b->start);
     assert_memory_equal(a->secret, b->secret, sizeof(a->secret));
     assert_true(g_strcmp0(a->note, b->note) == 0);
+    assert_string_equal(a->state, b->state);
+    assert_string_equal(a->place, b->place);
     assert_same_checkpoint(&a->checkpoint[0], &b->checkpoint[0]);
     assert_same_checkpoint(&a->checkpoint[1], &b->checkpoint[1]);
 }
