@@ -34,9 +34,9 @@ UNIT := $(patsubst tests/unit/%.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 PARALLEL := $(MAKE) --no-print-directory -j$(shell nproc)
 
-.PHONY: all run test unit e2e golden upstream differential replicas fuzz-diff clients clients-readme compat report fuzz \
-	fault fault-quick bench bench-peers bench-persistence ha ha-test ha-long test-load test-bench asan tsan install \
-	deps deps-test help lint format readme check-readme clean
+.PHONY: all run test unit e2e golden upstream sentinel-suite differential replicas fuzz-diff clients clients-readme \
+	compat report fuzz fault fault-quick bench bench-peers bench-persistence ha ha-test ha-long test-load test-bench \
+	asan tsan install deps deps-test help lint format readme check-readme clean
 all: $(BUILD)/ckv ## build build/ckv (also CC=clang, SAN=asan, SAN=tsan)
 
 run: deps ## install what is missing, build, serve on 127.0.0.1:6379
@@ -59,6 +59,9 @@ UPSTREAM_FLAGS = $(if $(TARGET),--target $(TARGET)) $(if $(AUTH),--auth "$$AUTH"
 	$(if $(IF_FOUND),--if-found)
 upstream: $(if $(TARGET),,$(BUILD)/ckv) ## the test suite of Redis 3.2.13 (REDIS_SUITE=DIR; TARGET=host:port AUTH=password)
 	@python3 compat/upstream/run.py --ckv $(BUILD)/ckv --results $(RESULTS) $(UPSTREAM_FLAGS)
+
+sentinel-suite: $(BUILD)/ckv ## the tests of Sentinel in it, with ckv under Debian's redis-sentinel (a minute)
+	@python3 compat/upstream/sentinel.py --ckv $< --results $(RESULTS) $(if $(IF_FOUND),--if-found)
 
 differential: $(BUILD)/ckv ## the same random commands to redis-server and to ckv, 200,000 of them
 	@CKV=$< python3 compat/differential/test_differential.py

@@ -46,6 +46,7 @@ step "replication and failover" make -s ha-test CC=gcc
 step "golden transcripts" make -s golden CC=gcc
 step "upstream harness" compat/upstream/selftest.py
 step "upstream suite" make -s upstream CC=gcc IF_FOUND=1
+step "upstream suite, Sentinel" make -s sentinel-suite CC=gcc IF_FOUND=1
 step "differential tests" make -s differential CC=gcc
 step "Redis as slaves" make -s replicas CC=gcc
 step "clients" make -s clients CC=gcc
