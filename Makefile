@@ -15,7 +15,7 @@ RESULTS ?= $(BUILD)/results#  where the compatibility suites leave what they fou
 # Debian packages: to build and run; and, further, to test.
 DEPS_RUN := build-essential pkg-config libglib2.0-dev libjemalloc-dev libxxhash-dev libsystemd-dev libgdbm-dev liblzf-dev
 DEPS_TEST := $(DEPS_RUN) libcmocka-dev tcl tcllib procps gdbmtool redis-tools redis-server redis-sentinel python3 clang clang-format \
-	clang-tidy cppcheck libclang-rt-14-dev libhiredis-dev python3-redis ruby ruby-redis \
+	systemd clang-tidy cppcheck libclang-rt-14-dev libhiredis-dev python3-redis ruby ruby-redis \
 	$(if $(shell command -v npm),,nodejs npm)
 
 PKGS := glib-2.0 libsystemd

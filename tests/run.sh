@@ -38,6 +38,7 @@ step "prefetches" tests/check-prefetch.sh build/ckv
 step "unit tests" "${make[@]}" unit CC=gcc
 step "end-to-end tests" make -s e2e CC=gcc
 step "what is on the disk" tests/format/test_format.py build/ckv
+step "service of systemd" tests/service/test_service.py build/ckv
 step "load generator" make -s test-load CC=gcc
 step "benchmark" make -s test-bench CC=gcc
 step "RDB files and real servers" tests/rdb/test_rdb.py build/ckv
