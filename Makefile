@@ -35,8 +35,8 @@ FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 PARALLEL := $(MAKE) --no-print-directory -j$(shell nproc)
 
 .PHONY: all run test unit e2e golden upstream sentinel-suite differential replicas fuzz-diff clients clients-readme \
-	compat report fuzz fault fault-quick bench bench-peers bench-persistence ha ha-test ha-long test-load test-bench \
-	asan tsan install deps deps-test help lint format readme check-readme clean
+	compat report fuzz fault fault-quick bench bench-peers bench-persistence bench-replication ha ha-test ha-long \
+	test-load test-bench asan tsan install deps deps-test help lint format readme check-readme clean
 all: $(BUILD)/ckv ## build build/ckv (also CC=clang, SAN=asan, SAN=tsan)
 
 run: deps ## install what is missing, build, serve on 127.0.0.1:6379
@@ -126,6 +126,9 @@ bench-peers: deps-test ## the same against another server: PEER='valkey-server -
 
 bench-persistence: $(BUILD)/ckv $(BUILD)/load $(BUILD)/pinger ## persistence side by side with redis-server (QUICK=1: fewer keys; ONLY=text: some rows)
 	@python3 bench/persistence.py --build $(BUILD) $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+
+bench-replication: $(BUILD)/ckv $(BUILD)/load $(BUILD)/pinger ## a slave, side by side with redis-server and its own (QUICK=1; ONLY=text: some rows)
+	@python3 bench/replication.py --build $(BUILD) $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 asan tsan: ## unit, e2e and golden under ASan and UBSan, or under TSan
 	@$(PARALLEL) SAN=$@ all unit
