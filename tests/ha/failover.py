@@ -34,6 +34,7 @@ CLIENT_PAUSE_S = 0.001
 LOAD_S = 0.3
 AFTER_S = 0.3
 LAG_S = 0.3
+SMALL = "x"
 LARGE = "x" * 40000  # such writes soon fill what the kernel keeps for a slave that doesn't read
 SWITCH_S_MAX = 30
 ROUNDS_A_CLUSTER = 10
@@ -62,8 +63,8 @@ class Round:
     def run(self, how):
         """What there is to say about it; AssertionError if something is wrong."""
         self.reset(how)
+        self.write(LARGE if how == "local" else SMALL)
         for client in self.clients:
-            client.value = LARGE if how == "local" else client.value
             client.start()
         time.sleep(LOAD_S)
         full = self.full_syncs()
@@ -71,6 +72,8 @@ class Round:
         getattr(self, how)()
         first = wait_for("an acknowledged write on the new master",
                          lambda: first_ack_after(self.clients, moment, self.new.port), SWITCH_S_MAX)
+        # Else the old master never catches up on a busy machine: this ends only when it has.
+        self.write(SMALL)
         if how == "pause":
             self.wake(first)
         time.sleep(AFTER_S)
@@ -85,6 +88,10 @@ class Round:
         said = "%d ms, %d acknowledged" % ((first - moment) * 1000, sum(len(client.acked) for client in self.clients))
         assert self.full_syncs() == full, "there was a full sync"
         return said + self.check(how, moment)
+
+    def write(self, value):
+        for client in self.clients:
+            client.value = value
 
     def reset(self, how):
         """No keys; how much an acknowledgement is worth."""
