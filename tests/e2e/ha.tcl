@@ -237,3 +237,34 @@ with_server {} {
         }
     }
 }
+
+set guarded {--admin-plane auth --requirepass ckv:secret --admin-password adm --masterauth admin:adm}
+with_server $guarded {
+    set a $::current
+    with_server $guarded {
+        set b $::current
+
+        test "what an application says on Sentinels' channel isn't said again" {
+            foreach id [list $a $b] { in $id { r auth admin:adm } }
+            follow $b $a
+            in $b { wait_until {[info_field master_link_status] eq "up"} }
+            in $a {
+                foreach {name password} {sentinel admin:adm application ckv:secret} {
+                    set $name [connect]
+                    call [set $name] auth $password
+                }
+                call $sentinel subscribe __sentinel__:hello
+                set forged 10.0.0.1,26379,forged,1,ckv,10.0.0.9,6379,1
+                set true 10.0.0.1,26379,true,1,ckv,10.0.0.9,6379,1
+                assert_equal 1 [call $application publish __sentinel__:hello $forged]
+                assert_equal 1 [r publish __sentinel__:hello $true]
+                assert_equal [list $forged $true] [list [lindex [recv $sentinel] 2] [lindex [recv $sentinel] 2]]
+                assert_equal OK [r failover]
+                assert_equal 10.0.0.1,26379,true,2,ckv,127.0.0.1,$::server($b,port),2 [lindex [recv $sentinel] 2]
+                assert_silent $sentinel
+                disconnect $sentinel
+                disconnect $application
+            }
+        }
+    }
+}
