@@ -15,7 +15,7 @@ RESULTS ?= $(BUILD)/results#  where the compatibility suites leave what they fou
 # Debian packages: to build and run; and, further, to test.
 DEPS_RUN := build-essential pkg-config libglib2.0-dev libjemalloc-dev libxxhash-dev libsystemd-dev libgdbm-dev liblzf-dev
 DEPS_TEST := $(DEPS_RUN) libcmocka-dev tcl tcllib procps gdbmtool redis-tools redis-server redis-sentinel python3 clang clang-format \
-	clang-tidy cppcheck libclang-rt-14-dev libhiredis-dev python3-redis ruby ruby-redis \
+	systemd clang-tidy cppcheck libclang-rt-14-dev libhiredis-dev python3-redis ruby ruby-redis \
 	$(if $(shell command -v npm),,nodejs npm)
 
 PKGS := glib-2.0 libsystemd
@@ -34,9 +34,9 @@ UNIT := $(patsubst tests/unit/%.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 PARALLEL := $(MAKE) --no-print-directory -j$(shell nproc)
 
-.PHONY: all run test unit e2e golden upstream differential replicas fuzz-diff clients clients-readme compat report fuzz \
-	fault fault-quick bench bench-peers bench-persistence ha ha-test ha-long test-load test-bench asan tsan install \
-	deps deps-test help lint format readme check-readme clean
+.PHONY: all run test unit e2e golden upstream sentinel-suite differential replicas fuzz-diff clients clients-readme \
+	compat report fuzz fault fault-quick bench bench-peers bench-persistence bench-replication ha ha-test ha-long \
+	test-load test-bench asan tsan install deps deps-test help lint format readme check-readme clean
 all: $(BUILD)/ckv ## build build/ckv (also CC=clang, SAN=asan, SAN=tsan)
 
 run: deps ## install what is missing, build, serve on 127.0.0.1:6379
@@ -59,6 +59,9 @@ UPSTREAM_FLAGS = $(if $(TARGET),--target $(TARGET)) $(if $(AUTH),--auth "$$AUTH"
 	$(if $(IF_FOUND),--if-found)
 upstream: $(if $(TARGET),,$(BUILD)/ckv) ## the test suite of Redis 3.2.13 (REDIS_SUITE=DIR; TARGET=host:port AUTH=password)
 	@python3 compat/upstream/run.py --ckv $(BUILD)/ckv --results $(RESULTS) $(UPSTREAM_FLAGS)
+
+sentinel-suite: $(BUILD)/ckv ## the tests of Sentinel in it, with ckv under Debian's redis-sentinel (a minute)
+	@python3 compat/upstream/sentinel.py --ckv $< --results $(RESULTS) $(if $(IF_FOUND),--if-found)
 
 differential: $(BUILD)/ckv ## the same random commands to redis-server and to ckv, 200,000 of them
 	@CKV=$< python3 compat/differential/test_differential.py
@@ -123,6 +126,9 @@ bench-peers: deps-test ## the same against another server: PEER='valkey-server -
 
 bench-persistence: $(BUILD)/ckv $(BUILD)/load $(BUILD)/pinger ## persistence side by side with redis-server (QUICK=1: fewer keys; ONLY=text: some rows)
 	@python3 bench/persistence.py --build $(BUILD) $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+
+bench-replication: $(BUILD)/ckv $(BUILD)/load $(BUILD)/pinger ## a slave, side by side with redis-server and its own (QUICK=1; ONLY=text: some rows)
+	@python3 bench/replication.py --build $(BUILD) $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 asan tsan: ## unit, e2e and golden under ASan and UBSan, or under TSan
 	@$(PARALLEL) SAN=$@ all unit

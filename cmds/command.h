@@ -177,6 +177,8 @@ void transaction_touch_all(const Db *db);
 
 /* Ends a closing session's subscriptions (pubsub.c). */
 void pubsub_forget(Session *session);
+/* Sends a message to whoever is subscribed here; returns to how many. Borrows both. */
+int64_t pubsub_publish(Slice channel, Slice message);
 /* Channels that somebody is subscribed to, and subscriptions to patterns: for INFO. */
 size_t pubsub_channel_count(void);
 size_t pubsub_pattern_count(void);

@@ -7,8 +7,8 @@
  * history that goes on where this one ends.
  *
  * Then clients are closed, as by any master that is demoted: those that waited as well, whose commands were not run.
- * They find the new master where they found this one: by Sentinel, or a proxy that looks at INFO. None has seen
- * READONLY or lost an acknowledged write. (Redis 7 answers READONLY to each of them.)
+ * They find the new master where they found this one: by Sentinel, which hello.c tells of it, or a proxy that looks at
+ * INFO. None has seen READONLY or lost an acknowledged write. (Redis 7 answers READONLY to each of them.)
  *
  * If the slave doesn't catch up within TIMEOUT, or refuses, or if FAILOVER ABORT comes, this server goes on as the
  * master, in its old history, with those that waited. As long as the other can't be reached it isn't known whether it
@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "cmds/effect.h"
 #include "cmds/handlers.h"
+#include "cmds/hello.h"
 #include "cmds/replication.h"
 #include "repl/master.h"
 #include "repl/slave.h"
@@ -102,6 +103,7 @@ void failover_answered(const char *refusal)
         return;
     }
     log_line(LOG_NOTICE, "FAILOVER: %s:%d is the master now", failover.host, failover.port);
+    hello_tell(failover.host, failover.port);
     end(true);
     replication_close_clients();
 }

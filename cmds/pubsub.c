@@ -13,6 +13,7 @@
 #include "cmds/command.h"
 #include "cmds/effect.h"
 #include "cmds/handlers.h"
+#include "cmds/hello.h"
 
 typedef struct Topic {
     Slice name;       /* of the bytes below; as the first member it's the topic's key in its table */
@@ -211,8 +212,7 @@ static int64_t publish_to_patterns(Slice channel, Slice message)
     return receivers;
 }
 
-/* Returns the number of messages sent. */
-static int64_t publish(Slice channel, Slice message)
+int64_t pubsub_publish(Slice channel, Slice message)
 {
     return publish_to_channel(channel, message) + publish_to_patterns(channel, message);
 }
@@ -232,8 +232,8 @@ void notify(Db *db, unsigned event_class, const char *event, Slice key)
     if (!(options.notify_events & event_class)) return;
     if (pubsub_channel_count() == 0 && pubsub_pattern_count() == 0) return;
     Slice name = slice_of(event);
-    if (options.notify_events & NOTIFY_KEYSPACE) publish(event_channel("keyspace", db, key), name);
-    if (options.notify_events & NOTIFY_KEYEVENT) publish(event_channel("keyevent", db, name), key);
+    if (options.notify_events & NOTIFY_KEYSPACE) pubsub_publish(event_channel("keyspace", db, key), name);
+    if (options.notify_events & NOTIFY_KEYEVENT) pubsub_publish(event_channel("keyevent", db, name), key);
 }
 
 /* ---- commands ---- */
@@ -318,7 +318,8 @@ void cmd_punsubscribe(Request *r)
 /* PUBLISH channel message */
 void cmd_publish(Request *r)
 {
-    reply_int(r->out, publish(r->argv[1], r->argv[2]));
+    reply_int(r->out, pubsub_publish(r->argv[1], r->argv[2]));
+    if (session_is_admin(r->session)) hello_heard(r->argv[1], r->argv[2]);
     effect_for_slaves(r);
 }
 

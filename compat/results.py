@@ -2,8 +2,8 @@
 
 UTF-8, a header, then a line for each test; tab, newline and backslash in a field are \\t, \\n and \\\\.
 
-  suite     upstream | transcripts | differential | clients
-  group     upstream file, transcript, family or client
+  suite     upstream | sentinel | transcripts | differential | clients
+  group     upstream file, unit of Sentinel's tests, transcript, family or client
   name      of the test, unique in its group
   class     run | admin (run with the admin plane) | difference | refused | waits | not-applicable
   status    passed | failed | skipped
@@ -19,7 +19,7 @@ import os
 import re
 
 COLUMNS = ("suite", "group", "name", "class", "status", "checks", "seconds", "commands", "detail")
-SUITES = ("upstream", "transcripts", "differential", "clients")
+SUITES = ("upstream", "sentinel", "transcripts", "differential", "clients")
 CLASSES = ("run", "admin", "difference", "refused", "waits", "not-applicable")
 STATUSES = ("passed", "failed", "skipped")
 

@@ -3,7 +3,7 @@
 #
 #   compat   the upstream suite and the transcripts, against build/ckv or a server that is up already; the report is
 #            build/compat/REPORT.md, report.html and report.xml (JUnit), the suites' tables are in build/compat/results
-#   report   all four suites, against build/ckv; the report is in build/report, compat/REPORT.md is renewed, the tables
+#   report   all five suites, against build/ckv; the report is in build/report, compat/REPORT.md is renewed, the tables
 #            are in build/results
 #
 # Environment: TARGET=HOST:PORT (compat only) the server to test, which the tests EMPTY; AUTH=PASSWORD its password, as
@@ -57,6 +57,7 @@ fi
 suite transcripts python3 compat/replay.py "${server[@]}"
 suite upstream python3 compat/upstream/run.py "${server[@]}"
 if [ "$mode" = report ]; then
+    suite sentinel python3 compat/upstream/sentinel.py
     suite differential python3 compat/differential/fuzz.py --steps "${STEPS:-1000000}" --seeds "${SEEDS:-10}"
     suite clients python3 tests/clients/run.py
 fi

@@ -536,7 +536,9 @@ void master_reply_role(Out *out)
 
 /* ---- the timer ---- */
 
-/* True: it was silent for too long, or its connection took nothing. A plain one never says anything. */
+/* True: it was silent for too long; or its connection took nothing, if it's one that says nothing: a plain one, or one
+ * that is receiving the snapshot. (One that loads it says that it lives, and reads no stream for as long as that
+ * takes.) */
 static bool is_lost(Replica *replica)
 {
     int64_t since_ms = clock_unix_ms - options.repl_timeout * 1000;
@@ -545,8 +547,8 @@ static bool is_lost(Replica *replica)
         replica->taken = taken;
         replica->taken_ms = clock_unix_ms;
     }
-    if (replica->taken_ms < since_ms) return true;
-    return replica->state == REPLICA_ONLINE && !replica->plain && heard_ms(replica) < since_ms;
+    if (replica->state == REPLICA_ONLINE && !replica->plain) return heard_ms(replica) < since_ms;
+    return replica->taken_ms < since_ms;
 }
 
 static int64_t tick(void *context)

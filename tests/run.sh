@@ -38,6 +38,7 @@ step "prefetches" tests/check-prefetch.sh build/ckv
 step "unit tests" "${make[@]}" unit CC=gcc
 step "end-to-end tests" make -s e2e CC=gcc
 step "what is on the disk" tests/format/test_format.py build/ckv
+step "service of systemd" tests/service/test_service.py build/ckv
 step "load generator" make -s test-load CC=gcc
 step "benchmark" make -s test-bench CC=gcc
 step "RDB files and real servers" tests/rdb/test_rdb.py build/ckv
@@ -46,6 +47,7 @@ step "replication and failover" make -s ha-test CC=gcc
 step "golden transcripts" make -s golden CC=gcc
 step "upstream harness" compat/upstream/selftest.py
 step "upstream suite" make -s upstream CC=gcc IF_FOUND=1
+step "upstream suite, Sentinel" make -s sentinel-suite CC=gcc IF_FOUND=1
 step "differential tests" make -s differential CC=gcc
 step "Redis as slaves" make -s replicas CC=gcc
 step "clients" make -s clients CC=gcc

@@ -66,9 +66,9 @@ def suites(evidence):
     blocks = [Table(["suite", "~what it compares", *OUTCOME, "~run at (UTC)"], rows)]
     for suite in evidence.not_run:
         blocks.append(Paragraph("The %s suite was not run: %s." % (suite.name, suite.why_not), "bad"))
-    blocks.append(Paragraph("A test is a test of the upstream suite, a case of a transcript, a command in the "
-                            "differential run, or a check of a client. Checks are the assertions, replies and steps "
-                            "that were compared in them."))
+    blocks.append(Paragraph("A test is a test of the upstream suite or of Sentinel, a case of a transcript, a command "
+                            "in the differential run, or a check of a client. Checks are the assertions, replies and "
+                            "steps that were compared in them."))
     for suite in evidence.suites:
         if suite.was_run:
             blocks += suite_parts(suite)

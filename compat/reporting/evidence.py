@@ -14,6 +14,8 @@ SuiteKind = collections.namedtuple("SuiteKind", "title what group check column b
 KINDS = {
     "upstream": SuiteKind("Upstream suite", "the unmodified tests of Redis 3.2.13", "file", "assertions",
                           "upstream tests", False),
+    "sentinel": SuiteKind("Sentinel", "the suite's tests of Sentinel, with Debian's redis-sentinel over ckv", "unit",
+                          "assertions", "Sentinel tests", False),
     "transcripts": SuiteKind("Transcripts", "replies that Redis 3.2.13 gave, byte for byte", "transcript", "replies",
                              "transcript replies", True),
     "differential": SuiteKind("Differential", "the same random commands to ckv and to Debian's redis-server", "family",

@@ -17,10 +17,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 namespace eval compat {
-    variable results skip target
+    variable target
     variable inside 0          ;# in a test's body?
-    variable checks 0          ;# assertions of the body
-    variable sent              ;# set of the commands that the body sent
     variable refused           ;# set of the refusals that the body got
     variable database          ;# by connection: the database it selected
     variable seen              ;# by test name: how often it came
@@ -29,31 +27,17 @@ namespace eval compat {
     variable no_slave 0        ;# has SLAVEOF been refused in this outermost server's block?
     variable tries_max 5       ;# of waiting for what the refused SLAVEOF was to bring about,
     variable sleep_ms_max 10   ;# and the longest sleep
-    array set sent {}
     array set refused {}
     array set database {}
     array set seen {}
     array set sockets {}
-    # The methods of the suite's client that are not commands, and the commands that say only with their first argument
-    # what they do.
+    # The methods of the suite's client that are not commands.
     variable methods {blocking reconnect read write flush close channel deferred}
-    variable containers {client config debug object slowlog latency script pfdebug cluster}
     variable refusal {ERR unknown command '*' (not supported by CKV Master/Slave)}
     variable unknown_debug {ERR Unknown DEBUG subcommand or wrong number of arguments for '*'}
 }
 
 # ---------------------------------------------------------------- what is written down
-
-proc compat::write_line {args} {
-    variable results
-    set fields {}
-    foreach field $args {
-        set field [string map [list \\ \\\\ \t \\t \n \\n \r \\r] [string range $field 0 1500]]
-        lappend fields [regsub -all {[^\x20-\x7e]} $field ?]
-    }
-    puts_plain $results [join $fields \t]
-    flush $results
-}
 
 proc compat::setup_note {message} { write_line setup $message }
 
@@ -63,16 +47,6 @@ proc compat::unique {name} {
     set count [incr seen($name)]
     if {$count > 1} { return "$name #$count" }
     return $name
-}
-
-proc compat::note_command {name arguments} {
-    variable sent
-    variable containers
-    set name [string tolower $name]
-    if {$name in $containers} { append name " " [string tolower [lindex $arguments 0]] }
-    if {$name eq "config set"} { append name " " [string tolower [lindex $arguments 1]] }
-    if {$name eq "command" && [llength $arguments] > 0} { append name " " [string tolower [lindex $arguments 0]] }
-    set sent($name) 1
 }
 
 # Bytes written to a socket directly: commands as arrays of bulk strings, or whole lines of text.
@@ -308,19 +282,6 @@ proc compat::assert_encoding {encoding key} {
 
 # ---------------------------------------------------------------- putting them there
 
-# The suite's procedure goes to compat::NAME_plain.
-proc compat::replace {theirs ours} {
-    rename $theirs ::compat::${ours}_plain
-    interp alias {} $theirs {} ::compat::$ours
-}
-
-proc compat::count_assertions {} {
-    foreach name {assert assert_match assert_equal} {
-        rename ::$name ::compat::${name}_plain
-        proc ::$name {args} "incr ::compat::checks; tailcall ::compat::${name}_plain {*}\$args"
-    }
-}
-
 proc compat::load_suite {} {
     set f [open tests/test_helper.tcl]
     set text [read $f]
@@ -338,19 +299,10 @@ proc compat::load_suite {} {
 }
 
 proc compat::main {argv} {
-    variable results
-    variable skip {}
     variable target ""
     lassign $argv file path skip_path seed host port password
     if {$host ne ""} { set target [list $host $port $password] }
-    set results [open $path w]
-    fconfigure $results -encoding utf-8
-    set f [open $skip_path]
-    foreach line [split [string trim [read $f]] \n] {
-        lassign [split $line \t] name reason
-        dict set skip $name $reason
-    }
-    close $f
+    open_files $path $skip_path
     set ::argv {}
     replace ::socket socket
     replace ::puts puts
@@ -366,5 +318,5 @@ proc compat::main {argv} {
     write_line end
 }
 
-source [file join [file dirname [file normalize [info script]]] shims.tcl]
+foreach file {common.tcl shims.tcl} { source [file join [file dirname [file normalize [info script]]] $file] }
 compat::main $argv

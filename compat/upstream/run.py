@@ -86,12 +86,10 @@ class Suite:
             outcomes, reasons, log = (os.path.join(scratch, name) for name in ("outcomes", "skip", "log"))
             with open(reasons, "w", encoding="utf-8") as f:
                 f.writelines("%s\t%s\n" % item for item in skip.items())
-            command = ["tclsh", os.path.join(HERE, "client.tcl"), file, outcomes, reasons, str(self.seed)]
-            if self.up:
-                command += map(str, self.up)
             with open(log, "w", encoding="utf-8") as f:
-                note = self.wait(subprocess.Popen(command, cwd=scratch, stdin=subprocess.DEVNULL, stdout=f, stderr=f,
-                                                  start_new_session=True))
+                client = subprocess.Popen(self.command(file, outcomes, reasons), cwd=scratch, stdin=subprocess.DEVNULL,
+                                          stdout=f, stderr=f, start_new_session=True)
+                note = self.wait(client)
             lines = []
             if os.path.exists(outcomes):
                 with open(outcomes, encoding="utf-8", errors="replace") as f:
@@ -101,6 +99,10 @@ class Suite:
                     note = (note or "ended early") + ": " + f.read()[-1000:]
             return lines, note
 
+    def command(self, file, outcomes, reasons):
+        """What runs a file, in its tree."""
+        words = ["tclsh", os.path.join(HERE, "client.tcl"), file, outcomes, reasons, str(self.seed)]
+        return words + (list(map(str, self.up)) if self.up else [])
 
     def wait(self, client):
         """Until the client is done or its time is over; then a note on that."""
@@ -193,7 +195,7 @@ class Run:
     def one(self, file, outcome, history):
         row = self.table.get((file, outcome.name))
         if row is None:
-            return judge.result(file, outcome.name, "run", "failed", detail="is not in tests.tsv")
+            return judge.result(file, outcome.name, "run", "failed", detail="has no row in the class table")
         if self.suite.up and outcome.outcome == "skipped":
             return self.skipped(row, outcome.message)
         return self.judge.result(row, outcome, history)
@@ -274,16 +276,15 @@ def write_results(options, found):
         results.write(options.results, "upstream", found)
 
 
-def find_or_leave(options):
-    """The suite's directory; ends the program, loudly, if there is none."""
+def find_or_leave(options, what="the upstream suite", write=write_results):
+    """The suite's directory; ends the program, loudly, if there is none: then it writes that `what` was not run."""
     try:
         return find_suite.find()
     except find_suite.Wrong as error:
         target.fail(str(error))
     except find_suite.NotFound as error:
         print(find_suite.not_run_message(error))
-        write_results(options, [judge.result("-", "the upstream suite", "not-applicable", "skipped",
-                                             detail="was not run: %s" % error)])
+        write(options, [judge.result("-", what, "not-applicable", "skipped", detail="was not run: %s" % error)])
         print("0 passed, 0 failed, 1 skipped")
         sys.exit(0 if options.if_found else 2)
 

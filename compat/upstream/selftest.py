@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""selftest.py - can the harness fail? Runs run.py and find_suite.py on a little suite of its own, made on the spot.
+"""selftest.py - can the harness fail? Runs run.py, sentinel.py and find_suite.py on a little suite of its own, made on
+the spot.
 
   compat/upstream/selftest.py [--ckv build/ckv]
 
@@ -10,6 +11,7 @@ SPDX-License-Identifier: GPL-3.0-or-later
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -140,6 +142,60 @@ TABLE = [
     ("unit/more", "hangs", "run", "", "", "failed"),
 ]
 
+# What sentinel.tcl needs of a suite.
+INSTANCES = r"""
+proc spawn_instance {type port count {conf {}}} {
+    if {![file executable ../../../src/redis-server]} { error "no server" }
+}
+proc R {number args} { return PONG }
+proc assert {condition} { if {![uplevel 1 [list expr $condition]]} { error "assertion:not true: $condition" } }
+proc assert_match {a b} {}
+proc assert_equal {a b} {}
+proc wait_for_condition {tries delay condition else script} {}
+proc abort_sentinel_test {message} {}
+proc test {args} {}
+proc cleanup {} {}
+cd tmp
+"""
+SENTINEL_RUN = r"""
+cd tests/sentinel
+source ../instances.tcl
+set ::instances_count 1
+
+if {[catch main e]} { error "the runner of the suite itself was started" }
+"""
+SENTINEL_UNITS = {
+    "00-good": r"""
+test "passes on 127.0.0.1:1234" { assert {[R 0 ping] eq "PONG"} }
+test "comes again" {}
+test "comes again" {}
+test "sends more than it says" { R 0 slaveof no one }
+test "needs what it says" { R 0 slaveof no one }
+test "is not applicable" { error "was run" }
+test "nobody knows" {}
+""",
+    "01-bad": r"""
+test "fails" { assert {1 == 2} }
+test "comes after it" {}
+""",
+    "02-ended": r"""
+test "ends" {}
+error "no more"
+""",
+    "03-empty": "# Test what is to be written yet.\n"}
+SENTINEL_TABLE = [
+    ("00-good", "passes on 127.0.0.1:PORT", "run", "", "", "passed"),
+    ("00-good", "comes again", "run", "", "", "passed"),
+    ("00-good", "comes again #2", "run", "", "", "passed"),
+    ("00-good", "sends more than it says", "run", "", "", "failed"),
+    ("00-good", "needs what it says", "admin", "slaveof", "", "passed"),
+    ("00-good", "is not applicable", "not-applicable", "it says so", "", "skipped"),
+    ("01-bad", "fails", "run", "", "", "failed"),
+    ("01-bad", "comes after it", "run", "", "", "failed"),
+    ("02-ended", "ends", "run", "", "", "passed"),
+    ("02-ended", "would be next", "run", "", "", "failed"),
+]
+
 passed = failed = 0
 
 
@@ -167,27 +223,63 @@ def make_suite(directory):
             f.write(text)
 
 
-def check_verdicts(scratch, suite, ckv):
+def make_sentinel_suite(tests):
+    units = os.path.join(tests, "sentinel", "tests")
+    os.makedirs(units)
+    for path, text in (("instances.tcl", INSTANCES), ("sentinel/run.tcl", SENTINEL_RUN),
+                       *(("sentinel/tests/%s.tcl" % name, text) for name, text in SENTINEL_UNITS.items())):
+        with open(os.path.join(tests, path), "w", encoding="utf-8") as f:
+            f.write(text)
+
+
+def write_table(scratch, rows):
     table = os.path.join(scratch, "table.tsv")
     with open(table, "w", encoding="utf-8") as f:
         f.write("file\ttest\tclass\twhat\texpect\ttarget\n")
-        f.writelines("\t".join(row[:5]) + "\t\n" for row in TABLE)
+        f.writelines("\t".join(row[:5]) + "\t\n" for row in rows)
+    return table
+
+
+def check_rows(scratch, name, rows):
+    """The results against what the rows have last, and a test that has none: {name: result}, {name: status}."""
+    expected = {name: row_status for _, name, _, _, _, row_status in rows}
+    expected["nobody knows"] = "failed"
+    with open(os.path.join(scratch, name + ".tsv"), encoding="utf-8") as f:
+        found = {line.split("\t")[2]: line.rstrip("\n").split("\t") for line in f.readlines()[1:]}
+    for test, row_status in expected.items():
+        row = found.get(test, [""] * 9)
+        check("the test that " + test, row[4] == row_status, "'%s' instead of %s: %s" % (row[4], row_status, row[8]))
+    check("no other test", not found.keys() - expected.keys(), found.keys() - expected.keys())
+    return found, expected
+
+
+def check_counts(expected, output):
+    counts = tuple(list(expected.values()).count(kind) for kind in ("passed", "failed", "skipped"))
+    check("the counts", "%d passed, %d failed, %d skipped" % counts == output.splitlines()[-1], output)
+
+
+def check_sentinel(scratch, suite, ckv):
+    if not shutil.which("redis-sentinel"):
+        return
+    table = write_table(scratch, SENTINEL_TABLE)
+    status, output = start("sentinel.py", "--ckv", ckv, "--table", table, "--results", scratch, REDIS_SUITE=suite)
+    check("a run of Sentinel's with failures", status == 1, "exit status %d:\n%s" % (status, output))
+    found, expected = check_rows(scratch, "sentinel", SENTINEL_TABLE)
+    check("its suite", all(row[0] == "sentinel" for row in found.values()), output)
+    check("its assertions are counted", found["passes on 127.0.0.1:PORT"][5] == "1", output)
+    check_counts(expected, output)
+
+
+def check_verdicts(scratch, suite, ckv):
+    table = write_table(scratch, TABLE)
     pid_file = os.path.join(scratch, "pid")
     status, output = start("run.py", "--ckv", ckv, "--table", table, "--results", scratch, "--seconds", "3",
                            REDIS_SUITE=suite, CKV_SELFTEST_PID=pid_file)
     check("a run with failures", status == 1, "exit status %d:\n%s" % (status, output))
-    expected = {name: row_status for _, name, _, _, _, row_status in TABLE}
-    expected["nobody knows"] = "failed"
-    with open(os.path.join(scratch, "upstream.tsv"), encoding="utf-8") as f:
-        found = {line.split("\t")[2]: line.rstrip("\n").split("\t") for line in f.readlines()[1:]}
-    for name, row_status in expected.items():
-        row = found.get(name, [""] * 9)
-        check("the test that " + name, row[4] == row_status, "'%s' instead of %s: %s" % (row[4], row_status, row[8]))
-    check("no other test", not found.keys() - expected.keys(), found.keys() - expected.keys())
+    found, expected = check_rows(scratch, "upstream", TABLE)
     check("assertions are counted", found["fails"][5] == "1" and found["passes"][5] == "1", found["fails"])
     check("commands are recorded", found["passes"][7] == "get set", found["passes"][7])
-    counts = tuple(list(expected.values()).count(kind) for kind in ("passed", "failed", "skipped"))
-    check("the counts", "%d passed, %d failed, %d skipped" % counts == output.splitlines()[-1], output)
+    check_counts(expected, output)
     check("a test can hang", os.path.exists(pid_file), output)
     if os.path.exists(pid_file):
         with open(pid_file, encoding="utf-8") as f:
@@ -241,8 +333,9 @@ def check_search(scratch, suite):
     nowhere = {"XDG_CACHE_HOME": os.path.join(scratch, "empty"), "CKV_SUITE_URL": "http://127.0.0.1:9/redis.tar.gz"}
     status, output = start("run.py", **nowhere)
     check("a suite that is nowhere", status == 2 and "WAS NOT RUN" in output, output)
-    status, output = start("run.py", "--if-found", **nowhere)
-    check("or is skipped", status == 0 and output.endswith("0 passed, 0 failed, 1 skipped\n"), output)
+    for program in ("run.py", "sentinel.py"):
+        status, output = start(program, "--if-found", **nowhere)
+        check(program + ": or is skipped", status == 0 and output.endswith("0 passed, 0 failed, 1 skipped\n"), output)
 
 
 def main():
@@ -254,7 +347,9 @@ def main():
     with tempfile.TemporaryDirectory(prefix="ckv-selftest-") as scratch:
         suite = os.path.join(scratch, "suite")
         make_suite(suite)
+        make_sentinel_suite(os.path.join(suite, "tests"))
         check_verdicts(scratch, suite, ckv)
+        check_sentinel(scratch, suite, ckv)
         check_target(suite, scratch, ckv)
         check_search(scratch, suite)
     print("%d passed, %d failed" % (passed, failed))

@@ -137,6 +137,37 @@ with_server {} {
             part $a $b
         }
 
+        test "Sentinels that were heard are told of FAILOVER, in their own words and with the next epoch" {
+            set hello __sentinel__:hello
+            set port $::server($b,port)
+            follow $b $a
+            wait_same $a $b
+            in $a {
+                set sentinel [connect]
+                call $sentinel subscribe $hello
+                foreach text {10.0.0.1,26379,one,3,ckv,10.0.0.9,6379,2 10.0.0.1,26379,one,4,ckv,10.0.0.9,6379,2
+                              10.0.0.2,26379,two,4,ckv,10.0.0.9,6379,7 10.0.0.3,26379,other,1,name,10.0.0.9,6379,0
+                              10.0.0.4,26379,words,1,name,10.0.0.9,6379 10.0.0.4,26379,more,1,name,10.0.0.9,6379,1,1} {
+                    r publish $hello $text
+                    assert_equal [list message $hello $text] [recv $sentinel]
+                }
+                r publish another 10.0.0.5,26379,five,9,ckv,10.0.0.9,6379,9
+                r publish $hello [string repeat x 2000],26379,long,1,name,10.0.0.9,6379,1
+                recv $sentinel
+            }
+            fail_over $a $b
+            in $a {
+                foreach {speaker name epoch} {10.0.0.1,26379,one ckv 8 10.0.0.2,26379,two ckv 8
+                                              10.0.0.3,26379,other name 2} {
+                    set text $speaker,$epoch,$name,127.0.0.1,$port,$epoch
+                    assert_equal [list message $hello $text] [recv $sentinel]
+                }
+                assert_silent $sentinel
+                disconnect $sentinel
+            }
+            part $a $b
+        }
+
         test "FAILOVER's errors are those of Redis 7" {
             follow $b $a
             wait_same $a $b
@@ -203,6 +234,37 @@ with_server {} {
             }
             wait_same $a $b
             part $a $b
+        }
+    }
+}
+
+set guarded {--admin-plane auth --requirepass ckv:secret --admin-password adm --masterauth admin:adm}
+with_server $guarded {
+    set a $::current
+    with_server $guarded {
+        set b $::current
+
+        test "what an application says on Sentinels' channel isn't said again" {
+            foreach id [list $a $b] { in $id { r auth admin:adm } }
+            follow $b $a
+            in $b { wait_until {[info_field master_link_status] eq "up"} }
+            in $a {
+                foreach {name password} {sentinel admin:adm application ckv:secret} {
+                    set $name [connect]
+                    call [set $name] auth $password
+                }
+                call $sentinel subscribe __sentinel__:hello
+                set forged 10.0.0.1,26379,forged,1,ckv,10.0.0.9,6379,1
+                set true 10.0.0.1,26379,true,1,ckv,10.0.0.9,6379,1
+                assert_equal 1 [call $application publish __sentinel__:hello $forged]
+                assert_equal 1 [r publish __sentinel__:hello $true]
+                assert_equal [list $forged $true] [list [lindex [recv $sentinel] 2] [lindex [recv $sentinel] 2]]
+                assert_equal OK [r failover]
+                assert_equal 10.0.0.1,26379,true,2,ckv,127.0.0.1,$::server($b,port),2 [lindex [recv $sentinel] 2]
+                assert_silent $sentinel
+                disconnect $sentinel
+                disconnect $application
+            }
         }
     }
 }

@@ -367,6 +367,19 @@ with_server {--repl-ping-slave-period 1 --repl-timeout 3} {
         disconnect $d
         quiet
     }
+
+    test "a slave that loads takes nothing for as long as that takes, and isn't closed while it says that it lives" {
+        set c [partial_sync [repl_offset]]
+        set value [repeat v 1000000]
+        for {set i 0} {$i < 40} {incr i} { r set big $value }
+        for {set i 0} {$i < 50} {incr i} {
+            send_raw $c "\n"
+            after 100
+        }
+        assert_equal 1 [slaves]
+        disconnect $c
+        quiet
+    }
 }
 
 with_server {--journal-keep 0 --journal-segment-bytes 100000 --repl-ping-slave-period 1000 --checkpoint-every 0} {

@@ -136,11 +136,17 @@ class Scenario:
 
     def reads_go_on(self):
         connection = self.server.connect()
-        for command in (("PING",), ("GET", "s:1"), ("LRANGE", "l:1", "0", "-1"), ("HGETALL", "h:1")):
+        for command in (("GET", "s:1"), ("LRANGE", "l:1", "0", "-1"), ("HGETALL", "h:1")):
             reply = connection.call(*command)
             if isinstance(reply, bytes) and reply.startswith(b"-"):
                 self.problem("%s is answered with %r while the disk is full" % (command[0], reply[:200]))
         connection.close()
+
+    def ping(self):
+        connection = self.server.connect()
+        reply = connection.call("PING")
+        connection.close()
+        return reply
 
     def until_refused(self):
         """Writes until there is no room: the error, or None. One write may be done in memory before the journal fails:
@@ -197,6 +203,8 @@ class Scenario:
         for step in script("SET s:1 never\nRPUSH l:1 never\nMULTI\nINCRBY a:1 -1\nINCRBY a:2 1\nEXEC"):
             if self.session.send(step) is None:
                 self.problem("%r is done while the disk is full" % (step[-1],))
+        reply = self.ping()
+        self.problem(not reply.startswith(b"-MISCONF") and "PING, by which Sentinel judges, gets %r" % reply)
 
     def full_checkpoint(self):
         error = checkpoint(self.session.connection)
@@ -270,6 +278,8 @@ class Scenario:
         self.disk.free()
         self.unpark()
         self.write("after")
+        reply = self.ping()
+        self.problem(reply != b"+PONG" and "PING is answered with %r although there is room" % reply)
         self.heals(checkpoint, "BGSAVE")
         if not is_redis(self.args.ckv):
             self.heals(make_backup, "BACKUP CREATE")

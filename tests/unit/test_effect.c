@@ -123,6 +123,8 @@ static void test_unwritten(void **state)
     assert_reply(writer, REFUSED);
     run(writer, "SET a 3");
     assert_reply(writer, REFUSED);
+    run(writer, "PING");
+    assert_reply(writer, REFUSED);
     run(writer, "GET a");
     assert_reply(writer, "$1\r\n2\r\n");
     run(writer, "GET b");
@@ -138,6 +140,8 @@ static void test_unwritten(void **state)
     assert_true(journal_written() == journal_offset());
     run(writer, "SET a 4");
     assert_reply(writer, "+OK");
+    run(writer, "PING");
+    assert_reply(writer, "+PONG");
 }
 
 /* While there's trouble, keys that have expired are gone for who asks, and stay for the rest. */
