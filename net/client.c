@@ -779,11 +779,11 @@ static int64_t check_idle(void *context)
 
 /* ---- clients come and go ---- */
 
-Client *client_adopt(int fd, bool unix_socket, bool operator_socket)
+static Client *new_client(uint64_t id, int fd, bool unix_socket, bool operator_socket)
 {
     Client *client = g_new0(Client, 1);
     *client = (Client){
-        .id = ++last_id,
+        .id = id,
         .fd = fd,
         .unix_socket = unix_socket,
         .operator_socket = operator_socket,
@@ -796,6 +796,138 @@ Client *client_adopt(int fd, bool unix_socket, bool operator_socket)
     g_ptr_array_add(clients, client);
     handlers.opened(client);
     return client;
+}
+
+Client *client_adopt(int fd, bool unix_socket, bool operator_socket)
+{
+    return new_client(++last_id, fd, unix_socket, operator_socket);
+}
+
+/* ---- clients pass to another process ---- */
+
+void client_settle(void)
+{
+    finish_turn(NULL);
+    flush_all(NULL);
+}
+
+bool client_is_gone(const Client *client)
+{
+    return client->io->close_now;
+}
+
+static void save_output(const Out *out, Tape *tape)
+{
+    tape_put(tape, out->muted);
+    tape_put(tape, out->bytes);
+    for (const OutBlock *block = out->head; block != NULL; block = block->next) {
+        size_t skip = block == out->head ? out->sent : 0;
+        tape_put_bytes(tape, block->data + skip, block->used - skip);
+    }
+}
+
+static void restore_output(Out *out, TapeReader *tape)
+{
+    bool muted = tape_get_bool(tape);
+    Slice bytes = tape_get_text(tape);
+    out_write(out, bytes.ptr, bytes.len);
+    out->muted = muted;
+}
+
+static void save_io(const ClientIo *io, Tape *tape)
+{
+    tape_put_text(tape, (Slice){ io->own + io->own_start, io->own_len - io->own_start });
+    tape_put_string(tape, io->error);
+    tape_put(tape, io->blocked);
+    tape_put(tape, io->ended);
+    tape_put(tape, (uint64_t)io->soft_since_us); /* by a clock that all processes share */
+    tape_put(tape, io->passed);
+    guint marks = io->marks == NULL ? 0 : io->marks->len;
+    tape_put(tape, marks);
+    for (guint i = 0; i < marks; i++) {
+        const GateMark *mark = &g_array_index(io->marks, GateMark, i);
+        tape_put(tape, mark->position);
+        tape_put(tape, mark->offset);
+    }
+}
+
+/* The marks are in order, and each is in what waits; the client's `passed` and output are there. */
+static void restore_marks(Client *client, TapeReader *tape)
+{
+    uint64_t passed = client->io->passed, least = passed, offset = 0;
+    for (size_t left = tape_get_count(tape); left > 0; left--) {
+        GateMark mark = { tape_get(tape), tape_get(tape) };
+        if (mark.position < least || mark.position - passed > client->out.bytes || mark.offset < offset)
+            tape->bad = true;
+        if (tape->bad) return;
+        client_gate_close(client, (size_t)(mark.position - passed), mark.offset);
+        least = mark.position;
+        offset = mark.offset;
+    }
+}
+
+/* Whole commands may be among what was read, so it's all parsed anew. */
+static void restore_io(Client *client, TapeReader *tape)
+{
+    ClientIo *io = client->io;
+    Slice own = tape_get_text(tape);
+    io->error = tape_get_string(tape);
+    io->blocked = tape_get_bool(tape);
+    io->ended = tape_get_bool(tape);
+    io->soft_since_us = (int64_t)tape_get(tape);
+    io->passed = tape_get(tape);
+    restore_marks(client, tape);
+    if (own.len == 0) return;
+    io->own = g_memdup2(own.ptr, own.len);
+    io->own_len = io->own_cap = own.len;
+    io->backlog = true;
+}
+
+void client_save(const Client *client, Tape *tape)
+{
+    tape_put(tape, client->id);
+    tape_put(tape, client->unix_socket);
+    tape_put(tape, client->operator_socket);
+    tape_put(tape, client->closing);
+    tape_put(tape, client->held);
+    tape_put(tape, client->never_idle);
+    tape_put(tape, client->class);
+    tape_put(tape, (uint64_t)client->created_ms);
+    tape_put(tape, (uint64_t)client->active_ms);
+    save_output(&client->out, tape);
+    save_io(client->io, tape);
+}
+
+Client *client_restore(TapeReader *tape, int fd)
+{
+    uint64_t id = tape_get(tape);
+    bool unix_socket = tape_get_bool(tape), operator_socket = tape_get_bool(tape);
+    const Client *before = clients->len > 0 ? clients->pdata[clients->len - 1] : NULL;
+    if (before != NULL && before->id >= id) tape->bad = true;
+    Client *client = new_client(id, fd, unix_socket, operator_socket);
+    client->closing = tape_get_bool(tape);
+    client->held = tape_get_bool(tape);
+    client->never_idle = tape_get_bool(tape);
+    client->class = (ClientClass)tape_get_below(tape, CLIENT_CLASSES);
+    client->created_ms = (int64_t)tape_get(tape);
+    client->active_ms = (int64_t)tape_get(tape);
+    restore_output(&client->out, tape);
+    restore_io(client, tape);
+    note_writer(client);
+    return client;
+}
+
+void client_save_rest(Tape *tape)
+{
+    tape_put(tape, last_id);
+    tape_put(tape, (uint64_t)paused_until_ms);
+}
+
+void client_restore_rest(TapeReader *tape)
+{
+    last_id = tape_get(tape);
+    int64_t until_ms = (int64_t)tape_get(tape);
+    if (until_ms > clock_unix_ms) client_pause(until_ms);
 }
 
 void client_init(Loop *the_loop, ClientHandlers the_handlers)

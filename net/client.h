@@ -13,6 +13,7 @@
 #include <glib.h>
 
 #include "base/slice.h"
+#include "base/tape.h"
 #include "net/loop.h"
 #include "net/out.h"
 
@@ -120,6 +121,23 @@ void client_address(const Client *client, char *out);
 size_t client_input_bytes(const Client *client);
 size_t client_input_room(const Client *client);
 bool client_wants_write(const Client *client);
+
+/* ---- what passes to the process that takes over (its descriptors pass beside it) ---- */
+
+/* Between two turns, or in a timer: runs what was read, and sends what can be. Then all of a client's state is in its
+ * Client, and it may be saved: none that is about to be closed at once need be. Nothing changes by that. */
+void client_settle(void);
+bool client_is_gone(const Client *client);
+void client_save(const Client *client, Tape *tape);
+/* A client as it was saved, by its descriptor; handlers.opened is called for it. In the order of their ids. */
+Client *client_restore(TapeReader *tape, int fd);
+/* The last id that was given, and until when clients are paused. */
+void client_save_rest(Tape *tape);
+void client_restore_rest(TapeReader *tape);
+
+/* The listeners: their descriptors are appended to `fds` (int), and taken from it, of `count`. */
+void client_save_listeners(Tape *tape, GArray *fds);
+void client_restore_listeners(TapeReader *tape, const int *fds, size_t count);
 
 /* Counters for INFO and CONFIG RESETSTAT. */
 typedef struct ClientStats {

@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "base/slice.h"
+#include "base/tape.h"
 #include "net/loop.h"
 
 typedef struct Link Link;
@@ -35,5 +36,9 @@ ssize_t link_read(Link *link, void *to, size_t len);
 void link_pause(Link *link, bool paused);
 
 int link_fd(const Link *link);
+
+/* For the process that takes over, beside the descriptor: what waits to be sent. */
+void link_save(const Link *link, Tape *tape);
+Link *link_restore(Loop *loop, int fd, const LinkHandlers *handlers, TapeReader *tape);
 
 #endif
