@@ -35,8 +35,8 @@ FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 PARALLEL := $(MAKE) --no-print-directory -j$(shell nproc)
 
 .PHONY: all run test unit e2e golden upstream differential replicas fuzz-diff clients clients-readme compat report fuzz \
-	fault fault-quick bench bench-peers bench-persistence ha ha-test ha-long test-load test-bench asan tsan install \
-	deps deps-test help lint format readme check-readme clean
+	fault fault-quick bench bench-peers bench-persistence ha ha-test ha-long upgrade-test test-load test-bench asan \
+	tsan install deps deps-test help lint format readme check-readme clean
 all: $(BUILD)/ckv ## build build/ckv (also CC=clang, SAN=asan, SAN=tsan)
 
 run: deps ## install what is missing, build, serve on 127.0.0.1:6379
@@ -100,6 +100,10 @@ ha: $(BUILD)/ckv ## show a failover: a master, a slave and three Sentinels from 
 
 ha-test: $(BUILD)/ckv ## replication and failover: with real Redis, cut links, killed and paused servers, Sentinel
 	@python3 tests/ha/run.py --ckv $<
+
+UPGRADES ?= 20
+upgrade-test: $(BUILD)/ckv ## live upgrades: connections in every state, UPGRADES=20 of them in a row (OTHER=a ckv of another version)
+	@python3 tests/ha/upgrade.py --ckv $< --rounds $(UPGRADES) $(if $(OTHER),--other $(OTHER))
 
 ha-long: $(BUILD)/ckv ## the same, longer: ROUNDS_HA=50 failovers and more
 	@python3 tests/ha/run.py --ckv $< --rounds $(ROUNDS_HA)

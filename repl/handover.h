@@ -2,6 +2,8 @@
  * order, and who may write the data directory meanwhile. cmds/upgrade.c drives it in the old one, ckv.c in the new one;
  * what is handed over is theirs.
  *
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ *
  * Design. The new process is a child of the old one, by posix_spawn (no page table is copied), with the words and in
  * the directory that the old one was started with. A socket pair of whole messages joins the two. The steps, by who
  * speaks:
@@ -28,8 +30,7 @@
  *
  * HELLO and REFUSED keep their form in all formats; everything else may change with HANDOVER_FORMAT. So a version that
  * doesn't fit is told before anything is moved.
- *
- * SPDX-License-Identifier: GPL-3.0-or-later */
+ */
 #ifndef CKV_REPL_HANDOVER_H
 #define CKV_REPL_HANDOVER_H
 
