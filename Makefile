@@ -35,7 +35,7 @@ FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 PARALLEL := $(MAKE) --no-print-directory -j$(shell nproc)
 
 .PHONY: all run test unit e2e golden upstream differential replicas fuzz-diff clients clients-readme compat report fuzz \
-	fault fault-quick bench bench-peers bench-persistence ha ha-test ha-long upgrade-test test-load test-bench asan \
+	fault fault-quick bench bench-peers bench-persistence bench-upgrade ha ha-test ha-long upgrade-test test-load test-bench asan \
 	tsan install deps deps-test help lint format readme check-readme clean
 all: $(BUILD)/ckv ## build build/ckv (also CC=clang, SAN=asan, SAN=tsan)
 
@@ -102,8 +102,10 @@ ha-test: $(BUILD)/ckv ## replication and failover: with real Redis, cut links, k
 	@python3 tests/ha/run.py --ckv $<
 
 UPGRADES ?= 20
-upgrade-test: $(BUILD)/ckv ## live upgrades: connections in every state, UPGRADES=20 of them in a row (OTHER=a ckv of another version)
-	@python3 tests/ha/upgrade.py --ckv $< --rounds $(UPGRADES) $(if $(OTHER),--other $(OTHER))
+UPGRADED := $(BUILD)/ckv $(BUILD)/ckv-next $(BUILD)/ckv-format $(BUILD)/handfault.so
+upgrade-test: $(UPGRADED) ## live upgrades: either process killed at each step; connections in every state, UPGRADES=20 of them in a row
+	@python3 tests/ha/upgradekill.py --ckv $< --next $<-next --format $<-format --library $(BUILD)/handfault.so
+	@python3 tests/ha/upgrade.py --ckv $< --rounds $(UPGRADES) --other $<-next
 
 ha-long: $(BUILD)/ckv ## the same, longer: ROUNDS_HA=50 failovers and more
 	@python3 tests/ha/run.py --ckv $< --rounds $(ROUNDS_HA)
@@ -127,6 +129,9 @@ bench-peers: deps-test ## the same against another server: PEER='valkey-server -
 
 bench-persistence: $(BUILD)/ckv $(BUILD)/load $(BUILD)/pinger ## persistence side by side with redis-server (QUICK=1: fewer keys; ONLY=text: some rows)
 	@python3 bench/persistence.py --build $(BUILD) $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+
+bench-upgrade: $(BUILD)/ckv $(BUILD)/load $(BUILD)/pinger ## what a live upgrade costs at 1 M and 5 M keys (QUICK=1: a hundredth of them)
+	@python3 bench/upgrade.py --build $(BUILD) $(if $(QUICK),--quick)
 
 asan tsan: ## unit, e2e and golden under ASan and UBSan, or under TSan
 	@$(PARALLEL) SAN=$@ all unit
@@ -168,6 +173,24 @@ fuzzers: $(FUZZ)
 $(BUILD)/ckv: $(BUILD)/ckv.o $(OBJ)
 	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 
+# Another version, and one with another hand-over format: only the files that know of either differ.
+VERSIONED := $(shell grep -lE 'CKV_VERSION|HANDOVER_FORMAT' ckv.c $(SRC))
+UNVERSIONED := $(filter-out $(VERSIONED:%.c=$(BUILD)/%.o),$(BUILD)/ckv.o $(OBJ))
+$(BUILD)/next/%.o: CFLAGS += -DCKV_VERSION='"9.9.9"'
+$(BUILD)/format/%.o: CFLAGS += -DHANDOVER_FORMAT=99
+$(BUILD)/next/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/format/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/ckv-next: $(VERSIONED:%.c=$(BUILD)/next/%.o) $(UNVERSIONED)
+$(BUILD)/ckv-format: $(VERSIONED:%.c=$(BUILD)/format/%.o) $(UNVERSIONED)
+$(BUILD)/ckv-next $(BUILD)/ckv-format:
+	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+
 $(BUILD)/matrix: $(BUILD)/compat/matrix.o $(OBJ)
 	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 
@@ -180,6 +203,8 @@ $(BUILD)/clients/hiredis: $(BUILD)/tests/clients/hiredis.o
 	$(CC) $(CFLAGS) -o $@ $^ -lhiredis $(LDLIBS)
 
 $(BUILD)/iofault.so: tests/fault/iofault.c
+$(BUILD)/handfault.so: tests/ha/handfault.c repl/handover.h
+$(BUILD)/iofault.so $(BUILD)/handfault.so:
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -fsanitize% -fno-sanitize%,$(CFLAGS)) -fPIC -shared -o $@ $<
 

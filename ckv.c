@@ -209,7 +209,9 @@ static void write_pid_file(void)
 {
     g_autofree char *text = g_strdup_printf("%d\n", (int)getpid());
     g_autoptr(GError) error = NULL;
-    if (options.pidfile[0] == '\0' || g_file_set_contents(options.pidfile, text, -1, &error)) return;
+    if (options.pidfile[0] == '\0' ||
+        g_file_set_contents_full(options.pidfile, text, -1, G_FILE_SET_CONTENTS_NONE, 0666, &error))
+        return;
     log_line(LOG_WARNING, "pidfile: %s", error->message);
 }
 

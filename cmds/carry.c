@@ -18,6 +18,7 @@
 #include "cmds/server.h"
 #include "cmds/slowlog.h"
 #include "cmds/sync.h"
+#include "net/ahead.h"
 #include "repl/handover.h"
 #include "repl/master.h"
 #include "repl/slave.h"
@@ -212,6 +213,7 @@ static size_t restore_clients(TapeReader *tape, const GArray *fds, size_t first)
     if (count > fds->len - first) tape->bad = true;
     for (size_t i = 0; i < count && !tape->bad; i++) {
         Client *client = client_restore(tape, g_array_index(fds, int, first + i));
+        if (client == NULL) return 0;
         restore_session(client->session, tape);
         master_restore(client, tape);
     }
@@ -287,7 +289,8 @@ static HandoverMessage await(HandoverKind kind, int wait_ms, GArray *fds)
 {
     HandoverMessage message;
     HandoverGot got = handover_receive(handover_socket(), wait_ms, &message, fds);
-    if (got == HANDOVER_GONE) _exit(1); /* the old process has ended, or given up */
+    if (got == HANDOVER_GONE) _exit(1); /* the old process has ended, and its clients with it */
+    if (got == HANDOVER_BAD) refuse("what the old process says can't be understood");
     if (got == HANDOVER_NOTHING) refuse("the old process doesn't go on");
     if (message.kind == kind) return message;
     refuse("the old process says %u where %u is due", message.kind, kind);
@@ -327,6 +330,15 @@ void carry_take_options(void)
     tape_unmap(&begin);
 }
 
+/* What clients have unsent and unfinished so far. */
+static void take_ahead(GArray *fds)
+{
+    TapeReader tape = map_tape(fds);
+    ahead_take(&tape);
+    if (tape.bad) refuse("what the old process says of its clients can't be understood");
+    tape_unmap(&tape);
+}
+
 /* Goes on reading the journal until the old process stops; what it hands over then. */
 static TapeReader follow(uint64_t offset, GArray *fds)
 {
@@ -337,6 +349,7 @@ static TapeReader follow(uint64_t offset, GArray *fds)
         if (got != HANDOVER_MESSAGE) _exit(1);
         if (message.kind == HANDOVER_STATE) break;
         if (message.kind != HANDOVER_FOLLOW) refuse("the old process says %u while it is followed", message.kind);
+        if (fds->len > 0) take_ahead(fds);
         offset = persist_follow(message.value);
     }
     TapeReader tape = map_tape(fds);
@@ -352,6 +365,22 @@ static void take_sockets(GArray *fds)
     } while (fds->len < message.value);
 }
 
+/* An old process that is dead by now can't say it. It was the one that served until it said STATE, and what it has
+ * answered is in the journal's file: so this one goes on. */
+static void await_commit(void)
+{
+    HandoverMessage message;
+    HandoverGot got;
+    do {
+        got = handover_receive(handover_socket(), -1, &message, NULL);
+    } while (got == HANDOVER_NOTHING);
+    if (got == HANDOVER_GONE) {
+        log_line(LOG_WARNING, "Upgrade: the old process died; what it handed over is all that there was.");
+    } else if (got == HANDOVER_BAD || message.kind != HANDOVER_COMMIT) {
+        refuse("the old process doesn't say that it ends");
+    }
+}
+
 void carry_take_over(Loop *loop, void (*ready)(void))
 {
     g_autoptr(GArray) fds = g_array_new(FALSE, FALSE, sizeof(int));
@@ -360,8 +389,9 @@ void carry_take_over(Loop *loop, void (*ready)(void))
     clock_refresh();
     restore(&tape, fds);
     if (tape.bad) refuse("what the old process hands over can't be understood");
-    say(HANDOVER_PREPARED, 0);
-    await(HANDOVER_COMMIT, -1, NULL);
+    ahead_forget();
+    handover_send(handover_socket(), HANDOVER_PREPARED, 0, NULL, -1);
+    await_commit();
     char *error = NULL;
     if (!persist_take_over(&taken.place, &error)) refuse("%s", error);
     journal_place_clear(&taken.place);

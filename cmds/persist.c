@@ -452,6 +452,7 @@ uint64_t persist_load_read_only(Loop *loop, void (*ready)(void))
 
 uint64_t persist_follow(uint64_t offset)
 {
+    journal_reader_look_again(state.reader);
     while (journal_reader_offset(state.reader) < offset) {
         JournalBatch batch;
         g_autofree char *error = NULL;
@@ -465,7 +466,7 @@ uint64_t persist_follow(uint64_t offset)
     return journal_reader_offset(state.reader);
 }
 
-bool persist_take_over(const JournalPlace *place, char **error)
+bool persist_take_over(JournalPlace *place, char **error)
 {
     JournalStart start = journal_start();
     g_clear_pointer(&state.reader, journal_reader_free);
@@ -490,12 +491,12 @@ void persist_leave(JournalPlace *place)
     journal_leave(place);
 }
 
-bool persist_take_back(const JournalPlace *place, char **error)
+void persist_take_back(JournalPlace *place)
 {
     JournalStart start = journal_start();
-    *error = journal_adopt(&start, place);
-    effects_on = *error == NULL;
-    return effects_on;
+    char *error = journal_adopt(&start, place);
+    g_assert(error == NULL); /* its file was never closed */
+    effects_on = true;
 }
 
 void persist_save_rest(Tape *tape)

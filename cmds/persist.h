@@ -28,11 +28,11 @@ uint64_t persist_load_read_only(Loop *loop, void (*ready)(void));
 /* Goes on up to an offset that is between two batches, and in the file. */
 uint64_t persist_follow(uint64_t offset);
 /* The rest of it: the journal is this process' now. False: *error (g_free it). */
-bool persist_take_over(const JournalPlace *place, char **error);
+bool persist_take_over(JournalPlace *place, char **error);
 /* In the old one: whether a checkpoint is running; leaves the journal; or takes it back. */
 bool persist_is_busy(void);
 void persist_leave(JournalPlace *place);
-bool persist_take_back(const JournalPlace *place, char **error);
+void persist_take_back(JournalPlace *place);
 /* Figures of INFO. */
 void persist_save_rest(Tape *tape);
 void persist_restore_rest(TapeReader *tape);

@@ -3,9 +3,10 @@
  *
  * Design. A timer waits for what has to end first (a checkpoint, a backup, a full sync to or from here), then starts
  * the new process, and holds further checkpoints until it is over, since the new one reads the newest. It's let to
- * catch up while clients are served. Once it lacks little and the disk has what was written, all stops: the rest is
- * handed over in one go, waiting for each answer, and this process ends. Whatever goes wrong before that ends the other
- * one, is one line in the log and the answer to UPGRADE, and nothing has changed.
+ * catch up while clients are served. Once it lacks little it's sent, in slices, what much is unsent or unfinished of
+ * clients; then the disk is waited for. When it has all but little of both, all stops: the rest is handed over in one
+ * go, waiting for each answer, and this process ends. Whatever goes wrong before that ends the other one, is one line
+ * in the log and the answer to UPGRADE, and nothing has changed.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "cmds/upgrade.h"
@@ -31,16 +32,20 @@
 #include "repl/slave.h"
 
 #define TICK_MS       1
-#define BUSY_MS_MAX   60000 /* a checkpoint, backup or full sync may take so long */
-#define SILENT_MS_MAX 30000 /* the new process says each second that it lives */
-#define FOLLOW_MS_MAX 60000 /* it catches up with what clients write, or can't */
-#define FROZEN_MS_MAX 2000  /* for each of its answers in the pause */
-#define NEAR_BYTES    65536 /* what it may lack when the pause begins */
+#define BUSY_MS_MAX   60000     /* a checkpoint, backup or full sync may take so long */
+#define SILENT_MS_MAX 30000     /* the new process says each second that it lives */
+#define FOLLOW_MS_MAX 60000     /* it catches up with what clients write, or can't */
+#define FROZEN_MS_MAX 2000      /* for each of its answers in the pause */
+#define NEAR_BYTES    65536     /* what it may lack of the journal when the pause begins, and */
+#define NEAR_CLIENTS  (1 << 20) /* of what clients have unsent or unfinished; */
+#define AHEAD_MS_MAX  30000     /* or more, if that grows faster for so long */
+#define AHEAD_BYTES   (2 << 20) /* of it, in one slice: a millisecond or two */
 
 typedef enum UpgradeState {
     UPGRADE_NONE,
     UPGRADE_WAITS,   /* for what has to end first */
     UPGRADE_LOADS,   /* the new process does */
+    UPGRADE_SENDS,   /* it has nearly all of the data; it's sent what clients have unsent or unfinished */
     UPGRADE_SYNCS,   /* it has nearly all; the disk is waited for */
     UPGRADE_SWITCHES /* it has been told to go on a last time */
 } UpgradeState;
@@ -52,7 +57,7 @@ static struct {
     Carried carried;
     uint64_t generation, synced;
     char *master; /* whose slave this is */
-    int64_t since_ms, heard_ms, followed_ms;
+    int64_t since_ms, heard_ms, followed_ms, ahead_ms;
     bool held;
 } upgrade = { .child = { .socket = -1 } };
 
@@ -137,12 +142,23 @@ static void wait_for_others(void)
 
 /* ---- the pause ---- */
 
+/* The next message but one that only says that it lives. */
+static HandoverGot receive(HandoverMessage *message)
+{
+    HandoverGot got;
+    do {
+        got = handover_receive(upgrade.child.socket, FROZEN_MS_MAX, message, NULL);
+    } while (got == HANDOVER_MESSAGE && message->kind == HANDOVER_ALIVE);
+    return got;
+}
+
 /* Waits for a word of the new process. NULL, or why it won't come (g_free). */
 static char *await(HandoverKind kind)
 {
     HandoverMessage message;
-    switch (handover_receive(upgrade.child.socket, FROZEN_MS_MAX, &message, NULL)) {
+    switch (receive(&message)) {
     case HANDOVER_NOTHING: return g_strdup_printf("the new process took more than %d ms to take over", FROZEN_MS_MAX);
+    case HANDOVER_BAD: return g_strdup("the new process says what can't be understood");
     case HANDOVER_GONE: {
         g_autofree char *how = handover_end(&upgrade.child);
         return g_strdup_printf("the new process (%s) ended while it took over: %s", upgrade.program, how);
@@ -191,7 +207,6 @@ static void switch_over(void)
 {
     Tape tape;
     JournalPlace place;
-    char *error = NULL;
     const char *changed;
     upgrade.carried.frozen_us = clock_now_us();
     client_settle();
@@ -208,7 +223,7 @@ static void switch_over(void)
     char *why = hand_over(&place, &tape, fds);
     if (why == NULL) finish();
     if (upgrade.child.pid != 0) g_free(handover_end(&upgrade.child)); /* now it writes nothing */
-    if (!persist_take_back(&place, &error)) g_error("the journal can't be taken back: %s", error);
+    persist_take_back(&place);
     journal_place_clear(&place);
     tape_close(&tape);
     end(why);
@@ -234,10 +249,47 @@ static void begin(const HandoverMessage *hello)
     if (!good) end("no memory for the options");
 }
 
-static void tell_to_follow(void)
+static void tell_to_follow(int ahead_fd)
 {
     effect_commit();
-    if (!handover_send(upgrade.child.socket, HANDOVER_FOLLOW, journal_written(), NULL, -1)) end("it has ended");
+    if (!handover_send(upgrade.child.socket, HANDOVER_FOLLOW, journal_written(), NULL, ahead_fd))
+        end_of_child("while it followed");
+}
+
+/* Whether much of the clients' output and input is left for the pause, and it's worth to send it before. */
+static bool clients_are_far(void)
+{
+    return clock_unix_ms - upgrade.ahead_ms < AHEAD_MS_MAX && client_ahead_left() > NEAR_CLIENTS;
+}
+
+static void send_ahead(void)
+{
+    Tape tape;
+    if (!tape_open(&tape)) {
+        end("no memory for the clients' state");
+        return;
+    }
+    client_save_ahead(&tape, AHEAD_BYTES);
+    if (tape_is_whole(&tape)) {
+        tell_to_follow(tape.fd);
+    } else {
+        end("no memory for the clients' state");
+    }
+    tape_close(&tape);
+}
+
+static void begin_to_send(void)
+{
+    upgrade.state = UPGRADE_SENDS;
+    upgrade.ahead_ms = clock_unix_ms;
+    client_ahead_begin();
+}
+
+static void begin_to_sync(void)
+{
+    upgrade.state = UPGRADE_SYNCS;
+    upgrade.synced = journal_written();
+    journal_sync_soon();
 }
 
 /* The new process has all up to that offset. */
@@ -245,16 +297,20 @@ static void loaded(uint64_t offset)
 {
     bool near = journal_offset() - offset <= NEAR_BYTES;
     if (upgrade.followed_ms == 0) upgrade.followed_ms = clock_unix_ms;
-    if (near && upgrade.state == UPGRADE_SWITCHES) {
-        switch_over();
-    } else if (near && upgrade.state == UPGRADE_LOADS) {
-        upgrade.state = UPGRADE_SYNCS;
-        upgrade.synced = journal_written();
-        journal_sync_soon();
-    } else if (clock_unix_ms - upgrade.followed_ms > FOLLOW_MS_MAX) {
+    if (clock_unix_ms - upgrade.followed_ms > FOLLOW_MS_MAX) {
         end("the new process can't keep up with what is written");
+        return;
+    }
+    if (near && upgrade.state == UPGRADE_LOADS) begin_to_send();
+    if (upgrade.state == UPGRADE_SWITCHES && clients_are_far()) upgrade.state = UPGRADE_SENDS;
+    if (upgrade.state == UPGRADE_SENDS && clients_are_far()) {
+        send_ahead();
+    } else if (near && upgrade.state == UPGRADE_SENDS) {
+        begin_to_sync();
+    } else if (near && upgrade.state == UPGRADE_SWITCHES) {
+        switch_over();
     } else {
-        tell_to_follow();
+        tell_to_follow(-1);
     }
 }
 
@@ -276,9 +332,9 @@ static void listen_to_child(void)
     switch (handover_receive(upgrade.child.socket, 0, &message, NULL)) {
     case HANDOVER_MESSAGE: take_message(&message); break;
     case HANDOVER_GONE: end_of_child("before it took over; is it a version that can?"); break;
+    case HANDOVER_BAD: end("the new process says what can't be understood"); break;
     case HANDOVER_NOTHING:
-        if (upgrade.state == UPGRADE_LOADS && clock_unix_ms - upgrade.heard_ms > SILENT_MS_MAX)
-            end("the new process says nothing for too long");
+        if (clock_unix_ms - upgrade.heard_ms > SILENT_MS_MAX) end("the new process says nothing for too long");
     }
 }
 
@@ -289,7 +345,7 @@ static void wait_for_disk(void)
         end(journal_trouble());
     } else if (journal_durable() >= upgrade.synced) {
         upgrade.state = UPGRADE_SWITCHES;
-        tell_to_follow();
+        tell_to_follow(-1);
     }
 }
 
@@ -301,6 +357,7 @@ static int64_t tick(void *context)
     case UPGRADE_WAITS: wait_for_others(); break;
     case UPGRADE_SYNCS: wait_for_disk(); break;
     case UPGRADE_LOADS:
+    case UPGRADE_SENDS:
     case UPGRADE_SWITCHES: listen_to_child(); break;
     }
     return upgrade.state == UPGRADE_NONE ? -1 : TICK_MS;

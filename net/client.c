@@ -26,6 +26,7 @@
 #include "base/log.h"
 #include "base/number.h"
 #include "base/options.h"
+#include "net/clientio.h"
 #include "net/listen.h"
 #include "net/resp.h"
 
@@ -47,33 +48,6 @@
 /* Unsent output at which a client's commands begin to wait, and at which they go on. */
 #define OUTPUT_HOLD    (64 * 1024 * 1024)
 #define OUTPUT_RELEASE (32 * 1024 * 1024)
-
-/* What the client's output has from this byte on waits for the gate to be opened up to `offset`. */
-typedef struct GateMark {
-    uint64_t position; /* as ClientIo.passed counts */
-    uint64_t offset;
-} GateMark;
-
-typedef struct ClientIo {
-    Watch *watch;
-    char *own; /* input from own_start to own_len: an unfinished command, or a backlog; NULL: none */
-    size_t own_start, own_len, own_cap;
-    size_t own_parsed;     /* where the commands end that are in the pending batch */
-    RespParser parser;     /* of the unfinished command */
-    GArray *args;          /* its arguments so far; NULL: none */
-    char *error;           /* a protocol error, to be answered after the commands before it */
-    uint64_t passed;       /* bytes of output ever sent */
-    GArray *marks;         /* GateMark, in order; NULL: none */
-    int64_t soft_since_us; /* when its output went over the soft limit; 0: it is not */
-    size_t eager_bytes;    /* output beyond which it's sent in the middle of a turn */
-    size_t feed_below;     /* client_feed_below's; 0: it isn't fed */
-    bool in_turn, has_output, close_now, paused;
-    bool blocked;  /* client_hold */
-    bool hungry;   /* it's among hungry_clients */
-    bool ended;    /* no more input: end of file, or a protocol error */
-    bool backlog;  /* own may hold whole commands that weren't parsed yet */
-    bool resuming; /* it's among resumed_clients */
-} ClientIo;
 
 static Loop *loop;
 static ClientHandlers handlers;
@@ -478,6 +452,7 @@ static void drop_own(ClientIo *io)
     g_clear_pointer(&io->own, g_free);
     g_clear_pointer(&io->args, g_array_unref);
     io->own_start = io->own_len = io->own_cap = 0;
+    io->own_change++;
 }
 
 /* What is left in the arena of an unfinished command becomes the client's own. */
@@ -494,6 +469,7 @@ static void keep_rest(ClientIo *io, const char *rest, size_t len)
     }
     memcpy(io->own, rest, len);
     io->own_len = len;
+    io->own_change++;
     if (io->parser.offset == 0 || io->args != NULL) return;
     io->args = shared_args;
     shared_args = g_array_new(FALSE, FALSE, sizeof(RespArg));
@@ -516,6 +492,7 @@ static void settle_own(ClientIo *io)
     if (io->own_parsed == 0) return;
     io->own_start = io->own_parsed;
     io->own_parsed = 0;
+    io->own_change++;
     size_t left = io->own_len - io->own_start;
     if (left == 0) {
         drop_own(io);
@@ -638,6 +615,7 @@ static void keep_skipped(Client *client)
     io->own_start = io->own_parsed - skipped->len;
     if (skipped->len > 0) memcpy(io->own + io->own_start, skipped->data, skipped->len);
     io->own_parsed = 0;
+    io->own_change++;
     resp_next(&io->parser);
     io->backlog = io->own_len > io->own_start;
     if (!io->backlog) drop_own(io);
@@ -779,7 +757,7 @@ static int64_t check_idle(void *context)
 
 /* ---- clients come and go ---- */
 
-static Client *new_client(uint64_t id, int fd, bool unix_socket, bool operator_socket)
+Client *client_new(uint64_t id, int fd, bool unix_socket, bool operator_socket)
 {
     Client *client = g_new0(Client, 1);
     *client = (Client){
@@ -800,7 +778,7 @@ static Client *new_client(uint64_t id, int fd, bool unix_socket, bool operator_s
 
 Client *client_adopt(int fd, bool unix_socket, bool operator_socket)
 {
-    return new_client(++last_id, fd, unix_socket, operator_socket);
+    return client_new(++last_id, fd, unix_socket, operator_socket);
 }
 
 /* ---- clients pass to another process ---- */
@@ -809,112 +787,6 @@ void client_settle(void)
 {
     finish_turn(NULL);
     flush_all(NULL);
-}
-
-bool client_is_gone(const Client *client)
-{
-    return client->io->close_now;
-}
-
-static void save_output(const Out *out, Tape *tape)
-{
-    tape_put(tape, out->muted);
-    tape_put(tape, out->bytes);
-    for (const OutBlock *block = out->head; block != NULL; block = block->next) {
-        size_t skip = block == out->head ? out->sent : 0;
-        tape_put_bytes(tape, block->data + skip, block->used - skip);
-    }
-}
-
-static void restore_output(Out *out, TapeReader *tape)
-{
-    bool muted = tape_get_bool(tape);
-    Slice bytes = tape_get_text(tape);
-    out_write(out, bytes.ptr, bytes.len);
-    out->muted = muted;
-}
-
-static void save_io(const ClientIo *io, Tape *tape)
-{
-    tape_put_text(tape, (Slice){ io->own + io->own_start, io->own_len - io->own_start });
-    tape_put_string(tape, io->error);
-    tape_put(tape, io->blocked);
-    tape_put(tape, io->ended);
-    tape_put(tape, (uint64_t)io->soft_since_us); /* by a clock that all processes share */
-    tape_put(tape, io->passed);
-    guint marks = io->marks == NULL ? 0 : io->marks->len;
-    tape_put(tape, marks);
-    for (guint i = 0; i < marks; i++) {
-        const GateMark *mark = &g_array_index(io->marks, GateMark, i);
-        tape_put(tape, mark->position);
-        tape_put(tape, mark->offset);
-    }
-}
-
-/* The marks are in order, and each is in what waits; the client's `passed` and output are there. */
-static void restore_marks(Client *client, TapeReader *tape)
-{
-    uint64_t passed = client->io->passed, least = passed, offset = 0;
-    for (size_t left = tape_get_count(tape); left > 0; left--) {
-        GateMark mark = { tape_get(tape), tape_get(tape) };
-        if (mark.position < least || mark.position - passed > client->out.bytes || mark.offset < offset)
-            tape->bad = true;
-        if (tape->bad) return;
-        client_gate_close(client, (size_t)(mark.position - passed), mark.offset);
-        least = mark.position;
-        offset = mark.offset;
-    }
-}
-
-/* Whole commands may be among what was read, so it's all parsed anew. */
-static void restore_io(Client *client, TapeReader *tape)
-{
-    ClientIo *io = client->io;
-    Slice own = tape_get_text(tape);
-    io->error = tape_get_string(tape);
-    io->blocked = tape_get_bool(tape);
-    io->ended = tape_get_bool(tape);
-    io->soft_since_us = (int64_t)tape_get(tape);
-    io->passed = tape_get(tape);
-    restore_marks(client, tape);
-    if (own.len == 0) return;
-    io->own = g_memdup2(own.ptr, own.len);
-    io->own_len = io->own_cap = own.len;
-    io->backlog = true;
-}
-
-void client_save(const Client *client, Tape *tape)
-{
-    tape_put(tape, client->id);
-    tape_put(tape, client->unix_socket);
-    tape_put(tape, client->operator_socket);
-    tape_put(tape, client->closing);
-    tape_put(tape, client->held);
-    tape_put(tape, client->never_idle);
-    tape_put(tape, client->class);
-    tape_put(tape, (uint64_t)client->created_ms);
-    tape_put(tape, (uint64_t)client->active_ms);
-    save_output(&client->out, tape);
-    save_io(client->io, tape);
-}
-
-Client *client_restore(TapeReader *tape, int fd)
-{
-    uint64_t id = tape_get(tape);
-    bool unix_socket = tape_get_bool(tape), operator_socket = tape_get_bool(tape);
-    const Client *before = clients->len > 0 ? clients->pdata[clients->len - 1] : NULL;
-    if (before != NULL && before->id >= id) tape->bad = true;
-    Client *client = new_client(id, fd, unix_socket, operator_socket);
-    client->closing = tape_get_bool(tape);
-    client->held = tape_get_bool(tape);
-    client->never_idle = tape_get_bool(tape);
-    client->class = (ClientClass)tape_get_below(tape, CLIENT_CLASSES);
-    client->created_ms = (int64_t)tape_get(tape);
-    client->active_ms = (int64_t)tape_get(tape);
-    restore_output(&client->out, tape);
-    restore_io(client, tape);
-    note_writer(client);
-    return client;
 }
 
 void client_save_rest(Tape *tape)

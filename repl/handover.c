@@ -95,11 +95,14 @@ HandoverGot handover_receive(int socket, int wait_ms, HandoverMessage *message, 
     struct msghdr head = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes };
     head.msg_controllen = sizeof(control.bytes);
     ssize_t got = recvmsg(socket, &head, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-    if (got < 0) return errno == EAGAIN || errno == EINTR ? HANDOVER_NOTHING : HANDOVER_GONE;
+    if (got == 0) return HANDOVER_GONE;
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return HANDOVER_NOTHING;
+    /* The first if it has ended with something unread. */
+    if (got < 0) return errno == ECONNRESET || errno == EPIPE ? HANDOVER_GONE : HANDOVER_BAD;
     take_descriptors(&head, fds);
     message->text[sizeof(message->text) - 1] = '\0';
     bool whole = got == (ssize_t)sizeof(*message) && !(head.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
-    return whole ? HANDOVER_MESSAGE : HANDOVER_GONE;
+    return whole ? HANDOVER_MESSAGE : HANDOVER_BAD;
 }
 
 /* ---- the old process ---- */
@@ -136,6 +139,9 @@ char *handover_spawn(HandoverChild *child, const char *program, char *const *wor
     *child = (HandoverChild){ .socket = -1 };
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
         return g_strdup_printf("no socket pair can be had: %s", g_strerror(errno));
+    const struct timeval limit = { .tv_sec = HANDOVER_SEND_S };
+    for (int i = 0; i < 2; i++)
+        setsockopt(ends[i], SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
     int failed = spawn(child, program, words, directory, ends[1], lock_fd);
     close(ends[1]);
     child->socket = ends[0];

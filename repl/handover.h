@@ -13,7 +13,8 @@
  *   new  ALIVE     each second, while it loads the newest checkpoint and the journal: it reads the data directory, and
  *                  writes nothing there
  *   new  LOADED    it has the journal up to this offset
- *   old  FOLLOW    go on up to this offset; and so on, until what is missing is little, and all before it is durable
+ *   old  FOLLOW    go on up to this offset; with it a tape of what clients have unsent and unfinished so far, if that's
+ *                  much: net/ahead.h. And so on with LOADED, until what is missing is little, and all before is durable
  *   old  STATE     the pause begins: a tape of all the rest, the clients above all, and the journal's end
  *   old  SOCKETS   their descriptors, in as many messages as it takes
  *   new  PREPARED  it has all of it
@@ -23,10 +24,12 @@
  *
  * The one message that counts is COMMIT. Before it the old process alone may write the data directory; it has stopped
  * its journal, but has all of its state, and goes on when the new one refuses, dies, or takes too long (it's killed).
- * The new one ends when the old one is gone. From COMMIT on the new one alone may; if the old one dies, that's no
- * matter. If the new one dies before SERVING, the old one, whose child it is, knows for certain, and goes on: the
- * journal is as it was left, since no client is served before. The lock of the data directory is the same open file in
- * both, which the new one inherits, so it's held for as long as either lives, and there's no moment in between.
+ * The new one ends when the old one dies; but once it has said PREPARED it has all that there is, and goes on as if it
+ * had got COMMIT: the socket's end says that the old one is dead, since that one never closes its own end while the new
+ * one lives. From COMMIT on the new one alone may; if the old one dies, that's no matter. If the new one dies before
+ * SERVING, the old one, whose child it is, knows for certain, and goes on: the journal is as it was left, since no
+ * client is served before. The lock of the data directory is the same open file in both, which the new one inherits, so
+ * it's held for as long as either lives, and there's no moment in between.
  *
  * HELLO and REFUSED keep their form in all formats; everything else may change with HANDOVER_FORMAT. So a version that
  * doesn't fit is told before anything is moved.
@@ -41,7 +44,9 @@
 
 #include "base/tape.h"
 
-#define HANDOVER_FORMAT     1
+#ifndef HANDOVER_FORMAT /* the tests build others */
+#define HANDOVER_FORMAT 2
+#endif
 #define HANDOVER_TEXT_CHARS 480
 
 typedef enum HandoverKind {
@@ -64,13 +69,14 @@ typedef struct HandoverMessage {
     char text[HANDOVER_TEXT_CHARS]; /* a version; why it's refused */
 } HandoverMessage;
 
-/* Both send at once, or fail; `fd` -1: none. */
+/* Both fail if they can't send for HANDOVER_SEND_S; `fd` -1: none. */
+#define HANDOVER_SEND_S 2
 bool handover_send(int socket, HandoverKind kind, uint64_t value, const char *text, int fd);
 bool handover_send_sockets(int socket, const GArray *fds);
 
-typedef enum HandoverGot { HANDOVER_MESSAGE, HANDOVER_NOTHING, HANDOVER_GONE } HandoverGot;
+typedef enum HandoverGot { HANDOVER_MESSAGE, HANDOVER_NOTHING, HANDOVER_GONE, HANDOVER_BAD } HandoverGot;
 /* Waits for `wait_ms` at most (-1: for as long as it takes). Descriptors that came are appended to `fds` (int), or
- * closed if that is NULL. GONE: the other process has ended, or sends what is no message. */
+ * closed if that is NULL. GONE: the other process has ended. BAD: it sends what is no message. */
 HandoverGot handover_receive(int socket, int wait_ms, HandoverMessage *message, GArray *fds);
 
 /* ---- the old process ---- */

@@ -485,20 +485,20 @@ void journal_leave(JournalPlace *place)
         .reserved_end = j.reserved_end,
         .cannot_reserve = j.cannot_reserve,
     };
-    int fd = jsync_leave(&place->segments, &place->durable);
-    io->close(fd);
+    place->fd = jsync_leave(&place->segments, &place->durable);
     forget();
 }
 
-char *journal_adopt(const JournalStart *start, const JournalPlace *place)
+char *journal_adopt(const JournalStart *start, JournalPlace *place)
 {
     g_assert(!j.open && strlen(start->history) == JOURNAL_ID_CHARS && place->segments->len > 0);
     forget();
     const JsyncSegment *last = &g_array_index(place->segments, JsyncSegment, place->segments->len - 1);
     char path[CKJ_NAME_CHARS];
     ckj_path(path, sizeof(path), NULL, last->offset);
-    int fd = io->open(path, O_RDWR, 0);
+    int fd = place->fd >= 0 ? place->fd : io->open(path, O_RDWR, 0);
     if (fd < 0) return explain(path);
+    place->fd = -1;
     j.written = place->offset;
     j.db = place->db;
     j.batch = place->batch;
@@ -552,6 +552,7 @@ void journal_restore_place(JournalPlace *place, TapeReader *tape)
     place->cannot_reserve = tape_get_bool(tape);
     place->durable = tape_get(tape);
     place->segments = g_array_new(FALSE, FALSE, sizeof(JsyncSegment));
+    place->fd = -1;
     size_t count = tape_get_count(tape);
     if (count == 0) tape->bad = true;
     for (; count > 0 && !tape->bad; count--) {

@@ -63,12 +63,14 @@ typedef struct JournalPlace {
     bool cannot_reserve;
     uint64_t durable;
     GArray *segments; /* journalsync.h's */
+    int fd;           /* of the last segment, in the process that left it; -1: none. Not for tapes */
 } JournalPlace;
 /* What was committed is in the file, which isn't touched any more; it need not be durable. Nothing may be wrong with
  * the journal, or wait to be committed. */
 void journal_leave(JournalPlace *place);
-/* As journal_open, at that place; start->offset and start->db don't count. No file is read, and nothing is synced. */
-char *journal_adopt(const JournalStart *start, const JournalPlace *place);
+/* As journal_open, at that place; start->offset and start->db don't count. No file is read, and nothing is synced.
+ * Takes the place's descriptor, if it has one; then it doesn't fail. */
+char *journal_adopt(const JournalStart *start, JournalPlace *place);
 void journal_save_place(const JournalPlace *place, Tape *tape);
 void journal_restore_place(JournalPlace *place, TapeReader *tape);
 void journal_place_clear(JournalPlace *place);
@@ -166,6 +168,8 @@ JournalReader *journal_reader_new(const char *directory, uint64_t from, const ch
 JournalReader *journal_reader_begin(const char *directory, uint64_t from, const char *history, char **error);
 typedef enum JournalSeek { JOURNAL_SEEKING, JOURNAL_FOUND, JOURNAL_NOT_FOUND } JournalSeek;
 JournalSeek journal_reader_seek(JournalReader *reader, uint64_t bytes);
+/* Forgets what was seen of the file behind the last batch: it may have been half written then. */
+void journal_reader_look_again(JournalReader *reader);
 void journal_reader_free(JournalReader *reader);
 JournalRead journal_read(JournalReader *reader, JournalBatch *batch);
 /* After JOURNAL_TORN and JOURNAL_BAD: what is wrong, naming file and offset; and, if TORN, how many bytes follow the

@@ -13,7 +13,8 @@ import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, "..", "fault"))
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "fault")]
+from cluster import Client, Cluster, have_sentinel  # noqa: E402
 from server import UnixConnection, free_port, info, sanitizer_report  # noqa: E402
 
 BIG = 32 * 1024 * 1024
@@ -123,7 +124,7 @@ class Writer(threading.Thread):
     """INCR in pipelines, without a pause: each answer is the one before and one more."""
 
     def __init__(self, server, key):
-        super().__init__()
+        super().__init__(daemon=True)  # a test that fails doesn't wait for it
         self.peer, self.key, self.count, self.ending, self.wrong = Peer(server), key, 0, False, None
         self.longest_s = 0
         self.start()
@@ -155,9 +156,9 @@ class States:
     def __init__(self, server):
         self.server = server
         self.names = ("half", "big", "slow", "multi", "clean", "dirty", "subscriber", "publisher", "monitor",
-                      "selected", "waiter")
+                      "selected", "waiter", "silent", "skipping")
         for name in self.names:
-            setattr(self, name, Peer(server, unix=name in ("half", "monitor", "waiter")))
+            setattr(self, name, Peer(server, unix=name in ("half", "monitor", "waiter", "silent", "skipping")))
         self.value = os.urandom(BIG)
         self.monitor.ask(b"+OK\r\n", "MONITOR")
         self.subscriber.ask(b"*3\r\n" + bulk(b"subscribe") + bulk(b"news") + b":1\r\n", "SUBSCRIBE", "news")
@@ -183,6 +184,8 @@ class States:
         self.clean.ask(b"+OK\r\n", "MULTI")
         self.clean.ask(b"+QUEUED\r\n", "PING")
         self.selected.ask(b"+OK\r\n", "SET", "in3", turn)
+        self.silent.send(encode("CLIENT", "REPLY", "OFF"))
+        self.skipping.send(encode("CLIENT", "REPLY", "SKIP"))
         self.waiter.send(encode("WAIT", "1", "3000" if turn == 0 else "50"))
 
     def publish(self):
@@ -203,6 +206,11 @@ class States:
         self.dirty.ask(b"*-1\r\n", "EXEC")
         self.selected.ask(bulk(turn), "GET", "in3")
         self.waiter.expect(b":0\r\n")
+        self.silent.send(encode("SET", "silent", turn))
+        self.silent.ask(b"+OK\r\n", "CLIENT", "REPLY", "ON")
+        self.silent.ask(bulk(turn), "GET", "silent")
+        self.skipping.send(encode("SET", "skipped", turn))
+        self.skipping.ask(bulk(turn), "GET", "skipped")
 
     def messages(self):
         for i in range(self.sent):
@@ -306,7 +314,66 @@ def test_slaves(program, other, directory, rounds):
     master.stop()
 
 
-TESTS = (test_states, test_refused, test_slaves)
+def test_always(program, other, directory, rounds):
+    """In the background, each write synced."""
+    del rounds
+    server = Upgraded(program, directory, ("--fsync", "always", "--daemonize", "yes"))
+    server.process.wait(READY_S_MAX)
+    writers = [Writer(server, "counter%d" % i) for i in range(4)]
+    for binary in (other, program, other):
+        before = server.pid()
+        server.upgrade(binary)
+        assert server.pid() != before
+    for writer in writers:
+        writer.end()
+        Peer(server).ask(bulk(b"%d" % writer.count), "GET", writer.key)
+    server.stop()
+
+
+def test_sentinel(program, other, directory, rounds):
+    """Sentinel sees neither a failover nor another process; nobody is synced anew."""
+    del rounds
+    if not have_sentinel():
+        print("    there is no redis-sentinel")
+        return
+    cluster = Cluster(program, directory)
+    try:
+        cluster.start()
+        master = cluster.master()
+        clients = [Client(cluster, i, 0.001) for i in range(2)]
+        seen = sentinel_sees(cluster)
+        for client in clients:
+            client.start()
+        for member in (master, cluster.other(master)) * 2:
+            words = [program, "upgrade", "--dir", member.directory, "--binary", other]
+            done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=UPGRADE_S_MAX)
+            assert done.returncode == 0, done.stdout
+            assert cluster.master() is master and cluster.other(master).is_linked()
+        for client in clients:
+            client.end()
+            assert client.acked and not client.errors and not client.missing(master), client.errors
+        cluster.await_calm()
+        assert sentinel_sees(cluster) == seen, (sentinel_sees(cluster), seen)
+    finally:
+        cluster.end()
+
+
+def sentinel_sees(cluster):
+    epochs = [sentinel.state("master")[0]["config-epoch"] for sentinel in cluster.sentinels]
+    return epochs, [(member.info("server")["run_id"], member.info("stats")["sync_full"]) for member in cluster.members]
+
+
+def end_all(top):
+    """Whatever a test that failed has left running on that directory."""
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.readlink("/proc/%s/cwd" % name).startswith(top):
+                os.kill(int(name), signal.SIGKILL)
+        except OSError:
+            pass
+
+
+TESTS = (test_refused, test_slaves, test_always, test_sentinel, test_states)
 
 
 def main():
@@ -324,7 +391,10 @@ def main():
             directory = os.path.join(top, "data")
             os.mkdir(directory)
             begun = time.monotonic()
-            test(program, other, directory, args.rounds)
+            try:
+                test(program, other, directory, args.rounds)
+            finally:
+                end_all(top)
             print("%s: ok, %.1f s" % (test.__name__, time.monotonic() - begun), flush=True)
 
 
