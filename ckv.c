@@ -18,13 +18,16 @@
 #include "base/log.h"
 #include "base/options.h"
 #include "base/random.h"
+#include "cmds/carry.h"
 #include "cmds/command.h"
 #include "cmds/persist.h"
 #include "cmds/replication.h"
 #include "cmds/server.h"
 #include "cmds/sync.h"
+#include "cmds/upgrade.h"
 #include "net/client.h"
 #include "net/loop.h"
+#include "repl/handover.h"
 #include "repl/master.h"
 #include "store/keyspace.h"
 #include "tools/tools.h"
@@ -39,10 +42,10 @@ static void fail(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    fprintf(stderr, "ckv: ");
-    vfprintf(stderr, format, args);
-    fprintf(stderr, "\n");
+    char *text = g_strdup_vprintf(format, args);
     va_end(args);
+    handover_refuse(text);
+    fprintf(stderr, "ckv: %s\n", text);
     _exit(1);
 }
 
@@ -93,15 +96,24 @@ static void log_unused_options(void)
         log_line(LOG_NOTICE, "Option '%s' has no effect: CKV has no use for it.", (char *)unused->pdata[i]);
 }
 
-/* Takes the data directory for this process alone: the lock lives as long as the process does. */
+/* This process is to take over from another one. */
+static bool takes_over;
+
+/* Takes the data directory for this process alone: the lock lives as long as the process does, or one that takes over.
+ */
 static void lock_directory(void)
 {
+    if (takes_over) {
+        server.lock_fd = handover_lock_fd();
+        return;
+    }
     int fd = open(LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0) fail("dir %s: can't make %s: %s", options.dir, LOCK_FILE, g_strerror(errno));
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
         fail("dir %s: another ckv is using it; stop that one, or give this one a directory of its own by --dir",
              options.dir);
     }
+    server.lock_fd = fd;
 }
 
 /* The data directory becomes the working directory, so that the operator's socket has a short path whatever the
@@ -197,24 +209,34 @@ static void write_pid_file(void)
 {
     g_autofree char *text = g_strdup_printf("%d\n", (int)getpid());
     g_autoptr(GError) error = NULL;
-    if (options.pidfile[0] == '\0' || g_file_set_contents(options.pidfile, text, -1, &error)) return;
+    if (options.pidfile[0] == '\0' ||
+        g_file_set_contents_full(options.pidfile, text, -1, G_FILE_SET_CONTENTS_NONE, 0666, &error))
+        return;
     log_line(LOG_WARNING, "pidfile: %s", error->message);
 }
 
 static void start(int argc, char **argv)
 {
+    takes_over = handover_inherited();
+    server.words = g_strdupv(argv);
+    server.start_directory = g_get_current_dir();
     options_reset();
     char *wrong = options_load(argc, argv);
     if (wrong != NULL) fail("%s", wrong);
-    if (options.daemonize) fork_to_background();
+    carry_note_options();
+    if (takes_over) carry_hello();
+    if (options.daemonize && !takes_over) fork_to_background();
     char *executable = g_file_read_link("/proc/self/exe", NULL);
     enter_directory();
     open_log();
+    if (takes_over) carry_take_options();
 
     if (options.master_host[0] != '\0' && !options.persistence)
         fail("slaveof needs persistence yes: a slave keeps its master's journal");
     clock_refresh();
-    if (options.persistence) {
+    if (takes_over) {
+        persist_open_read_only();
+    } else if (options.persistence) {
         persist_open();
     } else {
         uint8_t secret[192];
@@ -233,7 +255,7 @@ static void start(int argc, char **argv)
     replication_init(loop);
     catch_signals();
     make_room_for_clients();
-    listen_everywhere();
+    if (!takes_over) listen_everywhere();
 }
 
 static bool announced;
@@ -243,7 +265,7 @@ static void announce(void)
 {
     if (announced) return; /* a reload */
     announced = true;
-    if (options.daemonize) leave_terminal();
+    if (ready_fd >= 0) leave_terminal();
     log_line(LOG_WARNING, "ckv %s (compatible with Redis %s), PID: %d, data in %s", CKV_VERSION, CKV_REDIS_VERSION,
              (int)getpid(), options.dir);
     log_unused_options();
@@ -257,10 +279,18 @@ int main(int argc, char **argv)
     if (tool != NULL) return (int)tool->run(argc - 1, argv + 1);
     if (argc == 2 && answered(argv[1])) return 0;
     start(argc, argv);
-    write_pid_file();
-    persist_start(loop, announce);
+    if (takes_over) {
+        carry_take_over(loop, announce);
+        write_pid_file();
+        announce();
+        carry_taken_over();
+    } else {
+        write_pid_file();
+        persist_start(loop, announce);
+    }
     loop_run(loop);
 
+    upgrade_abort();
     sd_notify(0, "STOPPING=1");
     log_line(LOG_WARNING, "Stopping: %s",
              stop_signal == 0         ? "SHUTDOWN was called"

@@ -4,7 +4,9 @@
 #ifndef CKV_H
 #define CKV_H
 
-#define CKV_VERSION       "0.1.0"
+#ifndef CKV_VERSION
+#define CKV_VERSION "0.1.0"
+#endif
 #define CKV_REDIS_VERSION "3.2.13" /* what clients are told they talk to */
 
 #endif

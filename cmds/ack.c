@@ -171,6 +171,37 @@ void ack_awaited(uint64_t offset)
     loop_timer(ack.loop, TICK_MS, tick, NULL);
 }
 
+void ack_save(Tape *tape)
+{
+    tape_put(tape, ack.lost);
+    tape_put(tape, ack.lost_offset);
+    tape_put(tape, ack.closed);
+    tape_put(tape, ack.alone);
+    tape_put(tape, ack.alone_offset);
+    tape_put(tape, ack.awaited->len);
+    for (guint i = 0; i < ack.awaited->len; i++) {
+        const Awaited *awaited = &g_array_index(ack.awaited, Awaited, i);
+        tape_put(tape, awaited->offset);
+        tape_put(tape, (uint64_t)awaited->since_ms);
+    }
+}
+
+void ack_restore(TapeReader *tape)
+{
+    ack.lost = tape_get_bool(tape);
+    ack.lost_offset = tape_get(tape);
+    ack.closed = tape_get(tape);
+    ack.alone = tape_get_bool(tape);
+    ack.alone_offset = tape_get(tape);
+    for (size_t left = tape_get_count(tape); left > 0; left--) {
+        Awaited awaited = { .offset = tape_get(tape) };
+        awaited.since_ms = (int64_t)tape_get(tape);
+        g_array_append_val(ack.awaited, awaited);
+    }
+    ack.ticking = ack.awaited->len > 0 || ack.lost;
+    if (ack.ticking) loop_timer(ack.loop, TICK_MS, tick, NULL);
+}
+
 void ack_init(Loop *loop)
 {
     ack.loop = loop;

@@ -21,6 +21,7 @@
 #ifndef CKV_CMDS_ACK_H
 #define CKV_CMDS_ACK_H
 
+#include "base/tape.h"
 #include "net/loop.h"
 #include "net/out.h"
 
@@ -43,5 +44,9 @@ bool ack_admits(Out *out);
 bool ack_is_lost(void);
 bool ack_is_alone(void);
 uint64_t ack_closed(void);
+
+/* All of it, for the process that takes over. */
+void ack_save(Tape *tape);
+void ack_restore(TapeReader *tape);
 
 #endif

@@ -35,13 +35,18 @@ void cmd_flushall(Request *r)
 
 static GPtrArray *monitors; /* Client *; NULL: there never was one */
 
+void monitor_begin(Session *session)
+{
+    if (monitors == NULL) monitors = g_ptr_array_new();
+    g_ptr_array_add(monitors, session->client);
+    session->monitoring = session->client->never_idle = true;
+}
+
 /* MONITOR */
 void cmd_monitor(Request *r)
 {
     if (r->session->monitoring) return; /* 3.2 doesn't answer a second time */
-    if (monitors == NULL) monitors = g_ptr_array_new();
-    g_ptr_array_add(monitors, r->client);
-    r->session->monitoring = r->client->never_idle = true;
+    monitor_begin(r->session);
     reply_ok(r->out);
 }
 

@@ -314,6 +314,41 @@ void backups_start(void)
     loop_timer(server.loop, SCHEDULE_TICK_MS, schedule_tick, NULL);
 }
 
+static void save_outcome(const Outcome *outcome, Tape *tape)
+{
+    tape_put_string(tape, outcome->done);
+    tape_put_string(tape, outcome->failed);
+}
+
+static void restore_outcome(Outcome *outcome, TapeReader *tape)
+{
+    outcome->done = tape_get_string(tape);
+    outcome->failed = tape_get_string(tape);
+}
+
+void backups_save(Tape *tape)
+{
+    tape_put(tape, (uint64_t)schedule_last_ms);
+    tape_put(tape, (uint64_t)schedule_retry_ms);
+    save_outcome(&backup_outcome, tape);
+    save_outcome(&rollback_outcome, tape);
+    tape_put_string(tape, last_id);
+    tape_put_string(tape, last_error);
+    tape_put(tape, checkpointed);
+}
+
+void backups_restore(TapeReader *tape)
+{
+    schedule_last_ms = (int64_t)tape_get(tape);
+    schedule_retry_ms = (int64_t)tape_get(tape);
+    restore_outcome(&backup_outcome, tape);
+    restore_outcome(&rollback_outcome, tape);
+    g_autofree char *id = tape_get_string(tape);
+    g_strlcpy(last_id, id != NULL ? id : "", sizeof(last_id));
+    last_error = tape_get_string(tape);
+    checkpointed = tape_get_bool(tape);
+}
+
 BackupsSeen backups_seen(void)
 {
     return (BackupsSeen){ job.kind == JOB_CREATE, last_id, last_error == NULL ? "ok" : last_error };

@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/tape.h"
+
 /* Begins to look at the schedule. */
 void backups_start(void);
 
@@ -29,5 +31,9 @@ typedef struct BackupsSeen {
     const char *last_status; /* "ok", or what was wrong with the last one that was begun */
 } BackupsSeen;
 BackupsSeen backups_seen(void);
+
+/* What was done, and what is due, for the process that takes over. None is in progress. */
+void backups_save(Tape *tape);
+void backups_restore(TapeReader *tape);
 
 #endif

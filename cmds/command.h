@@ -170,6 +170,9 @@ void transaction_queue(Request *r);
 void transaction_discard(Session *session);
 /* Whether what is queued may add to the stream. */
 bool transaction_adds(const Session *session);
+/* For the process that takes over: what the session has queued, and watches. */
+void transaction_save(const Session *session, Tape *tape);
+void transaction_restore(Session *session, TapeReader *tape);
 /* A key changed, or all keys of the database (NULL: of every one) are about to go: EXEC of those who watch one that is
  * there fails. */
 void transaction_touch(Db *db, Slice key);
@@ -179,6 +182,9 @@ void transaction_touch_all(const Db *db);
 void pubsub_forget(Session *session);
 /* Sends a message to whoever is subscribed here; returns to how many. Borrows both. */
 int64_t pubsub_publish(Slice channel, Slice message);
+/* For the process that takes over: all subscriptions, in the order in which they were made. */
+void pubsub_save(Tape *tape);
+void pubsub_restore(TapeReader *tape);
 /* Channels that somebody is subscribed to, and subscriptions to patterns: for INFO. */
 size_t pubsub_channel_count(void);
 size_t pubsub_pattern_count(void);
@@ -263,6 +269,8 @@ void notify(Db *db, unsigned event_class, const char *event, Slice key);
 void monitor_feed(const Request *r);
 /* The same whatever the command's flags: for EXEC, which is shown behind the commands it ran. */
 void monitor_show(const Request *r);
+/* The session is shown every command from now on (admin.c). */
+void monitor_begin(Session *session);
 /* Ends a closing session's monitoring (admin.c). */
 void monitor_forget(Session *session);
 

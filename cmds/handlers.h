@@ -173,6 +173,7 @@ void cmd_role(Request *r);
 
 /* failover.c */
 void cmd_failover(Request *r);
+void cmd_upgrade(Request *r);
 
 /* sync.c */
 void cmd_sync(Request *r);

@@ -50,6 +50,39 @@ void latency_note(const char *name, int64_t took_ms)
     event->next = (event->next + 1) % SAMPLES;
 }
 
+void latency_save(Tape *tape)
+{
+    GHashTableIter iter;
+    gpointer name, value;
+    tape_put(tape, g_hash_table_size(all_events()));
+    g_hash_table_iter_init(&iter, events);
+    while (g_hash_table_iter_next(&iter, &name, &value)) {
+        const Event *event = value;
+        tape_put_string(tape, name);
+        tape_put(tape, event->next);
+        tape_put(tape, (uint64_t)event->worst_ms);
+        for (int i = 0; i < SAMPLES; i++) {
+            tape_put(tape, (uint64_t)event->samples[i].at_sec);
+            tape_put(tape, (uint64_t)event->samples[i].took_ms);
+        }
+    }
+}
+
+void latency_restore(TapeReader *tape)
+{
+    for (size_t left = tape_get_count(tape); left > 0 && !tape->bad; left--) {
+        g_autofree char *name = tape_get_string(tape);
+        Event *event = g_new0(Event, 1);
+        event->next = (unsigned)tape_get_below(tape, SAMPLES);
+        event->worst_ms = (int64_t)tape_get(tape);
+        for (int i = 0; i < SAMPLES; i++) {
+            event->samples[i].at_sec = (int64_t)tape_get(tape);
+            event->samples[i].took_ms = (int64_t)tape_get(tape);
+        }
+        g_hash_table_insert(all_events(), (gpointer)(uintptr_t)g_intern_string(name != NULL ? name : ""), event);
+    }
+}
+
 /* The event's samples in their order; returns how many. */
 static unsigned collect(const Event *event, Sample *samples)
 {

@@ -22,6 +22,7 @@
 #include "cmds/effect.h"
 #include "cmds/replay.h"
 #include "cmds/server.h"
+#include "repl/handover.h"
 #include "repl/master.h"
 #include "store/backup.h"
 #include "store/building.h"
@@ -64,6 +65,7 @@ static struct {
     /* checkpoints */
     int64_t slice_ended_us, retry_ms, last_due_ms;
     uint64_t commands_seen;
+    uint64_t generation;
     int holds; /* persist_hold */
     bool walking, stopping;
     uint64_t changes_saved;  /* keyspace->changes when the last whole checkpoint began, and */
@@ -82,6 +84,7 @@ static void refuse_start(const char *message) __attribute__((noreturn));
 static void refuse_start(const char *message)
 {
     log_line(LOG_WARNING, "Can't load the data: %s", message);
+    handover_refuse(message);
     fprintf(stderr, "ckv: dir %s: %s\n", options.dir, message);
     _exit(1);
 }
@@ -220,6 +223,7 @@ static bool begin_load_slot(int slot, char **error)
 }
 
 static void load_failed(char *error);
+static int64_t due_tick(void *context);
 
 /* Tries the newest checkpoint that wasn't tried yet, or the journal from its beginning. `why` is what was wrong with
  * the one before; NULL: there was none. */
@@ -277,17 +281,22 @@ static void log_progress(void)
     log_line(LOG_NOTICE, "Loading: %.0f%% done, about %ld s left.", loading.progress * 100, loading.eta_sec);
 }
 
-/* NULL or what is wrong. */
-static char *open_journal(uint64_t offset, int db)
+static JournalStart journal_start(void)
 {
-    JournalStart start = {
-        .offset = offset,
-        .db = db,
+    return (JournalStart){
         .history = persist_manifest.history,
         .sync = (JournalSync)options.fsync,
         .segment_bytes = (uint64_t)options.journal_segment_bytes,
         .progressed = on_journal_progress,
     };
+}
+
+/* NULL or what is wrong. */
+static char *open_journal(uint64_t offset, int db)
+{
+    JournalStart start = journal_start();
+    start.offset = offset;
+    start.db = db;
     return journal_open(&start);
 }
 
@@ -451,6 +460,102 @@ static void begin_loading(void)
     bool nothing = state.load == NULL && state.journal_bytes == 0;
     server_loading = !nothing;
     if (nothing) replay_slice();
+}
+
+/* ---- taking over ---- */
+
+void persist_open_read_only(void)
+{
+    char *error = NULL;
+    if (manifest_read(".", &persist_manifest, &error) != MANIFEST_READ)
+        refuse_start(error != NULL ? error : "there's no MANIFEST");
+    table_set_secret(persist_manifest.secret, sizeof(persist_manifest.secret));
+}
+
+/* The old process may write meanwhile: so what its journal ends in isn't looked at, but at what it says that is there.
+ */
+uint64_t persist_load_read_only(Loop *loop, void (*ready)(void))
+{
+    state.loop = loop;
+    state.ready = ready;
+    state.last_due_ms = clock_unix_ms;
+    server_loading = true;
+    state.load_started_us = state.last_log_us = clock_now_us();
+    checkpoint_init(keyspace, &persist_manifest, wake_loop);
+    begin_load(NULL);
+    while (state.load != NULL) {
+        load_pages_slice();
+        handover_alive();
+    }
+    return state.offset;
+}
+
+uint64_t persist_follow(uint64_t offset)
+{
+    journal_reader_look_again(state.reader);
+    while (journal_reader_offset(state.reader) < offset) {
+        JournalBatch batch;
+        g_autofree char *error = NULL;
+        if (journal_read(state.reader, &batch) != JOURNAL_BATCH) {
+            const char *why = journal_reader_error(state.reader);
+            refuse_start(why != NULL ? why : "the journal ends before the offset that it was said to have");
+        }
+        if (!replay_run(batch.payload, batch.unix_ms, &error)) refuse_start(error);
+        handover_alive();
+    }
+    return journal_reader_offset(state.reader);
+}
+
+bool persist_take_over(JournalPlace *place, char **error)
+{
+    JournalStart start = journal_start();
+    g_clear_pointer(&state.reader, journal_reader_free);
+    *error = journal_adopt(&start, place);
+    if (*error != NULL) return false;
+    replay_end();
+    effects_start();
+    server_loading = false;
+    loop_timer(state.loop, DUE_TICK_MS, due_tick, NULL);
+    backups_start();
+    return true;
+}
+
+bool persist_is_busy(void)
+{
+    return checkpoint_status().state != CHECKPOINT_IDLE || state.walking;
+}
+
+void persist_leave(JournalPlace *place)
+{
+    effects_on = false;
+    journal_leave(place);
+}
+
+void persist_take_back(JournalPlace *place)
+{
+    JournalStart start = journal_start();
+    char *error = journal_adopt(&start, place);
+    g_assert(error == NULL); /* its file was never closed */
+    effects_on = true;
+}
+
+void persist_save_rest(Tape *tape)
+{
+    tape_put(tape, persist_changes());
+    tape_put(tape, (uint64_t)state.last_due_ms);
+    tape_put(tape, (uint64_t)state.retry_ms);
+}
+
+void persist_restore_rest(TapeReader *tape)
+{
+    state.changes_saved = keyspace->changes - tape_get(tape);
+    state.last_due_ms = (int64_t)tape_get(tape);
+    state.retry_ms = (int64_t)tape_get(tape);
+}
+
+uint64_t persist_generation(void)
+{
+    return state.generation;
 }
 
 static void load_again(void)
@@ -688,6 +793,7 @@ void persist_start(Loop *loop, void (*ready)(void))
 
 static void drop_dataset(void)
 {
+    state.generation++;
     checkpoint_abort("the dataset is loaded anew");
     finished("the dataset is loaded anew");
     checkpoint_forget_all();
@@ -756,6 +862,7 @@ static bool change_manifest(const char *history, const char *word, char **error)
         *error = g_strdup(journal_trouble() != NULL ? journal_trouble() : "the journal can't be written");
         return false;
     }
+    state.generation++;
     checkpoint_abort("the history changes");
     finished("the history changes");
     master_drop_slaves("the history changes");

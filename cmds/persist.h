@@ -6,6 +6,7 @@
 #define CKV_CMDS_PERSIST_H
 
 #include "net/loop.h"
+#include "store/journal.h"
 #include "store/manifest.h"
 
 /* Reads MANIFEST in the working directory, or makes a new one for an empty directory, and sets the hash's secret:
@@ -16,6 +17,27 @@ void persist_open(void);
 /* Begins to load what there is, in slices of the loop; server_loading is set until that is done, and then `ready` is
  * called (at once if there's nothing to load). After server_init. */
 void persist_start(Loop *loop, void (*ready)(void));
+
+/* ---- taking over from another process, which serves meanwhile ---- */
+
+/* Instead of persist_open and persist_start: reads MANIFEST, and then loads what there is, all at once; nothing is
+ * written. `ready` is called when there was a reload later. Ends the program with a message if that can't be. Returns
+ * the offset up to which there is all. */
+void persist_open_read_only(void);
+uint64_t persist_load_read_only(Loop *loop, void (*ready)(void));
+/* Goes on up to an offset that is between two batches, and in the file. */
+uint64_t persist_follow(uint64_t offset);
+/* The rest of it: the journal is this process' now. False: *error (g_free it). */
+bool persist_take_over(JournalPlace *place, char **error);
+/* In the old one: whether a checkpoint is running; leaves the journal; or takes it back. */
+bool persist_is_busy(void);
+void persist_leave(JournalPlace *place);
+void persist_take_back(JournalPlace *place);
+/* Figures of INFO. */
+void persist_save_rest(Tape *tape);
+void persist_restore_rest(TapeReader *tape);
+/* A number that grows whenever the data is replaced, or begins another history. */
+uint64_t persist_generation(void);
 
 /* What a clean stop does: a last checkpoint unless `save` is false or nothing changed, and everything on disk. False:
  * something isn't (it was logged). */

@@ -159,6 +159,59 @@ void pubsub_forget(Session *session)
     forget_kind(&patterns, session);
 }
 
+static gint by_serial_in_array(gconstpointer a, gconstpointer b)
+{
+    return by_serial(*(Subscription *const *)a, *(Subscription *const *)b);
+}
+
+static void collect(const Kind *kind, Session *session, GPtrArray *all)
+{
+    GHashTableIter iter;
+    gpointer subscription;
+    if (*session_table(kind, session) == NULL) return;
+    g_hash_table_iter_init(&iter, *session_table(kind, session));
+    while (g_hash_table_iter_next(&iter, NULL, &subscription))
+        g_ptr_array_add(all, subscription);
+}
+
+static void save_kind(const Kind *kind, Tape *tape)
+{
+    g_autoptr(GPtrArray) all = g_ptr_array_new();
+    for (guint i = 0; i < client_all()->len; i++) {
+        const Client *client = client_all()->pdata[i];
+        if (!client_is_gone(client)) collect(kind, client->session, all);
+    }
+    g_ptr_array_sort(all, by_serial_in_array);
+    tape_put(tape, all->len);
+    for (guint i = 0; i < all->len; i++) {
+        const Subscription *subscription = all->pdata[i];
+        tape_put(tape, subscription->session->client->id);
+        tape_put_text(tape, subscription->topic->name);
+    }
+}
+
+void pubsub_save(Tape *tape)
+{
+    save_kind(&channels, tape);
+    save_kind(&patterns, tape);
+}
+
+static void restore_kind(Kind *kind, TapeReader *tape)
+{
+    for (size_t left = tape_get_count(tape); left > 0 && !tape->bad; left--) {
+        Client *client = client_by_id(tape_get(tape));
+        Slice name = tape_get_text(tape);
+        if (client == NULL) tape->bad = true;
+        if (!tape->bad) subscription_add(kind, client->session, name);
+    }
+}
+
+void pubsub_restore(TapeReader *tape)
+{
+    restore_kind(&channels, tape);
+    restore_kind(&patterns, tape);
+}
+
 size_t pubsub_channel_count(void)
 {
     return channels.topics == NULL ? 0 : g_hash_table_size(channels.topics);

@@ -12,6 +12,9 @@ typedef struct Server {
     int64_t started_ms; /* unix */
     char run_id[41];
     char *executable;       /* absolute path */
+    char **words;           /* that the process was started with, in */
+    char *start_directory;  /* this directory */
+    int lock_fd;            /* what keeps others from the data directory */
     int64_t last_save_sec;  /* unix; of the last checkpoint, or of the start */
     bool stop_without_save; /* SHUTDOWN NOSAVE */
 } Server;

@@ -75,6 +75,41 @@ void slowlog_note(const Request *r, int64_t took_us)
     if (spike) latency_note(r->command->flags & CMD_FAST ? "fast-command" : "command", took_us / 1000);
 }
 
+void slowlog_save(Tape *tape)
+{
+    tape_put(tape, (uint64_t)next_id);
+    tape_put(tape, entries.length);
+    for (const GList *link = entries.head; link != NULL; link = link->next) {
+        const SlowEntry *entry = link->data;
+        tape_put(tape, (uint64_t)entry->id);
+        tape_put(tape, (uint64_t)entry->at_sec);
+        tape_put(tape, (uint64_t)entry->took_us);
+        tape_put(tape, entry->arguments->len);
+        for (guint i = 0; i < entry->arguments->len; i++) {
+            gsize len;
+            const char *bytes = g_bytes_get_data(entry->arguments->pdata[i], &len);
+            tape_put_text(tape, (Slice){ bytes, len });
+        }
+    }
+}
+
+void slowlog_restore(TapeReader *tape)
+{
+    next_id = (int64_t)tape_get(tape);
+    for (size_t left = tape_get_count(tape); left > 0 && !tape->bad; left--) {
+        SlowEntry *entry = g_new(SlowEntry, 1);
+        entry->id = (int64_t)tape_get(tape);
+        entry->at_sec = (int64_t)tape_get(tape);
+        entry->took_us = (int64_t)tape_get(tape);
+        entry->arguments = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
+        for (size_t more = tape_get_count(tape); more > 0; more--) {
+            Slice text = tape_get_text(tape);
+            g_ptr_array_add(entry->arguments, g_bytes_new(text.ptr, text.len));
+        }
+        g_queue_push_tail(&entries, entry);
+    }
+}
+
 static void reply_entry(Out *out, const SlowEntry *entry)
 {
     reply_array(out, 4);

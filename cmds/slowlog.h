@@ -13,4 +13,10 @@ void slowlog_note(const Request *r, int64_t took_us);
 /* An event took so long: kept if it's over latency-monitor-threshold. `event` is a literal. */
 void latency_note(const char *event, int64_t took_ms);
 
+/* Both, for the process that takes over. */
+void slowlog_save(Tape *tape);
+void slowlog_restore(TapeReader *tape);
+void latency_save(Tape *tape);
+void latency_restore(TapeReader *tape);
+
 #endif

@@ -151,16 +151,44 @@ static int64_t wait_tick(void *context)
     return waiters->len > 0 ? WAIT_TICK_MS : -1;
 }
 
+static void add_waiter(Waiter waiter)
+{
+    g_array_append_val(waiters, waiter);
+    ((Session *)waiter.client->session)->waiting = true;
+    if (waiters->len == 1) loop_timer(loop, WAIT_TICK_MS, wait_tick, NULL);
+}
+
+void sync_save(Tape *tape)
+{
+    tape_put(tape, waiters->len);
+    for (guint i = 0; i < waiters->len; i++) {
+        const Waiter *waiter = &g_array_index(waiters, Waiter, i);
+        tape_put(tape, waiter->client->id);
+        tape_put(tape, (uint64_t)waiter->slaves);
+        tape_put(tape, waiter->offset);
+        tape_put(tape, (uint64_t)waiter->until_ms);
+    }
+}
+
+void sync_restore(TapeReader *tape)
+{
+    for (size_t left = tape_get_count(tape); left > 0 && !tape->bad; left--) {
+        Waiter waiter = { .client = client_by_id(tape_get(tape)) };
+        waiter.slaves = (int64_t)tape_get(tape);
+        waiter.offset = tape_get(tape);
+        waiter.until_ms = (int64_t)tape_get(tape);
+        if (waiter.client != NULL) add_waiter(waiter); /* else it was about to be closed */
+    }
+}
+
 static void begin_wait(Request *r, int64_t slaves, int64_t timeout_ms)
 {
     int64_t until_ms;
     if (timeout_ms == 0 || __builtin_add_overflow(clock_unix_ms, timeout_ms, &until_ms)) until_ms = INT64_MAX;
     Waiter waiter = { r->client, slaves, r->session->written, until_ms };
-    g_array_append_val(waiters, waiter);
-    r->session->waiting = true;
+    add_waiter(waiter);
     client_hold(r->client, true);
     master_request_acks();
-    if (waiters->len == 1) loop_timer(loop, WAIT_TICK_MS, wait_tick, NULL);
 }
 
 /* WAIT numslaves timeout: until so many slaves have confirmed what this client wrote, or (0: never) so many ms passed

@@ -22,4 +22,8 @@ bool sync_admits(Out *out);
 /* Clients in WAIT: INFO's blocked_clients. */
 size_t sync_waiting(void);
 
+/* Those, for the process that takes over. */
+void sync_save(Tape *tape);
+void sync_restore(TapeReader *tape);
+
 #endif

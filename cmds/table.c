@@ -325,6 +325,8 @@ const Command command_table[] = {
     { "failover", -1, CMD_ADMIN | CMD_NOSCRIPT | CMD_STALE, 0, 0, 0, FAMILY_ADMIN, PLANE_ADMIN,
       cmd_failover, "[TO host port [FORCE]] [TIMEOUT milliseconds] | ABORT",
       "Makes a slave the master, and this server its slave" },
+    { "upgrade", -1, CMD_ADMIN | CMD_NOSCRIPT | CMD_STALE, 0, 0, 0, FAMILY_ADMIN, PLANE_ADMIN,
+      cmd_upgrade, "[program]", "Has a new process take over, with all connections" },
     { "sync", 1, CMD_ADMIN | CMD_READONLY | CMD_NOSCRIPT, 0, 0, 0, FAMILY_ADMIN, PLANE_ADMIN,
       cmd_sync, "", "Makes the connection a slave's, from a snapshot on" },
     { "psync", -3, CMD_ADMIN | CMD_READONLY | CMD_NOSCRIPT, 0, 0, 0, FAMILY_ADMIN, PLANE_ADMIN,

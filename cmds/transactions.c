@@ -19,22 +19,27 @@ typedef struct QueuedCommand {
     Slice argv[];
 } QueuedCommand;
 
+static void queue(Session *session, const Command *command, const Slice *argv, int argc)
+{
+    size_t slices = sizeof(Slice) * (size_t)argc, bytes = 0;
+    for (int i = 0; i < argc; i++)
+        bytes += argv[i].len;
+    QueuedCommand *queued = g_malloc(sizeof(QueuedCommand) + slices + bytes);
+    queued->command = command;
+    queued->argc = argc;
+    char *at = (char *)queued + sizeof(QueuedCommand) + slices;
+    for (int i = 0; i < argc; i++) {
+        if (argv[i].len > 0) memcpy(at, argv[i].ptr, argv[i].len);
+        queued->argv[i] = (Slice){ at, argv[i].len };
+        at += argv[i].len;
+    }
+    if (session->queue == NULL) session->queue = g_ptr_array_new_with_free_func(g_free);
+    g_ptr_array_add(session->queue, queued);
+}
+
 void transaction_queue(Request *r)
 {
-    size_t slices = sizeof(Slice) * (size_t)r->argc, bytes = 0;
-    for (int i = 0; i < r->argc; i++)
-        bytes += r->argv[i].len;
-    QueuedCommand *queued = g_malloc(sizeof(QueuedCommand) + slices + bytes);
-    queued->command = r->command;
-    queued->argc = r->argc;
-    char *at = (char *)queued + sizeof(QueuedCommand) + slices;
-    for (int i = 0; i < r->argc; i++) {
-        if (r->argv[i].len > 0) memcpy(at, r->argv[i].ptr, r->argv[i].len);
-        queued->argv[i] = (Slice){ at, r->argv[i].len };
-        at += r->argv[i].len;
-    }
-    if (r->session->queue == NULL) r->session->queue = g_ptr_array_new_with_free_func(g_free);
-    g_ptr_array_add(r->session->queue, queued);
+    queue(r->session, r->command, r->argv, r->argc);
 }
 
 bool transaction_adds(const Session *session)
@@ -78,11 +83,11 @@ static WatchedKey *watched_new(const Db *db, Slice key)
     return watched;
 }
 
-static void watch(Session *session, Slice key)
+static void watch(Session *session, const Db *db, Slice key)
 {
     if (watchers == NULL) watchers = g_hash_table_new(watched_hash, watched_equal);
     if (session->watched == NULL) session->watched = g_ptr_array_new();
-    WatchedKey *fresh = watched_new(session->db, key);
+    WatchedKey *fresh = watched_new(db, key);
     WatchedKey *watched = g_hash_table_lookup(watchers, fresh);
     if (watched == NULL) {
         watched = fresh;
@@ -147,6 +152,52 @@ void transaction_discard(Session *session)
     g_clear_pointer(&session->queue, g_ptr_array_unref);
     session->in_multi = session->multi_broken = false;
     unwatch_all(session);
+}
+
+/* ---- passing to another process ---- */
+
+void transaction_save(const Session *session, Tape *tape)
+{
+    guint queued = session->queue == NULL ? 0 : session->queue->len;
+    guint watched = session->watched == NULL ? 0 : session->watched->len;
+    tape_put(tape, queued);
+    for (guint i = 0; i < queued; i++) {
+        const QueuedCommand *each = session->queue->pdata[i];
+        tape_put_string(tape, each->command->name);
+        tape_put(tape, (uint64_t)each->argc);
+        for (int a = 0; a < each->argc; a++)
+            tape_put_text(tape, each->argv[a]);
+    }
+    tape_put(tape, watched);
+    for (guint i = 0; i < watched; i++) {
+        const WatchedKey *each = session->watched->pdata[i];
+        tape_put(tape, (uint64_t)each->db->index);
+        tape_put_text(tape, (Slice){ each->bytes, each->len });
+    }
+}
+
+/* A command that this version doesn't have, or not with so many arguments: it can't run. */
+static void restore_queued(Session *session, TapeReader *tape)
+{
+    g_autofree char *name = tape_get_string(tape);
+    const Command *command = name == NULL ? NULL : command_find(slice_of(name));
+    g_autoptr(GArray) argv = g_array_new(FALSE, FALSE, sizeof(Slice));
+    for (size_t left = tape_get_count(tape); left > 0; left--) {
+        Slice text = tape_get_text(tape);
+        g_array_append_val(argv, text);
+    }
+    if (command == NULL || command->handler == NULL || argv->len == 0) tape->bad = true;
+    if (!tape->bad) queue(session, command, (const Slice *)(const void *)argv->data, (int)argv->len);
+}
+
+void transaction_restore(Session *session, TapeReader *tape)
+{
+    for (size_t left = tape_get_count(tape); left > 0 && !tape->bad; left--)
+        restore_queued(session, tape);
+    for (size_t left = tape_get_count(tape); left > 0 && !tape->bad; left--) {
+        const Db *db = &keyspace->dbs[tape_get_below(tape, (uint64_t)keyspace->db_count)];
+        watch(session, db, tape_get_text(tape));
+    }
 }
 
 /* ---- the commands ---- */
@@ -237,7 +288,7 @@ void cmd_watch(Request *r)
         return;
     }
     for (int i = 1; i < r->argc; i++)
-        watch(r->session, r->argv[i]);
+        watch(r->session, r->db, r->argv[i]);
     reply_ok(r->out);
 }
 

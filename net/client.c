@@ -26,6 +26,7 @@
 #include "base/log.h"
 #include "base/number.h"
 #include "base/options.h"
+#include "net/clientio.h"
 #include "net/listen.h"
 #include "net/resp.h"
 
@@ -48,33 +49,6 @@
 /* Unsent output at which a client's commands begin to wait, and at which they go on. */
 #define OUTPUT_HOLD    (64 * 1024 * 1024)
 #define OUTPUT_RELEASE (32 * 1024 * 1024)
-
-/* What the client's output has from this byte on waits for the gate to be opened up to `offset`. */
-typedef struct GateMark {
-    uint64_t position; /* as ClientIo.passed counts */
-    uint64_t offset;
-} GateMark;
-
-typedef struct ClientIo {
-    Watch *watch;
-    char *own; /* input from own_start to own_len: an unfinished command, or a backlog; NULL: none */
-    size_t own_start, own_len, own_cap;
-    size_t own_parsed;     /* where the commands end that are in the pending batch */
-    RespParser parser;     /* of the unfinished command */
-    GArray *args;          /* its arguments so far; NULL: none */
-    char *error;           /* a protocol error, to be answered after the commands before it */
-    uint64_t passed;       /* bytes of output ever sent */
-    GArray *marks;         /* GateMark, in order; NULL: none */
-    int64_t soft_since_us; /* when its output went over the soft limit; 0: it is not */
-    size_t eager_bytes;    /* output beyond which it's sent in the middle of a turn */
-    size_t feed_below;     /* client_feed_below's; 0: it isn't fed */
-    bool in_turn, has_output, close_now, paused;
-    bool blocked;  /* client_hold */
-    bool hungry;   /* it's among hungry_clients */
-    bool ended;    /* no more input: end of file, or a protocol error */
-    bool backlog;  /* own may hold whole commands that weren't parsed yet */
-    bool resuming; /* it's among resumed_clients */
-} ClientIo;
 
 static Loop *loop;
 static ClientHandlers handlers;
@@ -474,6 +448,7 @@ static void drop_own(ClientIo *io)
     g_clear_pointer(&io->own, g_free);
     g_clear_pointer(&io->args, g_array_unref);
     io->own_start = io->own_len = io->own_cap = 0;
+    io->own_change++;
 }
 
 /* What is left in the arena of an unfinished command becomes the client's own. */
@@ -490,6 +465,7 @@ static void keep_rest(ClientIo *io, const char *rest, size_t len)
     }
     memcpy(io->own, rest, len);
     io->own_len = len;
+    io->own_change++;
     if (io->parser.offset == 0 || io->args != NULL) return;
     io->args = shared_args;
     shared_args = g_array_new(FALSE, FALSE, sizeof(RespArg));
@@ -512,6 +488,7 @@ static void settle_own(ClientIo *io)
     if (io->own_parsed == 0) return;
     io->own_start = io->own_parsed;
     io->own_parsed = 0;
+    io->own_change++;
     size_t left = io->own_len - io->own_start;
     if (left == 0) {
         drop_own(io);
@@ -634,6 +611,7 @@ static void keep_skipped(Client *client)
     io->own_start = io->own_parsed - skipped->len;
     if (skipped->len > 0) memcpy(io->own + io->own_start, skipped->data, skipped->len);
     io->own_parsed = 0;
+    io->own_change++;
     resp_next(&io->parser);
     io->backlog = io->own_len > io->own_start;
     if (!io->backlog) drop_own(io);
@@ -785,11 +763,11 @@ uint64_t client_new_id(void)
     return ++last_id;
 }
 
-Client *client_adopt(int fd, bool unix_socket, bool operator_socket)
+Client *client_new(uint64_t id, int fd, bool unix_socket, bool operator_socket)
 {
     Client *client = g_new0(Client, 1);
     *client = (Client){
-        .id = client_new_id(),
+        .id = id,
         .fd = fd,
         .unix_socket = unix_socket,
         .operator_socket = operator_socket,
@@ -802,6 +780,32 @@ Client *client_adopt(int fd, bool unix_socket, bool operator_socket)
     g_ptr_array_add(clients, client);
     handlers.opened(client);
     return client;
+}
+
+Client *client_adopt(int fd, bool unix_socket, bool operator_socket)
+{
+    return client_new(client_new_id(), fd, unix_socket, operator_socket);
+}
+
+/* ---- clients pass to another process ---- */
+
+void client_settle(void)
+{
+    finish_turn(NULL);
+    flush_all(NULL);
+}
+
+void client_save_rest(Tape *tape)
+{
+    tape_put(tape, last_id);
+    tape_put(tape, (uint64_t)paused_until_ms);
+}
+
+void client_restore_rest(TapeReader *tape)
+{
+    last_id = tape_get(tape);
+    int64_t until_ms = (int64_t)tape_get(tape);
+    if (until_ms > clock_unix_ms) client_pause(until_ms);
 }
 
 void client_init(Loop *the_loop, ClientHandlers the_handlers)

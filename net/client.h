@@ -13,6 +13,7 @@
 #include <glib.h>
 
 #include "base/slice.h"
+#include "base/tape.h"
 #include "net/loop.h"
 #include "net/out.h"
 
@@ -123,6 +124,31 @@ void client_peer_address(int fd, char *out);
 /* For CLIENT LIST: bytes read and not run yet, and the room left in that buffer. */
 size_t client_input_bytes(const Client *client);
 size_t client_input_room(const Client *client);
+
+/* ---- what passes to the process that takes over (its descriptors pass beside it) ---- */
+
+/* In the old process: what is much of output and input goes ahead of the rest, in slices, while clients are served
+ * (net/ahead.h is the other side). client_ahead_begin forgets what went to another process before; client_ahead_left is
+ * in bytes, what client_save would have to save by now; client_save_ahead puts `bytes` of that on the tape, at most. */
+void client_ahead_begin(void);
+size_t client_ahead_left(void);
+void client_save_ahead(Tape *tape, size_t bytes);
+
+/* Between two turns, or in a timer: runs what was read, and sends what can be. Then all of a client's state is in its
+ * Client, and it may be saved: none that is about to be closed at once need be. Nothing changes by that. */
+void client_settle(void);
+bool client_is_gone(const Client *client);
+void client_save(const Client *client, Tape *tape);
+/* A client as it was saved, by its descriptor; handlers.opened is called for it. In the order of their ids. NULL: the
+ * tape is bad, and the descriptor is still the caller's. */
+Client *client_restore(TapeReader *tape, int fd);
+/* The last id that was given, and until when clients are paused. */
+void client_save_rest(Tape *tape);
+void client_restore_rest(TapeReader *tape);
+
+/* The listeners: their descriptors are appended to `fds` (int), and taken from it, of `count`. */
+void client_save_listeners(Tape *tape, GArray *fds);
+void client_restore_listeners(TapeReader *tape, const int *fds, size_t count);
 
 /* Counters for INFO and CONFIG RESETSTAT. */
 typedef struct ClientStats {

@@ -239,6 +239,28 @@ char *client_listen_unix(const char *path, int mode, bool operator_socket)
     return NULL;
 }
 
+void client_save_listeners(Tape *tape, GArray *fds)
+{
+    tape_put(tape, listeners->len);
+    for (guint i = 0; i < listeners->len; i++) {
+        const Listener *listener = listeners->pdata[i];
+        tape_put(tape, listener->unix_socket);
+        tape_put(tape, listener->operator_socket);
+        tape_put_string(tape, listener->path);
+        g_array_append_val(fds, listener->fd);
+    }
+}
+
+void client_restore_listeners(TapeReader *tape, const int *fds, size_t count)
+{
+    if (tape_get_count(tape) != count) tape->bad = true;
+    for (size_t i = 0; i < count && !tape->bad; i++) {
+        bool unix_socket = tape_get_bool(tape), operator_socket = tape_get_bool(tape);
+        g_autofree char *path = tape_get_string(tape);
+        add_listener(fds[i], unix_socket, operator_socket, path);
+    }
+}
+
 void client_close_listeners(void)
 {
     for (guint i = 0; i < listeners->len; i++) {

@@ -194,3 +194,23 @@ const Out *link_out(const Link *link)
 {
     return &link->out;
 }
+
+void link_save(const Link *link, Tape *tape)
+{
+    tape_put(tape, link->out.bytes);
+    for (const OutBlock *block = link->out.head; block != NULL; block = block->next) {
+        size_t skip = block == link->out.head ? link->out.sent : 0;
+        tape_put_bytes(tape, block->data + skip, block->used - skip);
+    }
+}
+
+Link *link_restore(Loop *loop, int fd, const LinkHandlers *handlers, TapeReader *tape)
+{
+    Link *link = g_new(Link, 1);
+    *link = (Link){ .loop = loop, .fd = fd, .handlers = handlers };
+    link->watch = loop_watch(loop, fd, 0, on_ready, link);
+    Slice bytes = tape_get_text(tape);
+    out_write(&link->out, bytes.ptr, bytes.len);
+    update_wants(link);
+    return link;
+}

@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "base/slice.h"
+#include "base/tape.h"
 #include "net/loop.h"
 #include "net/out.h"
 
@@ -38,5 +39,9 @@ void link_pause(Link *link, bool paused);
 int link_fd(const Link *link);
 /* What waits to be sent; good until the link does something. */
 const Out *link_out(const Link *link);
+
+/* For the process that takes over, beside the descriptor: what waits to be sent. */
+void link_save(const Link *link, Tape *tape);
+Link *link_restore(Loop *loop, int fd, const LinkHandlers *handlers, TapeReader *tape);
 
 #endif

@@ -478,6 +478,54 @@ void master_psync(Client *client, Slice id, int64_t offset)
     begin_full(replica);
 }
 
+/* ---- passing to another process ---- */
+
+bool master_may_pass(void)
+{
+    for (guint i = 0; i < replicas->len; i++) {
+        const Replica *replica = replicas->pdata[i];
+        if (replica->state != REPLICA_ONLINE) return false;
+    }
+    return true;
+}
+
+void master_save(const Client *client, Tape *tape)
+{
+    const Replica *replica = client->replica;
+    tape_put(tape, replica != NULL);
+    if (replica == NULL) return;
+    tape_put(tape, replica->state == REPLICA_ONLINE);
+    tape_put(tape, replica->psync2);
+    tape_put(tape, replica->plain);
+    tape_put(tape, (uint64_t)replica->port);
+    tape_put_string(tape, replica->ip);
+    tape_put(tape, (uint64_t)replica->online_ms);
+    tape_put(tape, replica->acked);
+    tape_put(tape, replica->sent);
+    tape_put(tape, replica->behind);
+}
+
+void master_restore(Client *client, TapeReader *tape)
+{
+    if (!tape_get_bool(tape)) return;
+    Replica *replica = replica_of(client);
+    bool online = tape_get_bool(tape);
+    replica->psync2 = tape_get_bool(tape);
+    replica->plain = tape_get_bool(tape);
+    replica->port = (int)tape_get_below(tape, 65536);
+    g_free(replica->ip);
+    replica->ip = tape_get_string(tape);
+    replica->online_ms = (int64_t)tape_get(tape);
+    replica->acked = tape_get(tape);
+    replica->sent = tape_get(tape);
+    bool behind = tape_get_bool(tape);
+    if (replica->ip == NULL) tape->bad = true;
+    if (!online || tape->bad) return;
+    attach(replica);
+    replica->state = REPLICA_ONLINE;
+    if (behind) fall_behind(replica);
+}
+
 /* ---- INFO and ROLE ---- */
 
 static const char *const state_names[] = {

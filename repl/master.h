@@ -94,6 +94,14 @@ extern MasterStats master_stats;
 void master_append_info(GString *info);
 void master_reply_role(Out *out);
 
+/* ---- passing to another process ---- */
+
+/* No slave is in the middle of a full sync. (Otherwise the state is none that could pass.) */
+bool master_may_pass(void);
+/* The client's state as a slave, if it has one. To be restored when the journal's place is known. */
+void master_save(const Client *client, Tape *tape);
+void master_restore(Client *client, TapeReader *tape);
+
 /* ---- telling ---- */
 
 /* Puts REPLCONF GETACK into the stream, if it begins here. Between two commands only. */

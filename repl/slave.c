@@ -601,6 +601,65 @@ void slave_init(Loop *loop, const SlaveHooks *hooks)
     loop_timer(loop, 0, tick, NULL);
 }
 
+/* ---- passing to another process ---- */
+
+bool slave_may_pass(void)
+{
+    return slave.state != SLAVE_TRANSFER && slave.state != SLAVE_LOADING && slave.state != SLAVE_GOING_BACK &&
+           !slave.hands_over;
+}
+
+void slave_save(Tape *tape, GArray *fds)
+{
+    bool up = slave.state == SLAVE_CONNECTED && !slave.link_ended;
+    tape_put(tape, slave.consent);
+    tape_put(tape, (uint64_t)slave.down_since_ms);
+    tape_put(tape, up);
+    if (!up) return;
+    int fd = link_fd(slave.link);
+    g_array_append_val(fds, fd);
+    tape_put(tape, slave.acked);
+    tape_put(tape, (uint64_t)slave.last_io_ms);
+    tape_put(tape, (uint64_t)slave.last_sent_ms);
+    tape_put(tape, slave.client_id);
+    tape_put(tape, (uint64_t)slave.created_ms);
+    const Stream *stream = &slave.stream;
+    tape_put_text(tape, (Slice){ stream->bytes + stream->start, stream->end - stream->start });
+    link_save(slave.link, tape);
+}
+
+/* What has come of a unit that isn't whole is parsed anew. */
+static void restore_stream(Slice bytes)
+{
+    while (bytes.len > 0) {
+        size_t room;
+        char *to = stream_room(&slave.stream, &room);
+        size_t part = MIN(room, bytes.len);
+        memcpy(to, bytes.ptr, part);
+        stream_filled(&slave.stream, part);
+        bytes.ptr += part;
+        bytes.len -= part;
+    }
+}
+
+void slave_restore(TapeReader *tape, int fd)
+{
+    slave.consent = tape_get_bool(tape);
+    slave.down_since_ms = (int64_t)tape_get(tape);
+    bool up = tape_get_bool(tape);
+    if (up != (fd >= 0)) tape->bad = true;
+    if (!up || tape->bad) return;
+    slave.acked = tape_get(tape);
+    slave.last_io_ms = (int64_t)tape_get(tape);
+    slave.last_sent_ms = (int64_t)tape_get(tape);
+    slave.client_id = tape_get(tape);
+    slave.created_ms = (int64_t)tape_get(tape);
+    restore_stream(tape_get_text(tape));
+    slave.link = link_restore(slave.loop, fd, &link_handlers, tape);
+    enter(SLAVE_CONNECTED);
+    slave.waits_for_room = true; /* the timer deals with what is whole */
+}
+
 SlaveSeen slave_seen(void)
 {
     return (SlaveSeen){

@@ -21,6 +21,7 @@
 #define CKV_REPL_SLAVE_H
 
 #include "base/options.h"
+#include "base/tape.h"
 #include "net/loop.h"
 #include "net/out.h"
 #include "repl/guard.h"
@@ -81,6 +82,13 @@ static inline bool slave_is_one(void)
 
 /* The journal was committed, or has become durable: tells the master. Each turn. */
 void slave_committed(void);
+
+/* Whether the state can pass to another process: not in the middle of a full sync. */
+bool slave_may_pass(void);
+/* What passes, beside the link's descriptor, which is appended to `fds` (int) if the link is up; if it isn't, the other
+ * connects anew. In the other one `fd` is -1 if there's none. */
+void slave_save(Tape *tape, GArray *fds);
+void slave_restore(TapeReader *tape, int fd);
 
 typedef enum SlaveState {
     SLAVE_NONE,

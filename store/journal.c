@@ -472,6 +472,113 @@ bool journal_close(void)
     return ok;
 }
 
+void journal_leave(JournalPlace *place)
+{
+    g_assert(j.open && j.len == CKJ_BATCH_HEAD_BYTES && !j.troubled);
+    *place = (JournalPlace){
+        .offset = j.written,
+        .batch = j.batch,
+        .batches = j.batches,
+        .failures = j.failures,
+        .db = j.db,
+        .file_end = j.file_end,
+        .reserved_end = j.reserved_end,
+        .cannot_reserve = j.cannot_reserve,
+    };
+    place->fd = jsync_leave(&place->segments, &place->durable);
+    forget();
+}
+
+char *journal_adopt(const JournalStart *start, JournalPlace *place)
+{
+    g_assert(!j.open && strlen(start->history) == JOURNAL_ID_CHARS && place->segments->len > 0);
+    forget();
+    const JsyncSegment *last = &g_array_index(place->segments, JsyncSegment, place->segments->len - 1);
+    char path[CKJ_NAME_CHARS];
+    ckj_path(path, sizeof(path), NULL, last->offset);
+    int fd = place->fd >= 0 ? place->fd : io->open(path, O_RDWR, 0);
+    if (fd < 0) return explain(path);
+    place->fd = -1;
+    j.written = place->offset;
+    j.db = place->db;
+    j.batch = place->batch;
+    j.batches = place->batches;
+    j.failures = place->failures;
+    j.cannot_reserve = place->cannot_reserve;
+    j.segment_bytes = MAX(start->segment_bytes, CKJ_HEAD_BYTES);
+    memcpy(j.history, start->history, JOURNAL_ID_CHARS);
+    write_to(fd, path, last->offset, place->file_end);
+    j.reserved_end = place->reserved_end;
+    jsync_adopt(place->segments, place->durable, fd);
+    j.open = true;
+    jsync_start(start);
+    return NULL;
+}
+
+void journal_save_place(const JournalPlace *place, Tape *tape)
+{
+    tape_put(tape, place->offset);
+    tape_put(tape, place->batch);
+    tape_put(tape, place->batches);
+    tape_put(tape, place->failures);
+    tape_put(tape, (uint64_t)(int64_t)place->db);
+    tape_put(tape, place->file_end);
+    tape_put(tape, place->reserved_end);
+    tape_put(tape, place->cannot_reserve);
+    tape_put(tape, place->durable);
+    tape_put(tape, place->segments->len);
+    for (guint i = 0; i < place->segments->len; i++) {
+        const JsyncSegment *segment = &g_array_index(place->segments, JsyncSegment, i);
+        tape_put(tape, segment->offset);
+        tape_put(tape, segment->end);
+        tape_put(tape, segment->bytes);
+        tape_put(tape, segment->synced);
+        tape_put(tape, segment->dropped);
+        tape_put(tape, segment->named);
+        tape_put(tape, segment->wants_seal);
+        tape_put(tape, segment->rewrite);
+    }
+}
+
+void journal_restore_place(JournalPlace *place, TapeReader *tape)
+{
+    place->offset = tape_get(tape);
+    place->batch = tape_get(tape);
+    place->batches = tape_get(tape);
+    place->failures = tape_get(tape);
+    place->db = (int)(int64_t)tape_get(tape);
+    place->file_end = tape_get(tape);
+    place->reserved_end = tape_get(tape);
+    place->cannot_reserve = tape_get_bool(tape);
+    place->durable = tape_get(tape);
+    place->segments = g_array_new(FALSE, FALSE, sizeof(JsyncSegment));
+    place->fd = -1;
+    size_t count = tape_get_count(tape);
+    if (count == 0) tape->bad = true;
+    for (; count > 0 && !tape->bad; count--) {
+        JsyncSegment segment = { .fd = -1 };
+        segment.offset = tape_get(tape);
+        segment.end = tape_get(tape);
+        segment.bytes = tape_get(tape);
+        segment.synced = tape_get(tape);
+        segment.dropped = tape_get(tape);
+        segment.named = tape_get_bool(tape);
+        segment.wants_seal = tape_get_bool(tape);
+        segment.rewrite = tape_get_bool(tape);
+        g_array_append_val(place->segments, segment);
+    }
+}
+
+void journal_place_clear(JournalPlace *place)
+{
+    g_clear_pointer(&place->segments, g_array_unref);
+}
+
+void journal_sync_soon(void)
+{
+    jsync_want(j.written);
+}
+
 bool journal_is_open(void)
 {
     return j.open;

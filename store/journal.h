@@ -27,6 +27,7 @@
 #include <stdint.h>
 
 #include "base/slice.h"
+#include "base/tape.h"
 
 #define JOURNAL_DIRECTORY "journal"
 #define JOURNAL_ID_CHARS  40
@@ -52,6 +53,30 @@ char *journal_open(const JournalStart *start);
 /* Commits, syncs, ends the thread, and seals the last segment. False: something isn't durable. */
 bool journal_close(void);
 bool journal_is_open(void);
+
+/* Where a process left the journal: for the one that goes on there (which knows by it what would take time to find
+ * out), or for itself. Texts and numbers, put on a tape by those below. */
+typedef struct JournalPlace {
+    uint64_t offset, batch, batches, failures;
+    int db;
+    uint64_t file_end, reserved_end; /* of the last segment */
+    bool cannot_reserve;
+    uint64_t durable;
+    GArray *segments; /* journalsync.h's */
+    int fd;           /* of the last segment, in the process that left it; -1: none. Not for tapes */
+} JournalPlace;
+/* What was committed is in the file, which isn't touched any more; it need not be durable. Nothing may be wrong with
+ * the journal, or wait to be committed. */
+void journal_leave(JournalPlace *place);
+/* As journal_open, at that place; start->offset and start->db don't count. No file is read, and nothing is synced.
+ * Takes the place's descriptor, if it has one; then it doesn't fail. */
+char *journal_adopt(const JournalStart *start, JournalPlace *place);
+void journal_save_place(const JournalPlace *place, Tape *tape);
+void journal_restore_place(JournalPlace *place, TapeReader *tape);
+void journal_place_clear(JournalPlace *place);
+/* The thread makes durable what there is, as soon as it can. */
+void journal_sync_soon(void);
+
 /* CONFIG SET. */
 void journal_set_sync(JournalSync sync);
 
@@ -143,6 +168,8 @@ JournalReader *journal_reader_new(const char *directory, uint64_t from, const ch
 JournalReader *journal_reader_begin(const char *directory, uint64_t from, const char *history, char **error);
 typedef enum JournalSeek { JOURNAL_SEEKING, JOURNAL_FOUND, JOURNAL_NOT_FOUND } JournalSeek;
 JournalSeek journal_reader_seek(JournalReader *reader, uint64_t bytes);
+/* Forgets what was seen of the file behind the last batch: it may have been half written then. */
+void journal_reader_look_again(JournalReader *reader);
 void journal_reader_free(JournalReader *reader);
 JournalRead journal_read(JournalReader *reader, JournalBatch *batch);
 /* After JOURNAL_TORN and JOURNAL_BAD: what is wrong, naming file and offset; and, if TORN, how many bytes follow the

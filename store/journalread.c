@@ -460,8 +460,11 @@ static JournalRead fail_offset(JournalReader *reader, uint64_t offset)
 }
 
 /* Is what is left of the segment a piece of its seal, which isn't needed because the next one goes on here? */
-static bool at_torn_seal(const JournalReader *reader)
+static bool at_torn_seal(JournalReader *reader)
 {
+    /* One that is being written: the next segment is there by now. */
+    if (is_last(reader) && !reader->single && !list_again(reader)) return false;
+    errno = 0; /* the caller's, of what was read */
     bool goes_on = !is_last(reader) && segment_at(reader->segments, reader->at + 1)->offset == reader->offset;
     return goes_on && reader->file.size - reader->position <= CKJ_BATCH_HEAD_BYTES;
 }
@@ -513,6 +516,12 @@ JournalRead journal_read(JournalReader *reader, JournalBatch *batch)
         result = next_segment(reader);
     }
     return result;
+}
+
+void journal_reader_look_again(JournalReader *reader)
+{
+    reader->file.len = 0;
+    if (reader->file.fd >= 0) file_measure(&reader->file); /* if it can't be, then neither can it be read */
 }
 
 /* ---- where to begin ---- */

@@ -392,7 +392,7 @@ void jsync_start(const JournalStart *start)
     thread = g_thread_new("journal", thread_main, NULL);
 }
 
-int jsync_stop(void)
+static void end_thread(void)
 {
     g_mutex_lock(&s.lock);
     s.quit = true;
@@ -401,11 +401,43 @@ int jsync_stop(void)
     if (thread != NULL) g_thread_join(thread);
     thread = NULL;
     troubled = false;
-    for (guint i = 0; i + 1 < s.segments->len; i++)
+    for (guint i = 0; i + 1 < s.segments->len; i++) {
         if (segment_at(i)->fd >= 0) io->close(segment_at(i)->fd);
+        segment_at(i)->fd = -1;
+    }
+}
+
+int jsync_stop(void)
+{
+    end_thread();
     int fd = s.segments->len > 0 ? last_segment()->fd : -1;
     g_array_unref(g_steal_pointer(&s.segments));
     return fd;
+}
+
+int jsync_leave(GArray **segments, uint64_t *is_durable)
+{
+    end_thread();
+    int fd = last_segment()->fd;
+    last_segment()->fd = -1;
+    *is_durable = durable;
+    *segments = g_steal_pointer(&s.segments);
+    return fd;
+}
+
+void jsync_adopt(const GArray *segments, uint64_t is_durable, int fd)
+{
+    jsync_init(is_durable);
+    g_array_append_vals(s.segments, segments->data, segments->len);
+    last_segment()->fd = fd;
+}
+
+void jsync_want(uint64_t offset)
+{
+    g_mutex_lock(&s.lock);
+    if (s.goal < offset) s.goal = offset;
+    g_cond_signal(&s.wake);
+    g_mutex_unlock(&s.lock);
 }
 
 void jsync_set_mode(JournalSync mode)

@@ -33,6 +33,14 @@ void jsync_start(const JournalStart *start);
 /* Ends the thread at once and closes all descriptors, but gives back the last segment's. */
 int jsync_stop(void);
 
+/* Ends the thread as soon as it has done what it's at. What it knows of the segments, without descriptors
+ * (JsyncSegment, to g_array_unref), and up to where they're durable; gives back the last segment's descriptor. */
+int jsync_leave(GArray **segments, uint64_t *is_durable);
+/* Instead of jsync_init and jsync_add_segment: such a list, which is copied, and the last segment's descriptor. */
+void jsync_adopt(const GArray *segments, uint64_t is_durable, int fd);
+/* The offset is to be durable as soon as it can. */
+void jsync_want(uint64_t offset);
+
 void jsync_set_mode(JournalSync mode);
 /* The last segment has grown. */
 void jsync_written(uint64_t end, uint64_t bytes);

@@ -44,6 +44,7 @@ step "benchmark" make -s test-bench CC=gcc
 step "RDB files and real servers" tests/rdb/test_rdb.py build/ckv
 step "faults" make -s fault-quick CC=gcc
 step "replication and failover" make -s ha-test CC=gcc
+step "upgrades" make -s upgrade-test CC=gcc
 step "golden transcripts" make -s golden CC=gcc
 step "upstream harness" compat/upstream/selftest.py
 step "upstream suite" make -s upstream CC=gcc IF_FOUND=1

@@ -19,6 +19,7 @@ static const Tool tools[] = {
     { "dump", tool_dump, "writes a dataset as commands, for redis-cli --pipe" },
     { "import", tool_import, "makes a dataset of Redis' RDB file, or adds it to a running server's" },
     { "export", tool_export, "writes a dataset as an RDB file, for Redis" },
+    { "upgrade", tool_upgrade, "has a new process take over from a running server, with all connections" },
     { "receive", tool_receive, NULL },
 };
 

@@ -39,6 +39,7 @@ ToolStatus tool_check(int argc, char **argv);
 ToolStatus tool_dump(int argc, char **argv);
 ToolStatus tool_import(int argc, char **argv);
 ToolStatus tool_export(int argc, char **argv);
+ToolStatus tool_upgrade(int argc, char **argv);
 ToolStatus tool_receive(int argc, char **argv);
 
 /* "ckv: …" on standard error; returns TOOL_FAILED. */

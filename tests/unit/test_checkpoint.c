@@ -19,6 +19,7 @@
 #include "store/image.h"
 #include "store/list.h"
 #include "store/pagefile.h"
+#include "store/record.h"
 #include "store/set.h"
 #include "store/zset.h"
 
@@ -435,8 +436,8 @@ static uint64_t exchange_pages(const char *path, uint64_t sum)
     assert_non_null(file);
     Slice key = { 0 }, other = { 0 };
     while (pagefile_next(file, &key, &error) && other.ptr == NULL)
-        if (key.ptr[0] == 'C') other = (Slice){ g_memdup2(key.ptr, key.len), key.len };
-    while (key.ptr != NULL && key.ptr[0] != 'C' && pagefile_next(file, &key, &error))
+        if (record_is(key, RECORD_ELEMENTS)) other = (Slice){ g_memdup2(key.ptr, key.len), key.len };
+    while (key.ptr != NULL && !record_is(key, RECORD_ELEMENTS) && pagefile_next(file, &key, &error))
         continue;
     assert_true(key.ptr != NULL && other.ptr != NULL);
     Slice one = pagefile_get(file, key, &error), two = pagefile_get(file, other, &error);
