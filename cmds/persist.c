@@ -895,6 +895,7 @@ bool persist_follow_history(const char *history, char **error)
     /* The writer of a checkpoint has a manifest of its own. */
     checkpoint_abort("the server becomes a slave");
     finished("the server becomes a slave");
+    state.generation++;
     *error = write_state(MANIFEST_FOLLOWS);
     return *error == NULL;
 }
