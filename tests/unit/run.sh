@@ -9,7 +9,7 @@ passed=0 failed=0
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 for binary in "$@"; do
-    timeout -k 5 120 "$binary" >"$log" 2>&1
+    timeout -k 5 400 "$binary" >"$log" 2>&1
     status=$?
     ok=$(grep -c '^\[       OK \]' "$log")
     bad=$(grep -c '^\[  FAILED  \] [a-z_0-9]*$' "$log")
