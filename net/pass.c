@@ -156,7 +156,7 @@ static void restore_own(Client *client, size_t ahead, Slice rest)
 {
     ClientIo *io = client->io;
     if (ahead + rest.len == 0) return;
-    if (io->own_cap < ahead + rest.len) {
+    if (io->own == NULL || io->own_cap < ahead + rest.len) {
         io->own_cap = ahead + rest.len;
         io->own = g_realloc(io->own, io->own_cap);
     }
