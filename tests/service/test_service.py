@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """test_service.py - deploy/ckv.service: systemd finds nothing wrong with it, and ckv keeps what Type=notify promises.
 There is no systemd in charge here, but a socket that takes what ckv tells it: READY when clients are served, not while
-it loads; STOPPING when it is told to stop; and who the main process is.
+it loads; STOPPING when it is told to stop; and who the main process is, after a reload too.
 
   tests/service/test_service.py [build/ckv]
 
@@ -117,11 +117,31 @@ class ServiceTest(unittest.TestCase):
         self.assertNotEqual(server.process.wait(TOLD_S_MAX), 0)
         self.assertIsNone(listener.nothing())
 
+    def test_reload(self):
+        """ExecReload's command: another process serves, and systemd is told that it's the main one."""
+        listener, server = self.launch(os.path.join(self.folder, "notify"))
+        self.check_ready(listener, server)
+        words = unit_settings()["ExecReload"].split()
+        self.assertEqual(words[0], "/usr/local/bin/ckv")
+        data = os.path.join(self.folder, "data")
+        connection = server.connect()
+        subprocess.run([CKV, *(data if word == "/var/lib/ckv" else word for word in words[1:])],
+                       stdout=subprocess.DEVNULL, check=True, timeout=TOLD_S_MAX)
+        self.assertEqual(server.process.wait(TOLD_S_MAX), 0)
+        successor = int(re.search(rb"process_id:(\d+)", connection.call("INFO", "server"))[1])
+        self.addCleanup(os.kill, successor, signal.SIGKILL)
+        self.assertNotEqual(successor, server.process.pid)
+        connection.close()
+        said = [listener.told(), listener.told()]  # the new process, and the old one
+        self.assertEqual([message["MAINPID"] for message in said], [str(successor)] * 2)
+        self.assertIsNone(listener.nothing())
+
     def test_promises(self):
-        """What ckv doesn't tell may not be asked of it: it has no watchdog's sign of life, and no reload."""
+        """What ckv doesn't tell may not be asked of it: it has no watchdog's sign of life. Another process may say that
+        it's the main one."""
         settings = unit_settings()
-        self.assertEqual(settings["Type"], "notify")
-        for name in ("WatchdogSec", "ExecReload", "PIDFile", "NotifyAccess"):
+        self.assertEqual((settings["Type"], settings["NotifyAccess"]), ("notify", "all"))
+        for name in ("WatchdogSec", "PIDFile"):
             self.assertNotIn(name, settings)
 
     @unittest.skipUnless(shutil.which("systemd-analyze"), "there is no systemd-analyze: apt-get install systemd")
