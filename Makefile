@@ -43,7 +43,7 @@ run: deps ## install what is missing, build, serve on 127.0.0.1:6379
 	@$(PARALLEL) all
 	@exec $(BUILD)/ckv
 
-test: deps-test ## install what is missing, build, run every test (about 15 minutes on two cores)
+test: deps-test ## install what is missing, build, run every test (about 40 minutes on two cores)
 	@tests/run.sh
 
 unit: $(UNIT) ## the unit tests

@@ -345,6 +345,29 @@ ROWS = [row_set_everysec, row_set_always, row_stall, row_stall_big, row_write_ra
         row_full]
 
 
+def run_rows(bench, rows, only, parent):
+    """The table of the rows whose names have that text; the servers are stopped after each, and `parent` goes. Did one
+    fail?"""
+    print("| what | ckv | redis | ratio | target | met |\n|---|---|---|---|---|---|")
+    failed = False
+    try:
+        for row in rows:
+            if only not in row.__name__:
+                continue
+            try:
+                row(bench)
+            except (OSError, RuntimeError, AssertionError, subprocess.SubprocessError, KeyError) as error:
+                failed = True
+                print("| %s | failed: %s ||||" % (row.__name__, str(error).replace("|", "/")[-300:]), flush=True)
+            finally:
+                for subject in bench.subjects:
+                    subject.stop()
+    finally:
+        shutil.rmtree(parent, ignore_errors=True)
+    print("".join("\n%s\n" % note for note in sorted(bench.notes)), end="")
+    return failed
+
+
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--build", default="build", metavar="PATH", help="where ckv, load and pinger are")
@@ -356,23 +379,7 @@ def main():
     os.sched_setaffinity(0, {int(LOAD_CORE)})
     sizes = (200000, 400000, 2, 1) if args.quick else (1000000, 5000000, 5, 3)
     bench = Bench(args.build, parent, *sizes)
-    print("| what | ckv | redis | ratio | target | met |\n|---|---|---|---|---|---|")
-    failed = False
-    try:
-        for row in ROWS:
-            if args.only not in row.__name__:
-                continue
-            try:
-                row(bench)
-            except (OSError, RuntimeError, subprocess.SubprocessError, KeyError) as error:
-                failed = True
-                print("| %s | failed: %s ||||" % (row.__name__, str(error).replace("|", "/")[-300:]), flush=True)
-    finally:
-        for subject in bench.subjects:
-            subject.stop()
-        shutil.rmtree(parent, ignore_errors=True)
-    print("".join("\n%s\n" % note for note in sorted(bench.notes)), end="")
-    return failed
+    return run_rows(bench, ROWS, args.only, parent)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,8 @@ SPDX-License-Identifier: GPL-3.0-or-later
 """
 import argparse
 import os
-import shutil
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +21,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.join(HERE, "..", "tests", "ha"))
 from cluster import NAME, Client, Cluster, first_ack_after, have_sentinel  # noqa: E402
-from persistence import Bench, stall_ms, with_load  # noqa: E402
+from persistence import Bench, run_rows, stall_ms, with_load  # noqa: E402
 from subject import LOAD_CORE, Subject  # noqa: E402
 
 CLIENTS = ("--mix", "set", "--clients", 50)
@@ -330,21 +328,7 @@ def main():
     parent = tempfile.mkdtemp(prefix="ckv-bench-", dir=args.directory)
     os.sched_setaffinity(0, {int(LOAD_CORE)})
     bench = ReplicationBench(args, parent)
-    print("| what | ckv | redis | ratio | target | met |\n|---|---|---|---|---|---|")
-    failed = False
-    for row in ROWS:
-        if args.only not in row.__name__:
-            continue
-        try:
-            row(bench)
-        except (OSError, RuntimeError, AssertionError, subprocess.SubprocessError, KeyError) as error:
-            failed = True
-            print("| %s | failed: %s ||||" % (row.__name__, str(error).replace("|", "/")[-300:]), flush=True)
-        for pair in bench.subjects:
-            pair.stop()
-    shutil.rmtree(parent, ignore_errors=True)
-    print("".join("\n%s\n" % note for note in sorted(bench.notes)), end="")
-    return failed
+    return run_rows(bench, ROWS, args.only, parent)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@
 
 /* How much nicer the thread is than the loop, and for how long it may go on when the loop wants the core: the
  * scheduler's own slice is 3 ms, which is a stall. (Kernels before 6.12 take no slice.) On a core that the loop fills,
- * the writer gets a tenth of it: with 5 more it got a hundredth at times, and a checkpoint didn't end while the load
- * lasted. */
+ * the writer gets a tenth of it: a fixed 15, beside a loop at -10, was less than a hundredth, and a checkpoint didn't
+ * end while the load lasted. */
 #define WRITER_NICER    10
 #define WRITER_SLICE_NS 200000
 #define NICE_MAX        19

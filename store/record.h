@@ -40,8 +40,8 @@ static inline RecordKey record_page(PageKind kind, uint64_t id, unsigned bits, u
     size_t id_bytes = kind == PAGE_ENTRIES ? 2 : 8;
     memcpy(key.bytes, &page, 4);
     key.bytes[RECORD_KIND_AT] = kind == PAGE_ENTRIES ? RECORD_PAGE : RECORD_ELEMENTS;
-    memcpy(key.bytes + 5, &id, id_bytes);
-    key.bytes[5 + id_bytes] = (char)bits;
+    memcpy(key.bytes + RECORD_KIND_AT + 1, &id, id_bytes);
+    key.bytes[RECORD_KIND_AT + 1 + id_bytes] = (char)bits;
     key.len = (uint8_t)(6 + id_bytes);
     return key;
 }
@@ -52,23 +52,23 @@ static inline RecordKey record_value(uint64_t id)
     memcpy(key.bytes, &id, 4);
     key.bytes[RECORD_KIND_AT] = RECORD_VALUE;
     id >>= 32;
-    memcpy(key.bytes + 5, &id, 4);
+    memcpy(key.bytes + RECORD_KIND_AT + 1, &id, 4);
     return key;
-}
-
-/* What record_page() made the key of, if that is a page of a database. */
-static inline bool record_get_page(Slice key, uint16_t *db, unsigned *bits, uint32_t *page)
-{
-    if (key.len != RECORD_PAGE_LEN || key.ptr[RECORD_KIND_AT] != RECORD_PAGE) return false;
-    memcpy(page, key.ptr, sizeof(*page));
-    memcpy(db, key.ptr + RECORD_KIND_AT + 1, sizeof(*db));
-    *bits = (uint8_t)key.ptr[RECORD_PAGE_LEN - 1];
-    return true;
 }
 
 static inline bool record_is(Slice key, char kind)
 {
     return key.len > RECORD_KIND_AT && key.ptr[RECORD_KIND_AT] == kind;
+}
+
+/* What record_page() made the key of, if that is a page of a database. */
+static inline bool record_get_page(Slice key, uint16_t *db, unsigned *bits, uint32_t *page)
+{
+    if (key.len != RECORD_PAGE_LEN || !record_is(key, RECORD_PAGE)) return false;
+    memcpy(page, key.ptr, sizeof(*page));
+    memcpy(db, key.ptr + RECORD_KIND_AT + 1, sizeof(*db));
+    *bits = (uint8_t)key.ptr[RECORD_PAGE_LEN - 1];
+    return true;
 }
 
 /* How an image names records elsewhere: the id of a value, or the id and the bits of a collection's pages. */

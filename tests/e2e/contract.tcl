@@ -113,12 +113,13 @@ with_server {} {
     }
 
     test "deadlines are kept to the millisecond all the same" {
-        in_some_round {
+        assert_below 600 {
             set start [clock milliseconds]
             r set k v px 300
             wait_until {[r exists k] == 0}
             set took [expr {[clock milliseconds] - $start}]
-            assert {$took >= 300 && $took < 600}
+            assert {$took >= 300}
+            set took
         }
     }
 }

@@ -138,7 +138,7 @@ with_server {} {
 
     test "a lower limit makes room over some commands, each of them short" {
         set count [expr {$sanitized ? 20000 : 100000}]
-        in_some_round {
+        assert_below [expr {$sanitized ? 500000 : 100000}] {
             r flushall
             fill key: $count 100
             r config set maxmemory-policy allkeys-lru
@@ -150,8 +150,8 @@ with_server {} {
                 set longest [expr {max($longest, [clock microseconds] - $start)}]
             }
             assert {[info_field used_memory] <= [lindex [r config get maxmemory] 1]}
-            assert {$longest < ($sanitized ? 500000 : 100000)}
             no_limit
+            set longest
         }
     }
 
