@@ -23,8 +23,10 @@
 /* The fewest elements of an average page, which has up to twice as many. Keys: 2 kB of usual ones, so that 1 % of all
  * keys, changed at random, are a fifth of the pages. Elements: about as much, so that a hundred changed fields of a
  * million are less than a hundredth of the pages. */
-#define PAGE_KEYS         14
-#define PAGE_ELEMENTS_MIN 40
+#define PAGE_KEYS     14
+#define PAGE_ELEMENTS 40
+/* Fewer if they're big: whoever changes one may have to wait until its page is saved. */
+#define PAGE_BYTES (16UL << 10)
 
 /* What may wait for the writer before the walk pauses, and what a batch holds. */
 #define QUEUE_BYTES (8UL << 20)
@@ -33,7 +35,7 @@
 /* A file is written from scratch if more pages of it are garbage than this, and than it keeps. */
 #define GARBAGE_MAX 1024
 
-/* Pages saved, or pieces of a string copied, between two looks at the clock: at most 256 kB of one. */
+/* Pages saved, or pieces of a string or a big page copied, between two looks at the clock: at most 256 kB of one. */
 #define PAGES_A_LOOK 4
 #define PIECE_BYTES  (64UL << 10)
 
@@ -59,15 +61,28 @@ typedef struct ValueCopy {
     PageChecksum *checksum;
 } ValueCopy;
 
+/* A collection's page of more than PIECE_BYTES, whose record is made in pieces. It stays pending until it's whole: who
+ * is about to change it has the rest copied first. */
+typedef struct PageCopy {
+    PageMap *map; /* NULL: there's none under way */
+    uint64_t page;
+    GPtrArray *elements;
+    guint next;    /* the element that is being copied, */
+    size_t copied; /* and bytes of its block that are */
+    Image record;
+    PageChecksum *checksum;
+} PageCopy;
+
 typedef struct Walk {
     int slot;
     uint64_t number; /* the first one is 1 */
     CheckpointInfo info;
     CheckpointWriter *writer;
-    GQueue maps;     /* PageMap * with pending pages; databases first */
-    Image batch;     /* of pages */
-    Image values;    /* of large values, which come up while a page is being encoded */
-    GQueue copies;   /* ValueCopy *: strings, once their page is saved */
+    GQueue maps;   /* PageMap * with pending pages; databases first */
+    Image batch;   /* of pages */
+    Image values;  /* of large values, which come up while a page is being encoded */
+    GQueue copies; /* ValueCopy *: strings, once their page is saved */
+    PageCopy page;
     size_t held;     /* bytes of memory that they take and nobody else has use for */
     GArray *garbage; /* Garbage that is being removed: the first ones were */
     guint garbage_at;
@@ -175,6 +190,7 @@ static void delete_record(Walk *walk, const RecordKey *key, uint32_t *sum)
 }
 
 static void save_page(Walk *walk, PageMap *map, uint64_t page);
+static void page_copy_finish(Walk *walk);
 
 /* ---- garbage ---- */
 
@@ -220,6 +236,7 @@ void checkpoint_forget_map(PageMap *map)
 {
     if (map->pending != NULL) {
         /* Few, if any: a collection is handed over rather than saved at once (checkpoint_adopt). */
+        if (state.walk->page.map == map) page_copy_finish(state.walk);
         for (int64_t page; (page = pages_next(map)) >= 0;)
             save_page(state.walk, map, (uint64_t)page);
         g_queue_remove(&state.walk->maps, map);
@@ -317,7 +334,9 @@ static bool entry_paged(Walk *walk, const Entry *entry, size_t bytes, PagedValue
         list_paged(entry->list, paged);
     }
     if (map == NULL) map = *paged->pages = pages_new(paged->table, paged->kind, checkpoint_next_id++);
-    if (map->walked != walk->number) walk_add_map(walk, map, map->kind == PAGE_CHUNKS ? 1 : PAGE_ELEMENTS_MIN);
+    size_t fitting = PAGE_BYTES / (bytes / paged->table->count + 1) + 1;
+    if (map->walked != walk->number)
+        walk_add_map(walk, map, map->kind == PAGE_CHUNKS ? 1 : MIN(fitting, PAGE_ELEMENTS));
     map->walked = walk->number;
     return true;
 }
@@ -368,20 +387,26 @@ static void encode_entry(Walk *walk, Db *db, Entry *entry)
     }
 }
 
+/* The bytes of a collection's element in its page, but for the head that a list's chunk has. */
+static Slice element_bytes(const PageMap *map, const void *element)
+{
+    if (map->kind == PAGE_RANKED) return rank_element_block(element);
+    if (map->kind == PAGE_CHUNKS) return list_chunk_block(element);
+    const void *table = (const char *)map->table - offsetof(ElementTable, table);
+    return element_block(element, ((const ElementTable *)table)->has_values);
+}
+
 static void encode_elements(Walk *walk, const PageMap *map)
 {
     Db *db = map->kind != PAGE_ENTRIES ? NULL : map->orphan != NULL ? map->orphan : &state.keyspace->dbs[map->id];
-    bool values =
-        map->kind == PAGE_ELEMENTS &&
-        ((const ElementTable *)(const void *)((const char *)map->table - offsetof(ElementTable, table)))->has_values;
     for (guint i = 0; i < state.elements->len; i++) {
         void *element = state.elements->pdata[i];
-        switch (map->kind) {
-        case PAGE_ENTRIES: encode_entry(walk, db, element); break;
-        case PAGE_ELEMENTS: element_encode(element, values, &walk->batch); break;
-        case PAGE_RANKED: rank_element_encode(element, &walk->batch); break;
-        default: list_chunk_encode(element, &walk->batch); break;
+        if (map->kind == PAGE_ENTRIES) {
+            encode_entry(walk, db, element);
+            continue;
         }
+        if (map->kind == PAGE_CHUNKS) list_chunk_encode_head(element, &walk->batch);
+        image_put_bytes(&walk->batch, element_bytes(map, element));
     }
 }
 
@@ -518,10 +543,98 @@ static void save_page(Walk *walk, PageMap *map, uint64_t page)
     if (walk->batch.len + walk->values.len >= BATCH_BYTES) send_batches(walk);
 }
 
+/* ---- pages that are copied in pieces ---- */
+
+/* Begins to copy a page that is pending, if it's big; else it's saved at once. */
+static void save_page_in_pieces(Walk *walk, PageMap *map, uint64_t page)
+{
+    size_t bytes = 0;
+    if (map->kind != PAGE_ENTRIES) {
+        g_ptr_array_set_size(state.elements, 0);
+        pages_collect(map->table, map->pending_bits, page, state.elements);
+        for (guint i = 0; i < state.elements->len; i++)
+            bytes += element_bytes(map, state.elements->pdata[i]).len;
+    }
+    if (bytes <= PIECE_BYTES) {
+        save_page(walk, map, page);
+        return;
+    }
+    RecordKey key = record_page(map->kind, map->id, map->pending_bits, page);
+    PageCopy *copy = &walk->page;
+    *copy = (PageCopy){ .map = map, .page = page, .elements = g_steal_pointer(&state.elements) };
+    state.elements = g_ptr_array_new();
+    image_room(&copy->record, sizeof(RecordHead) + key.len + bytes + sizeof(uint64_t) +
+                                  2UL * IMAGE_VARINT_BYTES_MAX * copy->elements->len);
+    walk->held += copy->record.cap;
+    record_begin(&copy->record, RECORD_PUT, &key);
+    copy->checksum = pagefile_checksum_begin(record_slice(&key));
+}
+
+static void page_copy_drop(Walk *walk)
+{
+    PageCopy *copy = &walk->page;
+    if (copy->map == NULL) return;
+    if (copy->checksum != NULL) pagefile_checksum_end(copy->checksum);
+    walk->held -= copy->record.cap;
+    g_free(copy->record.bytes);
+    g_ptr_array_free(copy->elements, TRUE);
+    *copy = (PageCopy){ .map = NULL };
+}
+
+/* Behind the last piece. */
+static void page_copy_end(Walk *walk)
+{
+    PageCopy *copy = &walk->page;
+    PageMap *map = copy->map;
+    uint64_t checksum = pagefile_checksum_end(g_steal_pointer(&copy->checksum));
+    account(&checkpoint_files[walk->slot], &map->set[walk->slot].sums[copy->page],
+            record_seal(&copy->record, 0, checksum));
+    map->pending[copy->page / 64] &= ~(1ULL << (copy->page % 64));
+    walk->pages++;
+    walk->held -= copy->record.cap;
+    writer_send(walk->writer, &copy->record);
+    walk->held += copy->record.cap; /* of the buffer that came in exchange */
+    page_copy_drop(walk);
+}
+
+/* Copies about PIECE_BYTES more. True: those were the last, and the copy is gone. */
+static bool page_copy_piece(Walk *walk)
+{
+    PageCopy *copy = &walk->page;
+    size_t start = copy->record.len;
+    while (copy->next < copy->elements->len && copy->record.len - start < PIECE_BYTES) {
+        const void *element = copy->elements->pdata[copy->next];
+        if (copy->copied == 0 && copy->map->kind == PAGE_CHUNKS) list_chunk_encode_head(element, &copy->record);
+        Slice block = element_bytes(copy->map, element);
+        size_t len = MIN(block.len - copy->copied, PIECE_BYTES);
+        image_put_bytes(&copy->record, (Slice){ block.ptr + copy->copied, len });
+        copy->copied += len;
+        if (copy->copied < block.len) continue;
+        copy->next++;
+        copy->copied = 0;
+    }
+    pagefile_checksum_add(copy->checksum, (Slice){ copy->record.bytes + start, copy->record.len - start });
+    if (copy->next < copy->elements->len) return false;
+    page_copy_end(walk);
+    return true;
+}
+
+static void page_copy_finish(Walk *walk)
+{
+    while (!page_copy_piece(walk)) {
+    }
+}
+
 void pages_save(PageMap *map, uint64_t hash)
 {
+    Walk *walk = state.walk;
     uint64_t page = hash & ((1ULL << map->pending_bits) - 1);
-    if (pages_is_pending(map, page)) save_page(state.walk, map, page);
+    if (!pages_is_pending(map, page)) return;
+    if (walk->page.map == map && walk->page.page == page) {
+        page_copy_finish(walk);
+    } else {
+        save_page(walk, map, page);
+    }
 }
 
 /* ---- the walk ---- */
@@ -603,6 +716,7 @@ bool checkpoint_adopt_db(Db *db, TableVisit free_entry)
 /* The walk ends, in whatever way; the maps' pages that are left aren't saved. */
 static void walk_free(Walk *walk)
 {
+    page_copy_drop(walk);
     while (walk->maps.head != NULL)
         walk_drop_map(walk, walk->maps.head->data);
     while (walk->copies.head != NULL)
@@ -725,6 +839,10 @@ static bool walk_on(Walk *walk)
         copy_piece(walk, walk->copies.head->data);
         return true;
     }
+    if (walk->page.map != NULL) {
+        page_copy_piece(walk);
+        return true;
+    }
     PageMap *map = g_queue_peek_head(&walk->maps);
     if (map == NULL) return remove_garbage(walk);
     int64_t page = pages_next(map);
@@ -733,7 +851,7 @@ static bool walk_on(Walk *walk)
         return true;
     }
     pages_prefetch(map->table, map->pending_bits, (uint64_t)page + 1);
-    save_page(walk, map, (uint64_t)page);
+    save_page_in_pieces(walk, map, (uint64_t)page);
     return true;
 }
 

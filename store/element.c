@@ -211,11 +211,16 @@ const void *element_next(ElementWalk *walk)
 
 /* ---- as bytes ---- */
 
-void element_encode(const void *element, bool has_value, Image *image)
+Slice element_block(const void *element, bool has_value)
 {
     Slice last = varint_slice(element);
     if (has_value) last = varint_slice(last.ptr + last.len);
-    image_put_bytes(image, (Slice){ element, (size_t)(last.ptr + last.len - (const char *)element) });
+    return (Slice){ element, (size_t)(last.ptr + last.len - (const char *)element) };
+}
+
+void element_encode(const void *element, bool has_value, Image *image)
+{
+    image_put_bytes(image, element_block(element, has_value));
 }
 
 bool element_decode(ElementTable *elements, Slice *in, uint64_t *hash)

@@ -58,6 +58,8 @@ Slice element_value(const void *element);
 /* An element as bytes, and back into a table, with its hash, which says in which page it belongs: false if they're
  * damaged or the key is there already. An element's bytes are those of its block. */
 void element_encode(const void *element, bool has_value, Image *image);
+/* The block, which is these bytes. */
+Slice element_block(const void *element, bool has_value);
 bool element_decode(ElementTable *elements, Slice *in, uint64_t *hash);
 
 /* All elements with their number before them, and back: NULL unless the bytes are just that, with an element at least.

@@ -594,11 +594,15 @@ void list_number_chunks(List *list)
         chunk_enlist(chain, chunk);
 }
 
-void list_chunk_encode(const ListChunk *chunk, Image *image)
+void list_chunk_encode_head(const ListChunk *chunk, Image *image)
 {
     image_put_varint(image, chunk->id);
     image_put_varint(image, chunk->next == NULL ? 0 : chunk->next->id);
-    pack_encode(chunk->pack, image);
+}
+
+Slice list_chunk_block(const ListChunk *chunk)
+{
+    return (Slice){ (const char *)chunk->pack, chunk->pack->bytes };
 }
 
 List *list_new_big(void)

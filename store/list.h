@@ -78,13 +78,13 @@ const Pack *list_chunk_pack(const struct ListChunk *chunk);
 bool list_decode_chunk(List **list, Slice *in);
 
 /* For checkpoints: the table of a big list's chunks (NULL before list_number_chunks, which is O(chunks)); false: it
- * isn't big. What makes bytes of one of them; and a list
- * from such chunks: an empty one, a chunk from its bytes, with the hash that says in which page it belongs (false:
+ * isn't big. The bytes of one of them: a head, and the block behind it. And a list from such chunks: an empty one, a chunk from its bytes, with the hash that says in which page it belongs (false:
  * they're damaged), in any order, and the linking of all when they're there (false: they don't make a list; it can
  * still be freed). */
 bool list_paged(const List *list, PagedValue *paged);
 void list_number_chunks(List *list);
-void list_chunk_encode(const struct ListChunk *chunk, Image *image);
+void list_chunk_encode_head(const struct ListChunk *chunk, Image *image);
+Slice list_chunk_block(const struct ListChunk *chunk);
 List *list_new_big(void);
 bool list_decode_paged_chunk(List *list, Slice *in, uint64_t *hash);
 /* Such a chunk alone: its number, that of the one behind it (0: none), and its pack, which the caller frees. */

@@ -87,9 +87,14 @@ RankElement *rank_element_new(double score, Slice member)
     return element;
 }
 
+Slice rank_element_block(const RankElement *element)
+{
+    return (Slice){ (const char *)element, rank_element_bytes(rank_member(element)) };
+}
+
 void rank_element_encode(const RankElement *element, Image *image)
 {
-    image_put_bytes(image, (Slice){ (const char *)element, rank_element_bytes(rank_member(element)) });
+    image_put_bytes(image, rank_element_block(element));
 }
 
 RankElement *rank_element_decode(Slice *in)

@@ -42,6 +42,7 @@ size_t rank_element_bytes(Slice member);
 
 /* The element as bytes: its block's. And back: NULL if they're damaged or the score isn't a number. */
 void rank_element_encode(const RankElement *element, Image *image);
+Slice rank_element_block(const RankElement *element);
 RankElement *rank_element_decode(Slice *in);
 
 static inline Slice rank_member(const RankElement *element)

@@ -38,6 +38,14 @@ array set server {}        ;# id,field: chan pid port dir log options r
 
 # ---------------------------------------------------------------- tests
 
+# Of the current server.
+proc resident_kb {} {
+    set f [open /proc/[server_pid]/status]
+    regexp {VmRSS:\s+(\d+) kB} [read $f] -> kb
+    close $f
+    return $kb
+}
+
 # Runs `body` until what it measures is below the bound, 10 times at most: for bounds of time, which a busy machine
 # breaks now and then and a slow server each time. What the body itself asserts has to hold in every round.
 proc assert_below {bound body} {

@@ -15,13 +15,6 @@ proc recv_all {c} {
     return $bytes
 }
 
-proc resident_kb {} {
-    set f [open /proc/[server_pid]/status]
-    regexp {VmRSS:\s+(\d+) kB} [read $f] -> kb
-    close $f
-    return $kb
-}
-
 with_server {} {
     test "a request may be cut anywhere" {
         set bytes "*3\r\n\$3\r\nSET\r\n\$1\r\nk\r\n\$5\r\na\r\nb\n\r\n\r\n  APPEND k \"\\x41 '\"\r\n*0\r\nget k\r\n"

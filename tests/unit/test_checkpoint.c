@@ -593,6 +593,130 @@ static void test_long_string_in_slices(void **context)
     checkpoint_in_slices(keep_long, 0);
 }
 
+/* ---- pages that are copied in pieces ---- */
+
+#define ELEMENT_BYTES (256UL << 10)
+#define ELEMENTS      16
+static const Slice big_key = { "big", 3 };
+static ValueType big_type;
+
+/* So many elements that some share a page with others, each longer than a piece. */
+static void put_big(char fill)
+{
+    keyspace_delete(&ks->dbs[0], big_key);
+    Entry *entry = entry_for(&ks->dbs[0], big_key, big_type);
+    g_autofree char *bytes = g_malloc(ELEMENT_BYTES);
+    for (int i = 0; i < ELEMENTS; i++) {
+        memset(bytes, fill, ELEMENT_BYTES);
+        Slice text = { bytes, ELEMENT_BYTES };
+        char field[20];
+        double score = i;
+        /* Told apart at the end. */
+        sprintf(field, "%018d", i);
+        memcpy(bytes + ELEMENT_BYTES - 18, field, 18);
+        switch (big_type) {
+        case TYPE_LIST: list_push(&entry->list, LIST_TAIL, text); break;
+        case TYPE_SET: set_add(&entry->set, set_member(text)); break;
+        case TYPE_HASH:
+            hash_admit(&entry->hash, &text, 1);
+            hash_set(&entry->hash, (Slice){ field, 18 }, text);
+            break;
+        default: zset_add(&entry->zset, text, &score, 0); break;
+        }
+    }
+}
+
+static void keep_big(void)
+{
+}
+
+static void delete_big(void)
+{
+    keyspace_delete(&ks->dbs[0], big_key);
+}
+
+static void replace_big(void)
+{
+    put_big('b');
+}
+
+static void flush_big(void)
+{
+    keyspace_flush(&ks->dbs[0]);
+}
+
+/* Something new, and all that there was but the last one or two goes. */
+static void change_big(void)
+{
+    Entry *entry = entry_for(&ks->dbs[0], big_key, big_type);
+    double score = -1;
+    char field[20];
+    switch (big_type) {
+    case TYPE_LIST:
+        list_set(&entry->list, ELEMENTS / 2, SLICE("new"));
+        list_remove_range(&entry->list, 0, ELEMENTS / 2);
+        break;
+    case TYPE_SET: set_add(&entry->set, set_member(SLICE("new"))); break;
+    case TYPE_HASH:
+        for (int i = 0; i < ELEMENTS; i++) {
+            Slice name = { field, (size_t)sprintf(field, "%018d", i) };
+            if (i % 2 == 0) hash_set(&entry->hash, name, SLICE("new"));
+            if (i % 3 == 0) hash_remove(&entry->hash, name);
+        }
+        break;
+    default: zset_add(&entry->zset, SLICE("new"), &score, 0); zset_remove_ranks(&entry->zset, 0, ELEMENTS / 2);
+    }
+}
+
+/* It's small from now on: no pages are kept of it. */
+static void shrink_big(void)
+{
+    Entry *entry = entry_for(&ks->dbs[0], big_key, big_type);
+    switch (big_type) {
+    case TYPE_LIST: list_remove_range(&entry->list, 0, ELEMENTS - 1); break;
+    case TYPE_SET:
+        while (set_length(entry->set) > 1)
+            set_remove(&entry->set, set_random(entry->set));
+        break;
+    case TYPE_HASH: replace_big(); break;
+    default: zset_remove_ranks(&entry->zset, 0, ELEMENTS - 1);
+    }
+}
+
+/* The same for elements that are longer than a piece, in each type: what is saved is what was there, and a slice copies
+ * no more than 256 kB. */
+static void test_long_elements(void **context)
+{
+    (void)context;
+    static void (*const meddle[])(void) = { delete_big, replace_big, change_big, shrink_big, flush_big };
+    for (big_type = TYPE_LIST; big_type <= TYPE_HASH; big_type++) {
+        for (unsigned i = 0; i < G_N_ELEMENTS(meddle); i++) {
+            put_big('a');
+            checkpoint_in_slices(meddle[i], 7 + i);
+            checkpoint_in_slices(keep_big, 0);
+            checkpoint_in_slices(keep_big, 0);
+        }
+        put_big('c');
+        assert_true(checkpoint_in_slices(keep_big, 0) >= ELEMENTS * ELEMENT_BYTES / (256UL << 10));
+    }
+}
+
+/* A checkpoint that is given up in the middle of a page frees what it took. */
+static void test_long_elements_given_up(void **context)
+{
+    (void)context;
+    char *error = NULL;
+    big_type = TYPE_HASH;
+    put_big('a');
+    assert_true(checkpoint_start(++offset, 0, clock_unix_ms, &error));
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(checkpoint_step(1, offset), CHECKPOINT_MORE);
+    assert_true(checkpoint_waiting_bytes() >= ELEMENT_BYTES);
+    checkpoint_abort("enough");
+    assert_int_equal(checkpoint_waiting_bytes(), 0);
+    checkpoint_in_slices(keep_big, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -603,6 +727,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_elements_in_wrong_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_string, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_string_in_slices, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_long_elements, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_long_elements_given_up, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
