@@ -127,7 +127,7 @@ static void save_figures(Tape *tape)
     for (size_t i = 0; i < command_count; i++) {
         tape_put_string(tape, command_table[i].name);
         tape_put(tape, command_stats[i].calls);
-        tape_put(tape, command_stats[i].microseconds);
+        tape_put(tape, (uint64_t)command_stats[i].microseconds);
     }
 }
 
@@ -145,7 +145,8 @@ static void restore_figures(TapeReader *tape)
     keyspace->evicted = tape_get(tape);
     for (size_t left = tape_get_count(tape); left > 0 && !tape->bad; left--) {
         g_autofree char *name = tape_get_string(tape);
-        CommandStats stats = { tape_get(tape), tape_get(tape) };
+        CommandStats stats = { .calls = tape_get(tape) };
+        stats.microseconds = (double)tape_get(tape);
         const Command *command = name != NULL ? command_find(slice_of(name)) : NULL;
         if (command != NULL) *command_stats_of(command) = stats;
     }

@@ -83,7 +83,8 @@ struct Command {
 
 /* What INFO commandstats counts; same index as the table (command_stats_of). */
 typedef struct CommandStats {
-    uint64_t calls, microseconds;
+    uint64_t calls;
+    double microseconds;
 } CommandStats;
 
 extern const Command command_table[];

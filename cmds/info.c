@@ -327,7 +327,7 @@ static void append_command_stats(GString *info)
         const CommandStats *stats = &command_stats[i];
         if (stats->calls == 0) continue;
         g_string_append_printf(info, "cmdstat_%s:calls=%lu,usec=%lu,usec_per_call=%.2f\r\n", command_table[i].name,
-                               stats->calls, stats->microseconds, (double)stats->microseconds / (double)stats->calls);
+                               stats->calls, (uint64_t)stats->microseconds, stats->microseconds / (double)stats->calls);
     }
 }
 

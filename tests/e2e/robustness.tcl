@@ -238,8 +238,8 @@ foreach plain_poll {no yes} {
             } finally {
                 foreach c $idle { close $c }
             }
-            puts [format "      %d idle connections: %.0f bytes each (%.0f resident); 20,000 pings in %d ms alone, %d ms\
-                among them" $idle_max $bytes_each [expr {$resident / $idle_max}] [expr {$alone_us / 1000}] \
+            puts [format "      %d idle connections: %.0f bytes each (%.0f resident); 20,000 pings in %d ms alone,\
+                %d ms among them" $idle_max $bytes_each [expr {$resident / $idle_max}] [expr {$alone_us / 1000}] \
                 [expr {$crowded_us / 1000}]]
             # What is resident grows by huge pages: two of them, of anything's, are no fault of the connections'.
             if {!$::sanitized} {
