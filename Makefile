@@ -26,6 +26,10 @@ SAN_FLAGS_asan := -fsanitize=address,undefined -fno-sanitize-recover=all
 SAN_FLAGS_tsan := -fsanitize=thread
 SAN_FLAGS_fuzz := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 CFLAGS += $(SAN_FLAGS_$(SAN))
+# The server is optimised as a whole when it's linked; the tests, of which there are many, link the same objects without.
+LTO := $(if $(SAN)$(findstring clang,$(CC)),,-flto=auto)
+CFLAGS += $(if $(LTO),-fno-lto)
+$(BUILD)/%.o: CFLAGS += $(if $(LTO),$(LTO) -ffat-lto-objects)
 LDLIBS += $(if $(SAN),,-ljemalloc)
 
 SRC := $(wildcard base/*.c net/*.c store/*.c cmds/*.c repl/*.c tools/*.c)
@@ -177,7 +181,7 @@ units: $(UNIT)
 fuzzers: $(FUZZ)
 
 $(BUILD)/ckv: $(BUILD)/ckv.o $(OBJ)
-	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+	$(CC) $(CFLAGS) $(LTO) -o $@ $^ $(LDLIBS)
 
 # Another version, and one with another hand-over format: only the files that know of either differ.
 VERSIONED := $(shell grep -lE 'CKV_VERSION|HANDOVER_FORMAT' ckv.c $(SRC))

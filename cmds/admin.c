@@ -34,11 +34,13 @@ void cmd_flushall(Request *r)
 /* ---- monitoring ---- */
 
 static GPtrArray *monitors; /* Client *; NULL: there never was one */
+guint monitor_count;
 
 void monitor_begin(Session *session)
 {
     if (monitors == NULL) monitors = g_ptr_array_new();
     g_ptr_array_add(monitors, session->client);
+    monitor_count = monitors->len;
     session->monitoring = session->client->never_idle = true;
 }
 
@@ -52,7 +54,9 @@ void cmd_monitor(Request *r)
 
 void monitor_forget(Session *session)
 {
-    if (session->monitoring) g_ptr_array_remove(monitors, session->client);
+    if (!session->monitoring) return;
+    g_ptr_array_remove(monitors, session->client);
+    monitor_count = monitors->len;
 }
 
 /* The argument in quotes, with what can't be printed escaped. */
@@ -103,15 +107,10 @@ static GString *monitor_line(const Request *r)
 
 void monitor_show(const Request *r)
 {
-    if (monitors == NULL || monitors->len == 0) return;
+    if (monitor_count == 0) return;
     g_autoptr(GString) line = monitor_line(r);
-    for (guint i = 0; i < monitors->len; i++)
+    for (guint i = 0; i < monitor_count; i++)
         out_write(client_out(monitors->pdata[i]), line->str, line->len);
-}
-
-void monitor_feed(const Request *r)
-{
-    if (!(r->command->flags & (CMD_SKIP_MONITOR | CMD_ADMIN))) monitor_show(r);
 }
 
 /* ---- the rest ---- */

@@ -30,38 +30,71 @@
 Keyspace *keyspace;
 uint64_t commands_processed;
 
-/* ---- finding a command by name: open addressing over the lower-cased name ---- */
+/* ---- finding a command by name: open addressing over a word of the name ---- */
 
-#define INDEX_SLOTS    1024
-#define NAME_MAX_CHARS 32
+#define INDEX_BITS  10
+#define INDEX_SLOTS (1U << INDEX_BITS)
 
-static const Command *command_index[INDEX_SLOTS];
+typedef struct IndexSlot {
+    const Command *command; /* NULL: none */
+    uint64_t word;
+    size_t len;
+    bool told; /* word and length tell all: up to eight letters */
+} IndexSlot;
 
-static unsigned name_hash(Slice name)
+static IndexSlot command_index[INDEX_SLOTS];
+
+/* The first and the last bytes of a name, eight at most, in lower case if they're letters. Of a name of up to eight
+ * bytes these are all. */
+static uint64_t name_word(Slice name)
 {
-    uint32_t hash = 2166136261U; /* FNV-1a; setting bit 5 lower-cases letters, and the names are compared afterwards */
-    for (size_t i = 0; i < name.len; i++)
-        hash = (hash ^ ((uint8_t)name.ptr[i] | 0x20)) * 16777619U;
-    return hash;
+    const uint64_t lower = 0x2020202020202020;
+    if (name.len < sizeof(uint32_t)) {
+        if (name.len == 0) return lower;
+        const uint8_t *bytes = (const uint8_t *)name.ptr;
+        return (bytes[0] | (uint64_t)bytes[name.len / 2] << 8 | (uint64_t)bytes[name.len - 1] << 16) | lower;
+    }
+    uint32_t first, last;
+    memcpy(&first, name.ptr, sizeof(first));
+    memcpy(&last, name.ptr + name.len - sizeof(last), sizeof(last));
+    return (first | (uint64_t)last << 32) | lower;
+}
+
+/* Fibonacci hashing (Knuth, TAOCP 3, 6.4): the top bits. */
+static unsigned word_slot(uint64_t word)
+{
+    return (unsigned)((word * 0x9E3779B97F4A7C15) >> (64 - INDEX_BITS));
 }
 
 const Command *command_find(Slice name)
 {
-    if (name.len > NAME_MAX_CHARS) return NULL;
-    for (unsigned i = name_hash(name) % INDEX_SLOTS; command_index[i] != NULL; i = (i + 1) % INDEX_SLOTS) {
-        if (slice_is(name, command_index[i]->name)) return command_index[i];
+    uint64_t word = name_word(name);
+    for (unsigned i = word_slot(word); command_index[i].command != NULL; i = (i + 1) % INDEX_SLOTS) {
+        const IndexSlot *slot = &command_index[i];
+        if (slot->word != word || slot->len != name.len) continue;
+        if (slot->told || slice_is(name, slot->command->name)) return slot->command;
     }
     return NULL;
+}
+
+static bool is_told(Slice name)
+{
+    bool letters = true;
+    for (size_t i = 0; i < name.len; i++)
+        letters = letters && g_ascii_isalpha(name.ptr[i]);
+    return letters && name.len <= sizeof(uint64_t);
 }
 
 static void index_commands(void)
 {
     memset(command_index, 0, sizeof(command_index)); /* a tool begins with other databases more than once */
     for (size_t c = 0; c < command_count; c++) {
-        unsigned i = name_hash(slice_of(command_table[c].name)) % INDEX_SLOTS;
-        while (command_index[i] != NULL)
+        Slice name = slice_of(command_table[c].name);
+        uint64_t word = name_word(name);
+        unsigned i = word_slot(word);
+        while (command_index[i].command != NULL)
             i = (i + 1) % INDEX_SLOTS;
-        command_index[i] = &command_table[c];
+        command_index[i] = (IndexSlot){ &command_table[c], word, name.len, is_told(name) };
     }
 }
 

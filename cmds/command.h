@@ -266,10 +266,15 @@ enum {
 };
 void notify(Db *db, unsigned event_class, const char *event, Slice key);
 
-/* Sends one command line to every MONITOR client (admin.c); no cost when there's none. */
-void monitor_feed(const Request *r);
-/* The same whatever the command's flags: for EXEC, which is shown behind the commands it ran. */
+/* How many MONITOR clients there are (admin.c). */
+extern guint monitor_count;
+/* Sends one command line to each of them. */
 void monitor_show(const Request *r);
+/* The same, unless the command's flags say that it isn't shown, or only later, as EXEC is. */
+static inline void monitor_feed(const Request *r)
+{
+    if (G_UNLIKELY(monitor_count > 0) && !(r->command->flags & (CMD_SKIP_MONITOR | CMD_ADMIN))) monitor_show(r);
+}
 /* The session is shown every command from now on (admin.c). */
 void monitor_begin(Session *session);
 /* Ends a closing session's monitoring (admin.c). */

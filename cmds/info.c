@@ -326,8 +326,9 @@ static void append_command_stats(GString *info)
     for (size_t i = 0; i < command_count; i++) {
         const CommandStats *stats = &command_stats[i];
         if (stats->calls == 0) continue;
+        uint64_t usec = (uint64_t)stats->microseconds;
         g_string_append_printf(info, "cmdstat_%s:calls=%lu,usec=%lu,usec_per_call=%.2f\r\n", command_table[i].name,
-                               stats->calls, (uint64_t)stats->microseconds, stats->microseconds / (double)stats->calls);
+                               stats->calls, usec, (double)usec / (double)stats->calls);
     }
 }
 

@@ -64,11 +64,10 @@ static void note_slow(const Request *r, int64_t took_us)
     trim();
 }
 
-void slowlog_note(const Request *r, int64_t took_us)
+void slowlog_keep(const Request *r, int64_t took_us)
 {
     bool slow = took_us >= options.slowlog_log_slower_than && options.slowlog_log_slower_than >= 0;
     bool spike = options.latency_monitor_threshold != 0 && took_us / 1000 >= options.latency_monitor_threshold;
-    if (!slow && !spike) return;
     /* EXEC's time is that of the commands it ran, which were noted. */
     if (r->command->handler == cmd_exec) return;
     if (slow) note_slow(r, took_us);

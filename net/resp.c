@@ -104,8 +104,8 @@ static RespStatus parse_inline(RespParser *parser, GArray *args, char *bytes, si
 /* Arguments for which there's room as soon as they're announced. */
 #define ARGS_AT_ONCE 64
 
-/* A type, up to four digits, CR LF. */
-#define HEAD_USUAL_CHARS 7
+/* Digits of a usual number: behind its type there's room for as many, and for CR and LF, in any whole argument. */
+#define USUAL_DIGITS 4
 
 /* What a head line begins with, how large its number may be, and what is answered to a line without end and to another
  * number. */
@@ -119,25 +119,51 @@ static const HeadKind count_head = { '*', INT64_MIN, RESP_MULTIBULK_MAX, "too bi
                                      "invalid multibulk length" };
 static const HeadKind bulk_head = { '$', 0, RESP_BULK_MAX, "too big bulk count string", "invalid bulk length" };
 
-/* Nearly every head line: a short number as it should be. Reads it and moves behind the line; false: look closer. */
-static bool parse_usual_head(RespParser *parser, const HeadKind *kind, const char *bytes, size_t len, int64_t *value)
+/* Nearly every head line: a short number as it should be. What is behind the line, or NULL: look closer. */
+static inline const char *read_usual_head(const char *at, const char *end, char type, uint32_t *value)
 {
-    const char *at = bytes + parser->offset, *end = bytes + len;
-    if (end - at < HEAD_USUAL_CHARS || at[0] != kind->type || at[1] < '1' || at[1] > '9') return false;
-    int64_t number = 0;
-    const char *digit = at + 1;
-    for (; digit < at + HEAD_USUAL_CHARS - 2 && *digit >= '0' && *digit <= '9'; digit++)
-        number = number * 10 + (*digit - '0');
-    if (*digit != '\r') return false;
-    parser->offset += (size_t)(digit + 2 - at);
-    *value = number;
-    return true;
+    if (end - at < USUAL_DIGITS + 3 || at[0] != type || at[1] == '0') return NULL;
+    uint32_t number = 0;
+#pragma GCC unroll 4
+    for (int i = 1; i <= USUAL_DIGITS; i++) {
+        uint32_t digit = (uint8_t)at[i] - (uint32_t)'0';
+        if (digit > 9) return NULL;
+        number = number * 10 + digit;
+        if (at[i + 1] != '\r') continue;
+        *value = number;
+        return at + i + 3;
+    }
+    return NULL;
+}
+
+/* Nearly every command: it's whole, has few arguments, and usual heads. Its length, or 0: look closer. */
+static size_t parse_usual(GArray *args, const char *bytes, size_t len)
+{
+    const char *end = bytes + len;
+    uint32_t count, arg_len;
+    const char *at = read_usual_head(bytes, end, '*', &count);
+    if (at == NULL || count > ARGS_AT_ONCE) return 0;
+    if (args->len != count) g_array_set_size(args, count);
+    RespArg *arg = (RespArg *)(void *)args->data;
+    for (uint32_t i = 0; i < count; i++) {
+        at = read_usual_head(at, end, '$', &arg_len);
+        if (at == NULL || (size_t)(end - at) < arg_len + 2) return 0;
+        arg[i] = (RespArg){ (size_t)(at - bytes), arg_len };
+        at += arg_len + 2;
+    }
+    return (size_t)(at - bytes);
 }
 
 /* Reads the number in a head line ("*3" or "$5") that starts at parser->offset, and moves behind the line. */
 static RespStatus parse_head(RespParser *parser, const HeadKind *kind, char *bytes, size_t len, int64_t *value)
 {
-    if (parse_usual_head(parser, kind, bytes, len, value)) return RESP_COMMAND;
+    uint32_t usual;
+    const char *behind = read_usual_head(bytes + parser->offset, bytes + len, kind->type, &usual);
+    if (behind != NULL) {
+        parser->offset = (size_t)(behind - bytes);
+        *value = usual;
+        return RESP_COMMAND;
+    }
     char *line = bytes + parser->offset;
     size_t left = len - parser->offset;
     char *end = find_before_zero(line, left, '\r');
@@ -179,6 +205,11 @@ RespStatus resp_parse(RespParser *parser, GArray *args, char *bytes, size_t len)
     if (len == 0) return RESP_INCOMPLETE;
     if (bytes[0] != '*') return parse_inline(parser, args, bytes, len);
     if (parser->offset == 0) {
+        size_t whole = parse_usual(args, bytes, len);
+        if (whole > 0) {
+            parser->offset = whole;
+            return RESP_COMMAND;
+        }
         int64_t count;
         RespStatus status = parse_head(parser, &count_head, bytes, len, &count);
         if (status != RESP_COMMAND) return status;
