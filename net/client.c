@@ -238,7 +238,7 @@ static bool send_output(Client *client)
         size_t wanted;
         int count = gather(&client->out, left, parts, &wanted);
         ssize_t got =
-            count == 1 ? write(client->fd, parts[0].iov_base, parts[0].iov_len) : writev(client->fd, parts, count);
+            count == 1 ? send(client->fd, parts[0].iov_base, parts[0].iov_len, 0) : writev(client->fd, parts, count);
         if (got < 0) return errno == EAGAIN || errno == EINTR;
         out_consume(&client->out, (size_t)got);
         client_stats.bytes_out += (size_t)got;
@@ -506,7 +506,7 @@ static void settle_own(ClientIo *io)
 /* Reads once; -1: nothing there, 0: no more will come. */
 static ssize_t read_some(Client *client, char *to, size_t room)
 {
-    ssize_t got = read(client->fd, to, room);
+    ssize_t got = recv(client->fd, to, room, 0);
     if (got > 0) {
         client_stats.bytes_in += (size_t)got;
         return got;
