@@ -56,9 +56,11 @@ static Loop *loop;
 /* A process that another one has just taken over from passes it on. */
 static void on_stop_signal(int number)
 {
+    int saved = errno;
     server.stop_signal = number;
     if (server.successor != 0) kill(server.successor, number);
     loop_stop(loop);
+    errno = saved;
 }
 
 static void catch_stop_signals(void)
