@@ -17,13 +17,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/options.h"
-#include "base/random.h"
 #include "cmds/carry.h"
 #include "cmds/command.h"
 #include "cmds/persist.h"
 #include "cmds/replication.h"
 #include "cmds/server.h"
 #include "cmds/sync.h"
+#include "cmds/transit.h"
 #include "cmds/upgrade.h"
 #include "net/client.h"
 #include "net/loop.h"
@@ -52,19 +52,26 @@ static void fail(const char *format, ...)
 /* ---- stopping ---- */
 
 static Loop *loop;
-static volatile sig_atomic_t stop_signal;
 
+/* A process that another one has just taken over from passes it on. */
 static void on_stop_signal(int number)
 {
-    stop_signal = number;
+    int saved = errno;
+    server.stop_signal = number;
+    if (server.successor != 0) kill(server.successor, number);
     loop_stop(loop);
+    errno = saved;
 }
 
-static void catch_signals(void)
+static void catch_stop_signals(void)
 {
     struct sigaction stop = { .sa_handler = on_stop_signal };
     sigaction(SIGTERM, &stop, NULL);
     sigaction(SIGINT, &stop, NULL);
+}
+
+static void ignore_signals(void)
+{
     signal(SIGHUP, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of its write */
     signal(SIGPIPE, SIG_IGN);
@@ -234,14 +241,13 @@ static void start(int argc, char **argv)
     if (options.master_host[0] != '\0' && !options.persistence)
         fail("slaveof needs persistence yes: a slave keeps its master's journal");
     clock_refresh();
+    if (!takes_over) transit_clean();
     if (takes_over) {
         persist_open_read_only();
     } else if (options.persistence) {
         persist_open();
     } else {
-        uint8_t secret[192];
-        random_secret(secret, sizeof(secret));
-        table_set_secret(secret, sizeof(secret));
+        transit_init();
     }
     loop = loop_new(options.plain_poll);
     client_init(loop, (ClientHandlers){ .opened = command_opened,
@@ -253,7 +259,8 @@ static void start(int argc, char **argv)
     server_init(loop, executable);
     sync_init(loop);
     replication_init(loop);
-    catch_signals();
+    ignore_signals();
+    if (!takes_over) catch_stop_signals();
     make_room_for_clients();
     if (!takes_over) listen_everywhere();
 }
@@ -280,7 +287,9 @@ int main(int argc, char **argv)
     if (argc == 2 && answered(argv[1])) return 0;
     start(argc, argv);
     if (takes_over) {
-        carry_take_over(loop, announce);
+        carry_prepare(loop, announce);
+        catch_stop_signals(); /* until here such a signal ends this process, and the old one goes on */
+        carry_take_over();
         write_pid_file();
         announce();
         carry_taken_over();
@@ -293,10 +302,11 @@ int main(int argc, char **argv)
     upgrade_abort();
     sd_notify(0, "STOPPING=1");
     log_line(LOG_WARNING, "Stopping: %s",
-             stop_signal == 0         ? "SHUTDOWN was called"
-             : stop_signal == SIGTERM ? "received SIGTERM"
-                                      : "received SIGINT");
+             server.stop_signal == 0         ? "SHUTDOWN was called"
+             : server.stop_signal == SIGTERM ? "received SIGTERM"
+                                             : "received SIGINT");
     persist_stop(!server.stop_without_save);
+    transit_finish();
     client_shutdown();
     if (options.pidfile[0] != '\0') unlink(options.pidfile);
     log_line(LOG_WARNING, "ckv has stopped, bye.");

@@ -1,6 +1,7 @@
 /* pinger.c: asks a server PING over and over and tells how long it had to wait: `pinger WHERE SECONDS`, or
- * until SIGTERM. WHERE is a Unix socket, or a port of 127.0.0.1. It prints one line: pings; the longest, second longest
- * and 99.9 % wait in microseconds; and 1, or 0 if it had to wait its turn.
+ * until SIGTERM. WHERE is a Unix socket, or a port of 127.0.0.1; or "-": it asks nobody, and tells how much too late it
+ * woke, so what the machine itself kept it waiting. It prints one line: pings; the longest, second longest and 99.9 %
+ * wait in microseconds; and 1, or 0 if it had to wait its turn.
  *
  * It runs ahead of everything else on its core where it may (SCHED_FIFO), so that the load beside it isn't measured.
  *
@@ -67,6 +68,14 @@ static int64_t ping_us(int fd)
     return now_us() - start;
 }
 
+/* How much longer than PAUSE_US it slept. */
+static int64_t nap_us(void)
+{
+    int64_t start = now_us();
+    usleep(PAUSE_US);
+    return now_us() - start - PAUSE_US;
+}
+
 static int longer_first(const void *a, const void *b)
 {
     int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
@@ -81,13 +90,14 @@ int main(int argc, char **argv)
     }
     sigaction(SIGTERM, &(struct sigaction){ .sa_handler = on_signal, .sa_flags = SA_RESTART }, NULL);
     bool first = sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){ .sched_priority = PRIORITY }) == 0;
-    int fd = connect_to(argv[1]);
+    bool asks = strcmp(argv[1], "-") != 0;
+    int fd = asks ? connect_to(argv[1]) : -1;
     int64_t end = now_us() + (int64_t)(strtod(argv[2], NULL) * 1e6);
     int32_t *waits = malloc(PINGS_MAX * sizeof(int32_t));
     size_t count = 0;
     while (waits != NULL && count < PINGS_MAX && now_us() < end && !told_to_stop) {
-        waits[count++] = (int32_t)ping_us(fd);
-        usleep(PAUSE_US);
+        waits[count++] = (int32_t)(asks ? ping_us(fd) : nap_us());
+        if (asks) usleep(PAUSE_US);
     }
     if (count < 2) return 1;
     qsort(waits, count, sizeof(waits[0]), longer_first);

@@ -18,6 +18,7 @@
 #include "cmds/server.h"
 #include "cmds/slowlog.h"
 #include "cmds/sync.h"
+#include "cmds/transit.h"
 #include "net/ahead.h"
 #include "repl/handover.h"
 #include "repl/master.h"
@@ -27,7 +28,7 @@
 #define FROZEN_MS 10000
 
 static char **noted; /* by the option table's order */
-static TapeReader begin;
+static TapeReader begin, rest;
 
 static void refuse(const char *format, ...) G_GNUC_PRINTF(1, 2) __attribute__((noreturn));
 
@@ -190,7 +191,7 @@ static void restore_session(Session *session, TapeReader *tape)
     if (monitoring) monitor_begin(session);
 }
 
-static void save_clients(Tape *tape, GArray *fds)
+void carry_save_clients(Tape *tape, GArray *fds)
 {
     const GPtrArray *all = client_all();
     size_t staying = 0;
@@ -207,8 +208,7 @@ static void save_clients(Tape *tape, GArray *fds)
     }
 }
 
-/* Returns the number of descriptors that it took. */
-static size_t restore_clients(TapeReader *tape, const GArray *fds, size_t first)
+size_t carry_restore_clients(TapeReader *tape, const GArray *fds, size_t first)
 {
     size_t count = tape_get_count(tape);
     if (count > fds->len - first) tape->bad = true;
@@ -236,7 +236,7 @@ void carry_save(Tape *tape, GArray *fds, const JournalPlace *place, const Carrie
     client_save_rest(tape);
     client_save_listeners(tape, fds);
     tape_put(tape, fds->len);
-    save_clients(tape, fds);
+    carry_save_clients(tape, fds);
     pubsub_save(tape);
     sync_save(tape);
     ack_save(tape);
@@ -272,7 +272,7 @@ static void restore(TapeReader *tape, const GArray *fds)
     if (!tape->bad) client_restore_listeners(tape, (const int *)(const void *)fds->data, listeners);
     if (tape_get(tape) != listeners) tape->bad = true;
     if (tape->bad) return;
-    taken.clients = restore_clients(tape, fds, listeners);
+    taken.clients = carry_restore_clients(tape, fds, listeners);
     pubsub_restore(tape);
     sync_restore(tape);
     ack_restore(tape);
@@ -382,15 +382,19 @@ static void await_commit(void)
     }
 }
 
-void carry_take_over(Loop *loop, void (*ready)(void))
+void carry_prepare(Loop *loop, void (*ready)(void))
 {
     g_autoptr(GArray) fds = g_array_new(FALSE, FALSE, sizeof(int));
-    TapeReader tape = follow(persist_load_read_only(loop, ready), fds);
+    rest = follow(persist_load_read_only(loop, ready), fds);
     take_sockets(fds);
     clock_refresh();
-    restore(&tape, fds);
-    if (tape.bad) refuse("what the old process hands over can't be understood");
+    restore(&rest, fds);
+    if (rest.bad) refuse("what the old process hands over can't be understood");
     ahead_forget();
+}
+
+void carry_take_over(void)
+{
     handover_send(handover_socket(), HANDOVER_PREPARED, 0, NULL, -1);
     await_commit();
     char *error = NULL;
@@ -398,7 +402,8 @@ void carry_take_over(Loop *loop, void (*ready)(void))
     journal_place_clear(&taken.place);
     handover_send(handover_socket(), HANDOVER_SERVING, 0, NULL, -1); /* if it's gone by now, it's gone */
     handover_done();
-    tape_unmap(&tape);
+    if (!options.persistence) transit_arrived();
+    tape_unmap(&rest);
 }
 
 void carry_taken_over(void)

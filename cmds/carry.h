@@ -23,6 +23,8 @@ typedef struct Carried {
     uint64_t asker;              /* the id of the client that is to be answered */
 } Carried;
 void carry_save(Tape *tape, GArray *fds, const JournalPlace *place, const Carried *carried);
+/* A part of it: the clients, with their sessions. Appends their descriptors. */
+void carry_save_clients(Tape *tape, GArray *fds);
 
 /* ---- the new process ---- */
 
@@ -31,9 +33,13 @@ void carry_hello(void);
 /* An option that was changed by CONFIG SET or SLAVEOF keeps that value, unless the file says another one than at the
  * old one's start; what can't change is refused. In the data directory. */
 void carry_take_options(void);
-/* All the rest, up to SERVING; the loop may run then. Ends the program if it can't be. After all are initialised,
- * before any client. `ready` as persist_start's. */
-void carry_take_over(Loop *loop, void (*ready)(void));
+/* All the rest, in two steps: up to PREPARED, and from there to SERVING; the loop may run then. Ends the program if it
+ * can't be. After all are initialised, before any client. `ready` as persist_start's. */
+void carry_prepare(Loop *loop, void (*ready)(void));
+void carry_take_over(void);
+/* A part of it: the clients, whose descriptors are those from the `first` on; returns how many it took. Bad tape: 0,
+ * and some may have been. */
+size_t carry_restore_clients(TapeReader *tape, const GArray *fds, size_t first);
 /* The loop is about to run: answers who asked, and logs it. */
 void carry_taken_over(void);
 

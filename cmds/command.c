@@ -200,7 +200,7 @@ static bool check_memory(Request *r)
  * that can't do its work. */
 static bool check_journal(Request *r)
 {
-    if (!effects_on || slave_is_one()) return true;
+    if (!effects_on || effects_aside || slave_is_one()) return true;
     if (r->command->handler == cmd_ping) return !effect_in_trouble() || effect_admit(r->out, 0);
     if (!(r->command->flags & CMD_WRITE)) return true;
     return effect_admit(r->out, effect_bytes(r->argv, r->argc)) && sync_admits(r->out);

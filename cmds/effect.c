@@ -27,7 +27,37 @@ _Static_assert((int)FSYNC_EVERYSEC == (int)JOURNAL_SYNC_EVERYSEC && (int)FSYNC_A
 #define PIECE_ELEMENTS 1024
 #define PIECE_BYTES    (256 * 1024)
 
-bool effects_on, effect_muted, effect_replaced, effect_unanswered, effect_piled_up;
+bool effects_on, effects_aside, effect_muted, effect_replaced, effect_unanswered, effect_piled_up;
+
+/* The most that a command, or a transaction, may add to the journal at once: a batch has at most 1 GB. */
+#define CHANGE_BYTES_MAX (768UL << 20)
+
+/* ---- aside ---- */
+
+static bool lost;
+
+void effects_start_aside(void)
+{
+    lost = false;
+    effects_on = effects_aside = true;
+}
+
+void effects_stop_aside(void)
+{
+    effects_on = effects_aside = false;
+}
+
+bool effects_lost(void)
+{
+    return lost;
+}
+
+/* Nobody was refused for what is too much: then it's whoever reads it that fails. */
+static bool loses(const Slice *argv, int argc)
+{
+    lost = lost || journal_pending_bytes() + effect_bytes(argv, argc) > CHANGE_BYTES_MAX;
+    return lost;
+}
 
 /* ---- EXEC ---- */
 
@@ -68,7 +98,7 @@ static void append_first(void)
 
 static void append(int db, const Slice *argv, int argc)
 {
-    if (effect_muted) return;
+    if (effect_muted || (effects_aside && loses(argv, argc))) return;
     if (exec.running && exec.first == NULL && !exec.multi) {
         exec.first = keep(db, argv, argc);
         return;
@@ -237,8 +267,8 @@ void effect_answered(Client *client, size_t position)
 {
     Session *session = client->session;
     effect_unanswered = false;
-    session->written = journal_offset();
-    if (session->answer_noted != commits) {
+    if (!effects_aside) session->written = journal_offset();
+    if (!effects_aside && session->answer_noted != commits) {
         session->answer_noted = commits;
         Answer answer = { client, position };
         g_array_append_val(answers, answer);
@@ -275,6 +305,7 @@ void effect_commit(void)
     if (!effects_on) return;
     effect_piled_up = false;
     journal_commit(); /* what can't be written now waits in it */
+    if (effects_aside) return;
     effect_tell_trouble();
     uint64_t offset = journal_offset(), safe = effect_gate_offset();
     for (guint i = 0; i < answers->len && safe < offset; i++) {
@@ -316,9 +347,6 @@ size_t effect_bytes(const Slice *argv, int argc)
     return bytes;
 }
 
-/* The most that a command, or a transaction, may add to the journal at once: a batch has at most 1 GB. */
-#define CHANGE_BYTES_MAX (768UL << 20)
-
 bool effect_admit(Out *out, size_t bytes)
 {
     if (bytes > CHANGE_BYTES_MAX) {
@@ -335,5 +363,5 @@ bool effect_admit(Out *out, size_t bytes)
 
 bool effect_in_trouble(void)
 {
-    return effects_on && journal_trouble() != NULL;
+    return effects_on && !effects_aside && journal_trouble() != NULL;
 }

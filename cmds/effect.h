@@ -23,6 +23,15 @@ extern bool effects_on;
 /* The stream is a master's: nothing that happens here is added to it (a key that PFCOUNT counted anew, say). */
 extern bool effect_muted;
 
+/* The journal is another process' way to the data, and no more (cmds/transit.h): no reply waits for it, and no write is
+ * refused for it. */
+extern bool effects_aside;
+void effects_start_aside(void);
+/* Also if it began in vain. Whoever reads it doesn't get what wasn't committed. */
+void effects_stop_aside(void);
+/* What should have been added was too much for one batch: so it lacks something. */
+bool effects_lost(void);
+
 /* The journal was opened; it's about to be closed (then what waits at the gate is sent if the journal has it). */
 void effects_start(void);
 void effects_stop(void);

@@ -22,6 +22,7 @@
 #include "cmds/effect.h"
 #include "cmds/replay.h"
 #include "cmds/server.h"
+#include "cmds/transit.h"
 #include "repl/handover.h"
 #include "repl/master.h"
 #include "store/backup.h"
@@ -126,7 +127,6 @@ static void make_new_manifest(void)
 
 void persist_open(void)
 {
-    if (!options.persistence) return;
     char *error = NULL;
     if (!building_finish(".", &error) || !backup_finish_swap(".", &error)) refuse_start(error);
     switch (manifest_read(".", &persist_manifest, &error)) {
@@ -215,7 +215,9 @@ static bool begin_load_slot(int slot, char **error)
     state.offset = info->offset;
     replay_begin(info->db);
     int databases = 0;
-    state.load = checkpoint_load_begin(keyspace, checkpoint_file_name[slot], info, slot, &databases, error);
+    /* With persistence no there will be no further checkpoints of what is loaded. */
+    int kept_slot = options.persistence ? slot : -1;
+    state.load = checkpoint_load_begin(keyspace, checkpoint_file_name[slot], info, kept_slot, &databases, error);
     if (databases == 0) return state.load != NULL;
     g_autofree char *message = g_strdup_printf("%s has keys in database %d; start with --databases %d or more",
                                                checkpoint_file_name[slot], databases - 1, databases);
@@ -250,6 +252,7 @@ static void begin_load(const char *why)
 /* The checkpoint is damaged: another one must do, if there is one. */
 static void load_failed(char *error)
 {
+    if (!options.persistence) refuse_start(error); /* there's no other */
     log_line(LOG_WARNING, "%s: it isn't used.", error);
     g_clear_pointer(&state.load, checkpoint_load_free);
     checkpoint_forget_all();
@@ -467,6 +470,7 @@ static void begin_loading(void)
 void persist_open_read_only(void)
 {
     char *error = NULL;
+    if (!options.persistence && !transit_enter(&error)) refuse_start(error);
     if (manifest_read(".", &persist_manifest, &error) != MANIFEST_READ)
         refuse_start(error != NULL ? error : "there's no MANIFEST");
     table_set_secret(persist_manifest.secret, sizeof(persist_manifest.secret));
@@ -481,7 +485,7 @@ uint64_t persist_load_read_only(Loop *loop, void (*ready)(void))
     state.last_due_ms = clock_unix_ms;
     server_loading = true;
     state.load_started_us = state.last_log_us = clock_now_us();
-    checkpoint_init(keyspace, &persist_manifest, wake_loop);
+    if (options.persistence) checkpoint_init(keyspace, &persist_manifest, wake_loop);
     begin_load(NULL);
     while (state.load != NULL) {
         load_pages_slice();
@@ -510,11 +514,12 @@ bool persist_take_over(JournalPlace *place, char **error)
 {
     JournalStart start = journal_start();
     g_clear_pointer(&state.reader, journal_reader_free);
-    *error = journal_adopt(&start, place);
+    if (options.persistence) *error = journal_adopt(&start, place);
     if (*error != NULL) return false;
     replay_end();
-    effects_start();
     server_loading = false;
+    if (!options.persistence) return true;
+    effects_start();
     loop_timer(state.loop, DUE_TICK_MS, due_tick, NULL);
     backups_start();
     return true;
@@ -597,6 +602,7 @@ static void release_journal(void)
 
 static void checkpoint_succeeded(void)
 {
+    if (!options.persistence) return; /* cmds/upgrade.c sees it */
     CheckpointStatus status = checkpoint_status();
     log_line(
         LOG_NOTICE, "Checkpoint done: %" G_GUINT64_FORMAT " pages, %" G_GUINT64_FORMAT " bytes in %.3f seconds (%s)",
@@ -611,6 +617,7 @@ static void checkpoint_succeeded(void)
 
 static void checkpoint_failed(void)
 {
+    if (!options.persistence) return;
     CheckpointStatus status = checkpoint_status();
     log_line(LOG_WARNING,
              "The checkpoint failed: %s. The one before and the journal have all data; trying again in %d s.",
@@ -628,8 +635,6 @@ static bool drive_checkpoint(int64_t budget_us, CheckpointStep *step)
     if (*step == CHECKPOINT_FAILED) checkpoint_failed();
     return *step == CHECKPOINT_MORE || *step == CHECKPOINT_WAIT;
 }
-
-static void begin_walking(void);
 
 bool persist_begin_checkpoint(char **error)
 {
@@ -654,7 +659,7 @@ bool persist_begin_checkpoint(char **error)
     if (!checkpoint_start(journal_offset(), journal_db(), clock_unix_ms, error)) return false;
     state.changes_saving = keyspace->changes;
     state.last_due_ms = clock_unix_ms;
-    begin_walking();
+    persist_walk();
     return true;
 }
 
@@ -697,8 +702,7 @@ static int64_t walk_tick(void *context)
     return more && step == CHECKPOINT_WAIT ? WAIT_TICK_MS : 0;
 }
 
-/* Gives the running checkpoint its slices of the loop from now on. */
-static void begin_walking(void)
+void persist_walk(void)
 {
     state.slice_ended_us = clock_now_us();
     if (!state.walking) loop_timer(state.loop, 0, walk_tick, NULL);

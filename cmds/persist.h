@@ -10,8 +10,7 @@
 #include "store/manifest.h"
 
 /* Reads MANIFEST in the working directory, or makes a new one for an empty directory, and sets the hash's secret:
- * before the keyspace is made. Ends the program with a message if that can't be. Nothing if options.persistence is off.
- */
+ * before the keyspace is made. Ends the program with a message if that can't be. */
 void persist_open(void);
 
 /* Begins to load what there is, in slices of the loop; server_loading is set until that is done, and then `ready` is
@@ -27,7 +26,8 @@ void persist_open_read_only(void);
 uint64_t persist_load_read_only(Loop *loop, void (*ready)(void));
 /* Goes on up to an offset that is between two batches, and in the file. */
 uint64_t persist_follow(uint64_t offset);
-/* The rest of it: the journal is this process' now. False: *error (g_free it). */
+/* The rest of it: the journal is this process' now (with persistence no it isn't needed any more). False: *error
+ * (g_free it). */
 bool persist_take_over(JournalPlace *place, char **error);
 /* In the old one: whether a checkpoint is running; leaves the journal; or takes it back. */
 bool persist_is_busy(void);
@@ -60,6 +60,9 @@ bool persist_follow_history(const char *history, char **error);
 
 /* Changes since the last checkpoint began: INFO's rdb_changes_since_last_save. */
 uint64_t persist_changes(void);
+
+/* Gives a checkpoint that was begun elsewhere (cmds/transit.c) its slices of the loop. */
+void persist_walk(void);
 
 /* Begins a checkpoint now. False: *error (g_free it) says why not. */
 bool persist_begin_checkpoint(char **error);

@@ -5,18 +5,23 @@
 #ifndef CKV_CMDS_SERVER_H
 #define CKV_CMDS_SERVER_H
 
+#include <signal.h>
+#include <sys/types.h>
+
 #include "net/loop.h"
 
 typedef struct Server {
     Loop *loop;
     int64_t started_ms; /* unix */
     char run_id[41];
-    char *executable;       /* absolute path */
-    char **words;           /* that the process was started with, in */
-    char *start_directory;  /* this directory */
-    int lock_fd;            /* what keeps others from the data directory */
-    int64_t last_save_sec;  /* unix; of the last checkpoint, or of the start */
-    bool stop_without_save; /* SHUTDOWN NOSAVE */
+    char *executable;                  /* absolute path */
+    char **words;                      /* that the process was started with, in */
+    char *start_directory;             /* this directory */
+    int lock_fd;                       /* what keeps others from the data directory */
+    int64_t last_save_sec;             /* unix; of the last checkpoint, or of the start */
+    bool stop_without_save;            /* SHUTDOWN NOSAVE */
+    volatile sig_atomic_t stop_signal; /* the one that ends it; 0: none came */
+    volatile pid_t successor;          /* the process that has taken over, to which it's passed on; 0: none */
 } Server;
 
 extern Server server;

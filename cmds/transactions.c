@@ -249,7 +249,7 @@ static bool admit_queue(Request *r, const GPtrArray *queue)
 {
     size_t bytes = 0;
     bool writes = false;
-    for (guint i = 0; effects_on && queue != NULL && i < queue->len; i++) {
+    for (guint i = 0; effects_on && !effects_aside && queue != NULL && i < queue->len; i++) {
         const QueuedCommand *queued = queue->pdata[i];
         if (!(queued->command->flags & CMD_WRITE)) continue;
         bytes += effect_bytes(queued->argv, queued->argc);

@@ -2,7 +2,8 @@
  * table; the main program stops it.
  *
  * Design. A timer waits for what has to end first (a checkpoint, a backup, a full sync to or from here), then starts
- * the new process, and holds further checkpoints until it is over, since the new one reads the newest. It's let to
+ * the new process, and holds further checkpoints until it is over, since the new one reads the newest (with persistence
+ * no, one is made for it first: cmds/transit.h). It's let to
  * catch up while clients are served. Once it lacks little it's sent, in slices, what much is unsent or unfinished of
  * clients; then the disk is waited for. When it has all but little of both, all stops: the rest is handed over in one
  * go, waiting for each answer, and this process ends. Whatever goes wrong before that ends the other one, is one line
@@ -12,6 +13,7 @@
 #include "cmds/upgrade.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -27,12 +29,14 @@
 #include "cmds/handlers.h"
 #include "cmds/persist.h"
 #include "cmds/server.h"
+#include "cmds/transit.h"
 #include "repl/handover.h"
 #include "repl/master.h"
 #include "repl/slave.h"
 
 #define TICK_MS       1
 #define BUSY_MS_MAX   60000     /* a checkpoint, backup or full sync may take so long */
+#define SAVE_MS_MAX   1800000   /* what keeps nothing on disk is written there, 10 GB a minute or so */
 #define SILENT_MS_MAX 30000     /* the new process says each second that it lives */
 #define FOLLOW_MS_MAX 60000     /* it catches up with what clients write, or can't */
 #define FROZEN_MS_MAX 2000      /* for each of its answers in the pause */
@@ -44,6 +48,7 @@
 typedef enum UpgradeState {
     UPGRADE_NONE,
     UPGRADE_WAITS,   /* for what has to end first */
+    UPGRADE_SAVES,   /* with persistence no: the checkpoint that it's to load */
     UPGRADE_LOADS,   /* the new process does */
     UPGRADE_SENDS,   /* it has nearly all of the data; it's sent what clients have unsent or unfinished */
     UPGRADE_SYNCS,   /* it has nearly all; the disk is waited for */
@@ -86,6 +91,7 @@ static void end(const char *why)
     g_clear_pointer(&upgrade.master, g_free);
     log_line(LOG_WARNING, "The upgrade failed, and this process goes on: %s", why);
     answer(why);
+    transit_end();
 }
 
 void upgrade_abort(void)
@@ -110,6 +116,7 @@ static const char *what_is_busy(void)
     if (persist_is_busy()) return "a checkpoint is being made";
     if (!backups_idle()) return "a backup or a rollback is in progress";
     if (!master_may_pass()) return "a slave is being sent a full sync";
+    if (!transit_idle()) return "the last upgrade's files are being removed";
     return slave_may_pass() ? NULL : "a full sync is being received";
 }
 
@@ -130,11 +137,31 @@ static void start_child(void)
     upgrade.heard_ms = clock_unix_ms;
 }
 
+static void begin_to_save(void)
+{
+    char *error = NULL;
+    upgrade.state = UPGRADE_SAVES;
+    upgrade.since_ms = clock_unix_ms;
+    if (!transit_begin(&error)) end(error);
+    g_free(error);
+}
+
+static void wait_for_save(void)
+{
+    if (transit_is_whole()) {
+        start_child();
+    } else if (clock_unix_ms - upgrade.since_ms > SAVE_MS_MAX) {
+        end("the data can't be written in time");
+    }
+}
+
 static void wait_for_others(void)
 {
     const char *busy = what_is_busy();
-    if (busy == NULL) {
+    if (busy == NULL && options.persistence) {
         start_child();
+    } else if (busy == NULL) {
+        begin_to_save();
     } else if (clock_unix_ms - upgrade.since_ms > BUSY_MS_MAX) {
         end(busy);
     }
@@ -183,10 +210,13 @@ static char *hand_over(const JournalPlace *place, Tape *tape, GArray *fds)
     return await(HANDOVER_SERVING);
 }
 
-/* The new process serves: this one has nothing left to do, and nothing to close that isn't the other's by now. */
+/* The new process serves: this one has nothing left to do, and nothing to close that isn't the other's by now. Whoever
+ * told this one to stop meanwhile meant the server: a signal that comes from here on is passed on at once. */
 static void finish(void) __attribute__((noreturn));
 static void finish(void)
 {
+    server.successor = upgrade.child.pid;
+    if (server.stop_signal != 0) kill(upgrade.child.pid, server.stop_signal);
     log_line(LOG_NOTICE, "Upgrade: process %d has taken over, bye.", (int)upgrade.child.pid);
     sd_notifyf(0, "MAINPID=%d", (int)upgrade.child.pid);
     _exit(0);
@@ -196,10 +226,12 @@ static void finish(void)
 static const char *what_changed(void)
 {
     g_autofree char *master = master_text();
+    if (loop_is_stopping(server.loop)) return "the server stops";
     if (upgrade.generation != persist_generation()) return "the data was replaced, or began another history, meanwhile";
     if (strcmp(upgrade.master, master) != 0) return "SLAVEOF came meanwhile";
     if (failover_state != FAILOVER_NONE) return "FAILOVER came meanwhile";
     if (journal_trouble() != NULL) return journal_trouble();
+    if (transit_trouble() != NULL) return transit_trouble();
     return what_is_busy();
 }
 
@@ -223,7 +255,7 @@ static void switch_over(void)
     char *why = hand_over(&place, &tape, fds);
     if (why == NULL) finish();
     if (upgrade.child.pid != 0) g_free(handover_end(&upgrade.child)); /* now it writes nothing */
-    persist_take_back(&place);
+    if (options.persistence) persist_take_back(&place);
     journal_place_clear(&place);
     tape_close(&tape);
     end(why);
@@ -288,8 +320,8 @@ static void begin_to_send(void)
 static void begin_to_sync(void)
 {
     upgrade.state = UPGRADE_SYNCS;
-    upgrade.synced = journal_written();
-    journal_sync_soon();
+    upgrade.synced = options.persistence ? journal_written() : 0;
+    if (options.persistence) journal_sync_soon();
 }
 
 /* The new process has all up to that offset. */
@@ -352,9 +384,12 @@ static void wait_for_disk(void)
 static int64_t tick(void *context)
 {
     (void)context;
+    const char *trouble = transit_trouble();
+    if (trouble != NULL) end(trouble);
     switch (upgrade.state) {
     case UPGRADE_NONE: break;
     case UPGRADE_WAITS: wait_for_others(); break;
+    case UPGRADE_SAVES: wait_for_save(); break;
     case UPGRADE_SYNCS: wait_for_disk(); break;
     case UPGRADE_LOADS:
     case UPGRADE_SENDS:
@@ -368,9 +403,7 @@ static int64_t tick(void *context)
 /* UPGRADE [program]: answers when another process serves, or this one goes on */
 void cmd_upgrade(Request *r)
 {
-    if (!options.persistence) {
-        reply_error(r->out, "ERR an upgrade needs persistence yes: the new process loads what is on the disk");
-    } else if (upgrade.state != UPGRADE_NONE) {
+    if (upgrade.state != UPGRADE_NONE) {
         reply_error(r->out, "ERR an upgrade is in progress");
     } else if (failover_state != FAILOVER_NONE) {
         reply_error(r->out, "ERR a failover is in progress");

@@ -211,6 +211,11 @@ void loop_stop(Loop *loop)
     loop_wake(loop);
 }
 
+bool loop_is_stopping(const Loop *loop)
+{
+    return loop->stopping;
+}
+
 /* ---- the turn ---- */
 
 static int wait_ms(Loop *loop)

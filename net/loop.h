@@ -49,6 +49,7 @@ void loop_wake(Loop *loop);
 /* Runs until loop_stop; may be called again then. Refreshes base/clock after each wait. */
 void loop_run(Loop *loop);
 void loop_stop(Loop *loop);
+bool loop_is_stopping(const Loop *loop);
 
 /* "poll+epoll" or "poll": INFO's multiplexing_api. */
 const char *loop_api(const Loop *loop);

@@ -31,6 +31,9 @@
  * client is served before. The lock of the data directory is the same open file in both, which the new one inherits, so
  * it's held for as long as either lives, and there's no moment in between.
  *
+ * With persistence no the same is said, of a checkpoint and a journal that are made for this upgrade, in a directory of
+ * their own; cmds/transit.h says what is other then.
+ *
  * HELLO and REFUSED keep their form in all formats; everything else may change with HANDOVER_FORMAT. So a version that
  * doesn't fit is told before anything is moved.
  */
@@ -45,7 +48,7 @@
 #include "base/tape.h"
 
 #ifndef HANDOVER_FORMAT /* the tests build others */
-#define HANDOVER_FORMAT 2
+#define HANDOVER_FORMAT 3
 #endif
 #define HANDOVER_TEXT_CHARS 480
 

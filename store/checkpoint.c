@@ -939,3 +939,13 @@ void checkpoint_forget_all(void)
     for (int f = 0; f < PAGE_FILES; f++)
         file_reset(f);
 }
+
+void checkpoint_forget_files(void)
+{
+    checkpoint_abort("its files are given up");
+    for (int f = 0; f < PAGE_FILES; f++) {
+        file_reset(f);
+        state.manifest->checkpoint[f].whole = false;
+    }
+    state.last = (CheckpointStatus){ .last_ms = -1, .last_took_ms = -1 };
+}

@@ -86,6 +86,9 @@ bool checkpoint_needs_string(const Entry *entry);
 void checkpoint_string_changes(const Entry *entry);
 /* Ends the noting of changes: the keyspace is about to be freed, or loaded anew. */
 void checkpoint_forget_all(void);
+/* The files are given up: a running checkpoint is aborted, and what there is is in no file. Changes are noted all the
+ * same, since to find out what was noted of each entry would take as long as a checkpoint. */
+void checkpoint_forget_files(void);
 
 /* ---- loading ---- */
 

@@ -41,7 +41,7 @@ static struct {
     int64_t rotate_us;     /* a new segment couldn't be begun: not before */
     bool closed;           /* what ends at file_end is the seal of a closed journal */
     bool cannot_reserve;   /* the file system can't */
-    bool open, troubled;
+    bool open, aside, troubled;
     /* Settings. */
     uint64_t segment_bytes;
     char history[JOURNAL_ID_CHARS + 1];
@@ -333,6 +333,7 @@ static void remove_temporaries(void)
 static char *prepare_directory(void)
 {
     if (io->mkdir(JOURNAL_DIRECTORY, DIRECTORY_MODE) != 0 && errno != EEXIST) return explain(JOURNAL_DIRECTORY);
+    if (j.aside) return NULL;
     if (!io_sync_directory(".")) return explain(".");
     remove_temporaries();
     /* The process before may have been killed before it did. */
@@ -431,6 +432,7 @@ char *journal_open(const JournalStart *start)
     j.written = start->offset;
     j.db = start->db;
     j.segment_bytes = MAX(start->segment_bytes, CKJ_HEAD_BYTES);
+    j.aside = start->aside;
     memcpy(j.history, start->history, JOURNAL_ID_CHARS);
     char *error = prepare_directory();
     if (error != NULL) return error;
@@ -486,6 +488,14 @@ void journal_leave(JournalPlace *place)
         .cannot_reserve = j.cannot_reserve,
     };
     place->fd = jsync_leave(&place->segments, &place->durable);
+    forget();
+}
+
+void journal_drop(void)
+{
+    if (!j.open) return;
+    g_assert(j.aside);
+    io->close(jsync_stop());
     forget();
 }
 
@@ -572,6 +582,8 @@ void journal_restore_place(JournalPlace *place, TapeReader *tape)
 void journal_place_clear(JournalPlace *place)
 {
     g_clear_pointer(&place->segments, g_array_unref);
+    if (place->fd >= 0) io->close(place->fd);
+    place->fd = -1;
 }
 
 void journal_sync_soon(void)
@@ -581,7 +593,7 @@ void journal_sync_soon(void)
 
 bool journal_is_open(void)
 {
-    return j.open;
+    return j.open && !j.aside;
 }
 
 void journal_set_sync(JournalSync sync)

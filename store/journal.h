@@ -42,6 +42,8 @@ typedef struct JournalStart {
     const char *history; /* JOURNAL_ID_CHARS characters; copied */
     JournalSync sync;
     uint64_t segment_bytes; /* a segment is finished when it is longer */
+    bool aside; /* for another process alone, as long as this one lives: journal_is_open doesn't count it, and nothing
+                   of its directories is synced */
     void (*progressed)(
         void *context); /* called in the sync thread when journal_durable() or journal_trouble() changed */
     void *context;
@@ -53,6 +55,8 @@ char *journal_open(const JournalStart *start);
 /* Commits, syncs, ends the thread, and seals the last segment. False: something isn't durable. */
 bool journal_close(void);
 bool journal_is_open(void);
+/* Ends one that is aside, if it's open, as it is. */
+void journal_drop(void);
 
 /* Where a process left the journal: for the one that goes on there (which knows by it what would take time to find
  * out), or for itself. Texts and numbers, put on a tape by those below. */
@@ -73,6 +77,7 @@ void journal_leave(JournalPlace *place);
 char *journal_adopt(const JournalStart *start, JournalPlace *place);
 void journal_save_place(const JournalPlace *place, Tape *tape);
 void journal_restore_place(JournalPlace *place, TapeReader *tape);
+/* Closes its descriptor, if that is still its own. */
 void journal_place_clear(JournalPlace *place);
 /* The thread makes durable what there is, as soon as it can. */
 void journal_sync_soon(void);

@@ -103,7 +103,8 @@ static bool open_directory(Talk **talk, char **error)
 {
     bool running = false;
     g_autofree char *manifest = g_build_filename(talk_options.dir, MANIFEST_FILE, NULL);
-    if (access(manifest, F_OK) != 0) {
+    g_autofree char *server = g_build_filename(talk_options.dir, OPERATOR_SOCKET, NULL); /* which may keep no data */
+    if (access(manifest, F_OK) != 0 && access(server, F_OK) != 0) {
         *error = g_strdup_printf("%s: %s; give a data directory by --dir", manifest, g_strerror(errno));
         return false;
     }

@@ -1,6 +1,7 @@
 /* fuzz_handover.c: any bytes as what an old process hands over of its clients: they're refused, or the clients that
- * come of them can be run, sent to and closed. The input is two tapes (what comes ahead, and the clients), or places
- * and values that change what two real clients were saved as.
+ * come of them can be run, sent to and closed. The input is two tapes (what comes ahead; the clients with their
+ * sessions, subscriptions, who waits by WAIT, and SLOWLOG), or places and values that change what two real clients were
+ * saved as.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include <glib.h>
@@ -10,9 +11,16 @@
 
 #include "base/clock.h"
 #include "base/options.h"
+#include "cmds/carry.h"
+#include "cmds/command.h"
+#include "cmds/handlers.h"
+#include "cmds/slowlog.h"
+#include "cmds/sync.h"
 #include "net/ahead.h"
 #include "net/client.h"
+#include "repl/master.h"
 #include "store/journal.h"
+#include "store/keyspace.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -20,11 +28,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
 #define CLIENTS_MAX 4
 
 static GByteArray *saved_ahead, *saved;
-
-static void nothing(Client *client)
-{
-    (void)client;
-}
 
 static void run(Incoming *batch, size_t count)
 {
@@ -37,8 +40,17 @@ static void run(Incoming *batch, size_t count)
 static Loop *begin(void)
 {
     Loop *loop = loop_new(false);
-    client_init(loop, (ClientHandlers){ .opened = nothing, .closed = nothing, .run = run, .drained = nothing });
+    client_init(loop, (ClientHandlers){
+                          .opened = command_opened, .closed = command_closed, .run = run, .drained = master_drained });
     return loop;
+}
+
+static void forget_slowlog(void)
+{
+    Out out = { 0 };
+    Request reset = { .argv = (Slice[]){ SLICE("slowlog"), SLICE("reset") }, .argc = 2, .out = &out };
+    cmd_slowlog(&reset);
+    out_clear(&out);
 }
 
 static void finish(Loop *loop)
@@ -46,6 +58,7 @@ static void finish(Loop *loop)
     client_gate_open(UINT64_MAX);
     client_shutdown();
     ahead_forget();
+    forget_slowlog();
     loop_free(loop);
 }
 
@@ -58,12 +71,30 @@ static int connection(int *other)
     return ends[0];
 }
 
+/* Runs a command's handler for the client. */
+static void call(Client *client, void (*handler)(Request *r), const Slice *argv, int argc)
+{
+    Request r = { .client = client, .session = client->session, .out = client_out(client), .argv = argv, .argc = argc };
+    r.db = r.session->db;
+    r.command = command_find(argv[0]);
+    handler(&r);
+}
+
 static GByteArray *bytes_of(Tape *tape)
 {
     GByteArray *bytes = g_byte_array_new();
     g_byte_array_append(bytes, tape->bytes, (guint)tape->len);
     tape_close(tape);
     return bytes;
+}
+
+static void save_rest(Tape *tape)
+{
+    g_autoptr(GArray) fds = g_array_new(FALSE, FALSE, sizeof(int));
+    carry_save_clients(tape, fds);
+    pubsub_save(tape);
+    sync_save(tape);
+    slowlog_save(tape);
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
@@ -74,6 +105,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     int peers[2];
     options_reset();
     clock_refresh();
+    command_init(keyspace_new(2));
+    sync_init(loop_new(false)); /* its timers never run */
     Loop *loop = begin();
     Client *reader = client_adopt(connection(&peers[0]), false, false);
     Client *waiter = client_adopt(connection(&peers[1]), true, true);
@@ -83,8 +116,13 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     reply_bulk_cstring(client_out(waiter), "a reply that waits");
     client_gate_close(waiter, 3, 5);
     client_gate_close(waiter, 7, 9);
-    client_save(reader, &rest);
-    client_save(waiter, &rest);
+    call(reader, cmd_subscribe, (Slice[]){ SLICE("subscribe"), SLICE("news") }, 2);
+    call(reader, cmd_psubscribe, (Slice[]){ SLICE("psubscribe"), SLICE("n*") }, 2);
+    call(waiter, cmd_watch, (Slice[]){ SLICE("watch"), SLICE("key") }, 2);
+    call(waiter, cmd_multi, (Slice[]){ SLICE("multi") }, 1);
+    call(waiter, transaction_queue, (Slice[]){ SLICE("set"), SLICE("key"), SLICE("value") }, 3);
+    call(waiter, cmd_wait, (Slice[]){ SLICE("wait"), SLICE("1"), SLICE("1000") }, 3);
+    save_rest(&rest);
     saved_ahead = bytes_of(&ahead);
     saved = bytes_of(&rest);
     finish(loop);
@@ -93,22 +131,31 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     return 0;
 }
 
+static void restore_others(TapeReader *rest)
+{
+    pubsub_restore(rest);
+    sync_restore(rest);
+    slowlog_restore(rest);
+}
+
 static void restore(TapeReader ahead, TapeReader rest)
 {
     int peers[CLIENTS_MAX];
-    size_t count = 0;
+    g_autoptr(GArray) fds = g_array_new(FALSE, FALSE, sizeof(int));
     Loop *loop = begin();
-    ahead_take(&ahead);
-    while (!ahead.bad && !rest.bad && rest.at < rest.len && count < CLIENTS_MAX) {
-        int fd = connection(&peers[count++]);
-        Client *client = client_restore(&rest, fd);
-        g_assert(client != NULL || rest.bad);
-        if (client == NULL) close(fd);
+    for (size_t i = 0; i < CLIENTS_MAX; i++) {
+        int fd = connection(&peers[i]);
+        g_array_append_val(fds, fd);
     }
+    ahead_take(&ahead);
+    if (!ahead.bad) carry_restore_clients(&rest, fds, 0);
+    for (size_t i = client_all()->len; i < CLIENTS_MAX; i++)
+        close(g_array_index(fds, int, i));
+    if (!ahead.bad) restore_others(&rest);
     if (!ahead.bad && !rest.bad) client_settle();
     finish(loop);
-    while (count > 0)
-        close(peers[--count]);
+    for (size_t i = 0; i < CLIENTS_MAX; i++)
+        close(peers[i]);
 }
 
 /* Of exactly this size, so that reading past it is seen. */

@@ -78,8 +78,8 @@ class Upgraded:
         self.first = self.process.pid
 
     def said(self):
-        self.log.seek(0)
-        return self.log.read().decode("utf-8", "replace")
+        with open(self.log.name, "rb") as log:  # the server's own has one position for all, which its writes move
+            return log.read().decode("utf-8", "replace")
 
     def call(self, *words):
         connection = UnixConnection(os.path.join(self.directory, "ckv.sock"))
@@ -108,6 +108,13 @@ class Upgraded:
     def stop(self):
         pid = self.pid()
         os.kill(pid, signal.SIGTERM)
+        self.ended(pid)
+
+    def keeps(self):
+        return "no" not in self.words
+
+    def ended(self, pid):
+        """It stops, and everything is in order."""
         end = time.monotonic() + READY_S_MAX
         while os.path.exists("/proc/%d" % pid) and time.monotonic() < end:
             if self.process.poll() is not None and self.process.pid == pid:
@@ -116,6 +123,11 @@ class Upgraded:
         self.process.wait()
         report = sanitizer_report(self.said())
         assert not report, report
+        in_background = "--daemonize" in self.words  # and says nothing any more
+        assert in_background or self.said().rstrip().endswith("ckv has stopped, bye."), self.said()[-2000:]
+        if not self.keeps():
+            assert os.listdir(self.directory) == ["ckv.lock"], os.listdir(self.directory)
+            return
         check = subprocess.run([self.program, "check", self.directory], stdout=subprocess.PIPE)
         assert check.returncode == 0, check.stdout.decode()[-2000:]
 
@@ -228,8 +240,8 @@ class States:
             self.monitor.socket.settimeout(READY_S_MAX)
 
 
-def test_states(program, other, directory, rounds):
-    server = Upgraded(program, directory, ("--databases", "16"))
+def test_states(program, other, directory, rounds, options):
+    server = Upgraded(program, directory, ("--databases", "16", *options))
     run_id = server.info()["run_id"]
     states = States(server)
     writers = [Writer(server, "counter%d" % i) for i in range(4)]
@@ -252,7 +264,7 @@ def test_states(program, other, directory, rounds):
     server.stop()
 
 
-def test_refused(program, other, directory, rounds):
+def test_refused(program, other, directory, rounds, options):
     del other, rounds
     path = os.path.join(directory, "..", "refused.conf")
 
@@ -261,11 +273,10 @@ def test_refused(program, other, directory, rounds):
             config.write("\n".join(lines) + "\n")
     port = free_port()
     write("slowlog-max-len 7")
-    server = Upgraded(program, directory, port=port)
+    server = Upgraded(program, directory, options, port=port)
     server.stop()
     write("port %d" % port, "dir %s" % directory, "slowlog-max-len 7")
-    process_words = [program, path]
-    server.process = subprocess.Popen(process_words, stdout=server.log, stderr=server.log)
+    server.process = subprocess.Popen([program, path, *options], stdout=server.log, stderr=server.log)
     time.sleep(0.5)
     before = server.pid()
     peer = Peer(server)
@@ -373,7 +384,9 @@ def end_all(top):
             pass
 
 
-TESTS = (test_refused, test_slaves, test_always, test_sentinel, test_states)
+KEEPS_NOTHING = ("--persistence", "no")
+TESTS = ((test_refused, ()), (test_refused, KEEPS_NOTHING), (test_slaves,), (test_always,), (test_sentinel,),
+         (test_states, ()), (test_states, KEEPS_NOTHING))
 
 
 def main():
@@ -384,7 +397,7 @@ def main():
     parser.add_argument("--only", default="")
     args = parser.parse_args()
     program, other = os.path.abspath(args.ckv), os.path.abspath(args.other or args.ckv)
-    for test in TESTS:
+    for test, *options in TESTS:
         if args.only not in test.__name__:
             continue
         with tempfile.TemporaryDirectory() as top:
@@ -392,10 +405,11 @@ def main():
             os.mkdir(directory)
             begun = time.monotonic()
             try:
-                test(program, other, directory, args.rounds)
+                test(program, other, directory, args.rounds, *options)
             finally:
                 end_all(top)
-            print("%s: ok, %.1f s" % (test.__name__, time.monotonic() - begun), flush=True)
+            print("%s%s: ok, %.1f s" % (test.__name__, " (persistence no)" if options == [KEEPS_NOTHING] else "",
+                                        time.monotonic() - begun), flush=True)
 
 
 if __name__ == "__main__":

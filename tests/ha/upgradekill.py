@@ -1,12 +1,14 @@
-"""upgradekill.py - live upgrades that go wrong: either process killed at each step, programs that can't take over,
-other versions. One process serves in the end, or none after the death of the one that served; nothing that was
-answered is lost.
+"""upgradekill.py - live upgrades that go wrong: either process killed, or told to stop, at each step, programs that
+can't take over, other versions; each with and without persistence. One process serves in the end, or none after the
+death of the one that served; nothing that was answered is lost.
 
 SPDX-License-Identifier: GPL-3.0-or-later
 """
 import argparse
+import itertools
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -16,7 +18,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
-from upgrade import Peer, READY_S_MAX, Upgraded, bulk, encode, end_all  # noqa: E402
+from upgrade import KEEPS_NOTHING, Peer, READY_S_MAX, Upgraded, bulk, encode, end_all  # noqa: E402
 
 KINDS = {"HELLO": 1, "BEGIN": 3, "LOADED": 5, "FOLLOW": 6, "STATE": 7, "SOCKETS": 8, "PREPARED": 9, "COMMIT": 10,
          "SERVING": 11}
@@ -93,21 +95,36 @@ def check_counter(server, counter):
     assert counter.acknowledged <= value <= counter.acknowledged + 1, (value, counter.acknowledged)
 
 
-def kill_once(programs, top, kind, when, victim):
+def check_started_anew(programs, directory, options, counter):
+    """A server on what the last one has left."""
+    server = Upgraded(programs.ckv, directory, options)
+    if server.keeps():
+        check_counter(server, counter)
+    else:
+        assert server.call("DBSIZE") == b":0" and sorted(os.listdir(directory)) == ["ckv.lock", "ckv.sock"]
+    server.stop()
+
+
+def interrupt(programs, server, plan, kind, when, victim, number):
+    """An upgrade, with a signal in it. What the command said, and the ids of the two processes."""
+    says = "old" if kind in OLD_SAYS else "new"
+    with open(plan, "w") as to:
+        to.write("%d %s %s %d" % (KINDS[kind], when, "self" if says == victim else "peer", number))
+    asked = subprocess.run([programs.ckv, "upgrade", "--dir", server.directory], stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, timeout=READY_S_MAX)
+    assert not os.path.exists(plan), "nothing was interrupted: %r" % asked.stdout
+    return asked, server.process.pid, int(STARTED.findall(server.said())[-1])
+
+
+def kill_once(programs, top, kind, when, victim, options):
     directory, plan = os.path.join(top, "data"), os.path.join(top, "plan")
     os.mkdir(directory)
     env = dict(os.environ, LD_PRELOAD=programs.library, HANDFAULT=plan)
-    server = Upgraded(programs.ckv, directory, env=env)
+    server = Upgraded(programs.ckv, directory, options, env=env)
     half, counter = Peer(server), Counter(server)
     half.send(encode("SET", "half", "done")[:-4])
     counter.goes_on()
-    says = "old" if kind in OLD_SAYS else "new"
-    with open(plan, "w") as to:
-        to.write("%d %s %s %d" % (KINDS[kind], when, "self" if says == victim else "peer", signal.SIGKILL))
-    asked = subprocess.run([programs.ckv, "upgrade", "--dir", directory], stdout=subprocess.PIPE,
-                           stderr=subprocess.STDOUT, timeout=READY_S_MAX)
-    assert not os.path.exists(plan), "nothing was killed: %r" % asked.stdout
-    old, new = server.process.pid, int(STARTED.findall(server.said())[-1])
+    asked, old, new = interrupt(programs, server, plan, kind, when, victim, signal.SIGKILL)
     expected = survivors(kind, when, victim)
     found = settled(server, old, new, expected)
     assert found in expected, "%s live, not %s\n%s" % (found, expected, server.said()[-2000:])
@@ -122,23 +139,76 @@ def kill_once(programs, top, kind, when, victim):
             server.upgrade()
     counter.ending = True
     counter.join()
-    if not found:
-        server = Upgraded(programs.ckv, directory)
-    check_counter(server, counter)
-    server.stop()
+    if found:
+        check_counter(server, counter)
+        server.stop()
+    check_started_anew(programs, directory, options, counter)
 
 
-def test_killed(programs, top):
+def stop_once(programs, top, kind, when, victim, options):
+    """The old process, or the new one as soon as it's to serve, told to stop: the server does, in good order."""
+    directory, plan = os.path.join(top, "data"), os.path.join(top, "plan")
+    os.mkdir(directory)
+    env = dict(os.environ, LD_PRELOAD=programs.library, HANDFAULT=plan)
+    server = Upgraded(programs.ckv, directory, options, env=env)
+    counter = Counter(server)
+    counter.goes_on()
+    asked, old, new = interrupt(programs, server, plan, kind, when, victim, signal.SIGTERM)
+    if victim == "old" or list(KINDS).index(kind) >= list(KINDS).index("PREPARED"):
+        server.ended(new)
+    else:
+        assert asked.returncode == 1 and server.pid() == old, asked.stdout
+        counter.goes_on()
+        server.stop()
+    counter.ending = True
+    counter.join()
+    check_started_anew(programs, directory, options, counter)
+
+
+def each_step(once, programs, top, options, skipped=()):
     for kind in KINDS:
         for when in ("before", "after"):
             for victim in ("old", "new"):
+                if (kind, when, victim) in skipped:
+                    continue
                 with tempfile.TemporaryDirectory(dir=top) as own:
                     try:
-                        kill_once(programs, own, kind, when, victim)
+                        once(programs, own, kind, when, victim, options)
                     except Exception as wrong:
-                        raise AssertionError("%s killed %s %s: %s" % (victim, when, kind, wrong)) from wrong
+                        raise AssertionError("%s, %s %s %s: %s" % (once.__name__, victim, when, kind, wrong)) from wrong
                     finally:
                         end_all(own)
+
+
+def test_killed(programs, top, options):
+    each_step(kill_once, programs, top, options)
+
+
+def test_stopped(programs, top, options):
+    """Not where it's open whether the process hears of it before it has ended, or serves."""
+    each_step(stop_once, programs, top, options, (("SERVING", "after", "old"), ("SOCKETS", "after", "new")))
+
+
+def test_shutdown(programs, top, options):
+    """SHUTDOWN comes when the old process reads nothing any more: the new one does what it says."""
+    directory, plan = os.path.join(top, "data"), os.path.join(top, "plan")
+    os.mkdir(directory)
+    server = Upgraded(programs.ckv, directory, options,
+                      env=dict(os.environ, LD_PRELOAD=programs.library, HANDFAULT=plan))
+    counter, operator, old = Counter(server), Peer(server, unix=True), server.pid()
+    counter.goes_on()
+    with open(plan, "w") as to:
+        to.write("%d before self %d" % (KINDS["STATE"], signal.SIGSTOP))
+    asked = subprocess.Popen([programs.ckv, "upgrade", "--dir", directory], stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL)
+    os.waitpid(old, os.WUNTRACED)
+    operator.send(encode("SHUTDOWN"))
+    os.kill(old, signal.SIGCONT)
+    asked.wait(READY_S_MAX)
+    server.ended(int(STARTED.findall(server.said())[-1]))
+    counter.ending = True
+    counter.join()
+    check_started_anew(programs, directory, options, counter)
 
 
 def write_script(top, text):
@@ -149,11 +219,12 @@ def write_script(top, text):
     return path
 
 
-def test_cannot(programs, top):
+def test_cannot(programs, top, options):
     """Programs that can't take over."""
     directory, plan = os.path.join(top, "data"), os.path.join(top, "plan")
     os.mkdir(directory)
-    server = Upgraded(programs.ckv, directory, env=dict(os.environ, LD_PRELOAD=programs.library, HANDFAULT=plan))
+    server = Upgraded(programs.ckv, directory, options,
+                      env=dict(os.environ, LD_PRELOAD=programs.library, HANDFAULT=plan))
     counter, before = Counter(server), server.pid()
     assert "signal 11" in server.upgrade(write_script(top, "kill -SEGV $$"), good=False)
     said = server.upgrade(write_script(top, 'ulimit -v 30000; exec %s "$@"' % programs.ckv), good=False)
@@ -171,10 +242,10 @@ def test_cannot(programs, top):
     server.stop()
 
 
-def test_versions(programs, top):
+def test_versions(programs, top, options):
     directory = os.path.join(top, "data")
     os.mkdir(directory)
-    server = Upgraded(programs.ckv, directory)
+    server = Upgraded(programs.ckv, directory, options)
     counter, peer = Counter(server), Peer(server)
     peer.ask(b"+OK\r\n", "SET", "a", "1")
     said = server.upgrade(programs.next)
@@ -189,16 +260,100 @@ def test_versions(programs, top):
     counter.ending = True
     counter.join()
     server.stop()
-    server = Upgraded(programs.format, directory)
+    server = Upgraded(programs.format, directory, options)
     peer, before = Peer(server), server.pid()
     assert re.search(r"speaks hand-over format \d, and this one \(ckv [\d.]+\) format 99",
                      server.upgrade(programs.ckv, good=False))
     assert server.pid() == before
-    peer.ask(bulk(b"1"), "GET", "a")
+    if server.keeps():
+        peer.ask(bulk(b"1"), "GET", "a")
     server.stop()
 
 
-TESTS = (test_versions, test_cannot, test_killed)
+def fill(server, turn):
+    """Keys of all kinds, small ones and such as checkpoints keep in pages of their own; changes them in later turns."""
+    peer = Peer(server)
+    for i in range(turn, 3000, turn + 1):
+        peer.send(encode("SET", "key%d" % i, "value %d" % (i * turn)))
+        peer.send(encode("HSET", "hash", "field%d" % i, "v" * (20 + turn)))
+        peer.send(encode("ZADD", "zset", str(i * turn), "member%d" % i))
+        peer.send(encode("RPUSH", "list", "element%d %d" % (i, turn) * 5))
+        peer.send(encode("SADD", "set%d" % (i % 7), "m%d" % (i + turn)))
+    peer.send(encode("SET", "large", os.urandom(3 << 20)) + encode("DEL", "set%d" % turn, "key%d" % turn))
+    peer.send(encode("QUIT"))
+    while peer.socket.recv(1 << 16):
+        pass
+
+
+def held(programs, server, plan):
+    """An upgrade whose new process does nothing from BEGIN on."""
+    with open(plan, "w") as to:
+        to.write("%d after peer %d" % (KINDS["BEGIN"], signal.SIGSTOP))
+    asked = subprocess.Popen([programs.ckv, "upgrade", "--dir", server.directory], stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT)
+    end = time.monotonic() + READY_S_MAX
+    while os.path.exists(plan):
+        assert time.monotonic() < end and asked.poll() is None, server.said()[-2000:]
+        time.sleep(0.005)
+    return asked
+
+
+def check_unnoticed(server):
+    """Nobody sees that there's a journal for the time of an upgrade."""
+    assert server.info("persistence")["ckv_journal_enabled"] == "0"
+    for words, answer in ((("BGSAVE",), b"-ERR Can't save: persistence is off"), (("WAIT", "1", "20"), b":0"),
+                          (("PSYNC", "?", "-1"), b"-ERR replication needs the journal"),
+                          (("BACKUP", "CREATE"), b"-ERR persistence is off"), (("UPGRADE",), b"-ERR an upgrade is in")):
+        got = server.call(*words)
+        assert got.startswith(answer), (words, got)
+
+
+def test_aside(programs, top, options):
+    """What keeps nothing on disk, when the disk isn't as it should be; and what lies there from other times."""
+    directory, plan = os.path.join(top, "data"), os.path.join(top, "plan")
+    os.mkdir(directory)
+    server = Upgraded(programs.ckv, directory)
+    server.call("SET", "kept", "1")
+    server.stop()
+    os.mkdir(os.path.join(directory, "upgrade.tmp"))
+    before = set(os.listdir(directory))
+    with open(os.path.join(directory, "upgrade.tmp", "MANIFEST"), "w") as to:
+        to.write("what a killed process left")
+    server = Upgraded(programs.ckv, directory, (*options, "--fsync", "always", "--ack", "slave"),
+                      env=dict(os.environ, LD_PRELOAD=programs.library, HANDFAULT=plan))
+    counter, old = Counter(server), server.pid()
+    fill(server, 0)
+    resource.prlimit(old, resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+    assert "File too large" in server.upgrade(good=False)  # the checkpoint
+    resource.prlimit(old, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    asked = held(programs, server, plan)
+    check_unnoticed(server)
+    fill(server, 1)
+    counter.goes_on()
+    resource.prlimit(old, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    assert b"File too large" in asked.communicate(timeout=READY_S_MAX)[0]  # the journal
+    counter.goes_on()
+    resource.prlimit(old, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert server.pid() == old
+    counter.ending = True
+    counter.join()
+    assert counter.lost is None, counter.lost
+    for turn in (2, 3):
+        fill(server, turn)
+        digest = server.call("DEBUG", "DIGEST")
+        server.upgrade()
+        assert server.pid() != old and server.call("DEBUG", "DIGEST") == digest
+    check_counter(server, counter)
+    os.kill(server.pid(), signal.SIGTERM)
+    server.process.wait()
+    settled(server, old, int(STARTED.findall(server.said())[-1]), {()})
+    assert set(os.listdir(directory)) == before - {"upgrade.tmp"}
+    server = Upgraded(programs.ckv, directory)
+    assert server.call("GET", "kept") == b"$1" and server.call("DBSIZE") == b":1"
+    server.stop()
+
+
+TESTS = (test_versions, test_cannot, test_killed, test_stopped, test_shutdown, test_aside)
 
 
 def main():
@@ -211,16 +366,17 @@ def main():
     programs = parser.parse_args()
     for name in ("ckv", "next", "format", "library"):
         setattr(programs, name, os.path.abspath(getattr(programs, name)))
-    for test in TESTS:
-        if programs.only not in test.__name__:
+    for test, options in itertools.product(TESTS, ((), KEEPS_NOTHING)):
+        if programs.only not in test.__name__ or (test is test_aside and not options):
             continue
         begun = time.monotonic()
         with tempfile.TemporaryDirectory() as top:
             try:
-                test(programs, top)
+                test(programs, top, options)
             finally:
                 end_all(top)
-        print("%s: ok, %.1f s" % (test.__name__, time.monotonic() - begun), flush=True)
+        print("%s%s: ok, %.1f s" % (test.__name__, " (persistence no)" if options else "", time.monotonic() - begun),
+              flush=True)
 
 
 if __name__ == "__main__":

@@ -394,6 +394,31 @@ static void test_going_on_after_load(void **context)
     }
 }
 
+/* The files are given up, in the middle of a checkpoint or between two: the next one has all. */
+static void test_forgotten_files(void **context)
+{
+    (void)context;
+    for (int round = 0; round < 6; round++) {
+        for (unsigned i = 0; i < 5000; i++)
+            change(700);
+        if (round % 3 != 0) check_newest(checkpoint_with(5, 700));
+        if (round % 2 == 0) {
+            char *error = NULL;
+            assert_true(checkpoint_start(offset, -1, clock_unix_ms, &error));
+            for (unsigned i = 0; i < 500; i++) {
+                change(700);
+                if (i % 50 == 0 && checkpoint_status().state != CHECKPOINT_IDLE) checkpoint_step(1, offset);
+            }
+        }
+        checkpoint_forget_files();
+        assert_int_equal(checkpoint_status().state, CHECKPOINT_IDLE);
+        assert_int_equal(checkpoint_status().last, -1);
+        for (unsigned i = 0; i < 500; i++)
+            change(700);
+        check_newest(checkpoint_with(5, 700));
+    }
+}
+
 /* A big hash is written once; later, only the pages of the fields that changed. */
 static void test_big_collection_is_paged(void **context)
 {
@@ -723,6 +748,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_empty, setup, teardown),
         cmocka_unit_test_setup_teardown(test_random, setup, teardown),
         cmocka_unit_test_setup_teardown(test_going_on_after_load, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_forgotten_files, setup, teardown),
         cmocka_unit_test_setup_teardown(test_big_collection_is_paged, setup, teardown),
         cmocka_unit_test_setup_teardown(test_elements_in_wrong_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_string, setup, teardown),

@@ -853,9 +853,41 @@ static void format_stays(void **state)
     g_free(whole.bytes);
 }
 
+/* One for another process alone: nobody else sees it; what was committed can be read, and stays as it is. */
+static void aside(void **state)
+{
+    (void)state;
+    JournalStart start = model_start();
+    start.aside = true;
+    start.sync = JOURNAL_SYNC_NO;
+    start.segment_bytes = UINT64_MAX;
+    model_reset(0);
+    model_open(start);
+    model_write(50);
+    assert_false(journal_is_open());
+    model_check_all();
+    journal_append(0, (Slice[]){ SLICE("PING") }, 1);
+    journal_drop();
+    journal_drop();
+    model_check_all();
+    assert_int_equal(model_segments(), 1);
+    empty_directory(".");
+    model_reset(0);
+    model_open(start);
+    model_write(50);
+    JournalPlace place;
+    journal_leave(&place);
+    int fd = place.fd;
+    assert_true(fcntl(fd, F_GETFD) >= 0);
+    journal_place_clear(&place);
+    assert_int_equal(fcntl(fd, F_GETFD), -1);
+    model_check_all();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(aside, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(round_trips, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(release, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(release_fails, model_enter, model_leave),
