@@ -5,11 +5,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/background.h"
 #include "store/io.h"
 #include "store/journal.h"
 
@@ -20,24 +19,7 @@
 #define SPARE_MAX       8
 #define SPARE_BYTES_MAX (256UL << 10)
 
-/* How much nicer the thread is than the loop, and for how long it may go on when the loop wants the core: the
- * scheduler's own slice is 3 ms, which is a stall. (Kernels before 6.12 take no slice.) On a core that the loop fills,
- * the writer gets a tenth of it: a fixed 15, beside a loop at -10, was less than a hundredth, and a checkpoint didn't
- * end while the load lasted. */
-#define WRITER_NICER    10
-#define WRITER_SLICE_NS 200000
-#define NICE_MAX        19
-
 #define SPILL_FILE      "checkpoint.spill"
-
-/* struct sched_attr of sched_setattr(2), which glibc has no header for that goes with its own. */
-typedef struct SchedAttr {
-    uint32_t size, policy; /* policy 0: SCHED_OTHER */
-    uint64_t flags;
-    int32_t nice;
-    uint32_t priority;
-    uint64_t runtime_ns, deadline_ns, period_ns;
-} SchedAttr;
 
 struct CheckpointWriter {
     GThread *thread;
@@ -211,10 +193,7 @@ static void finish(CheckpointWriter *writer)
 static gpointer run(gpointer data)
 {
     CheckpointWriter *writer = data;
-    /* Where they share a core, the loop comes first. (Linux: each thread has its own.) */
-    int nice = MIN(getpriority(PRIO_PROCESS, (id_t)gettid()) + WRITER_NICER, NICE_MAX);
-    SchedAttr attr = { .size = sizeof(attr), .nice = nice, .runtime_ns = WRITER_SLICE_NS };
-    if (syscall(SYS_sched_setattr, 0, &attr, 0) != 0) setpriority(PRIO_PROCESS, (id_t)gettid(), nice);
+    background_enter();
     if (unlist(writer)) {
         char *error = NULL;
         writer->file = pagefile_open(checkpoint_file_name[writer->slot], writer->mode, writer->expected, &error);
