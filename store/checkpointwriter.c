@@ -215,6 +215,37 @@ static gpointer run(gpointer data)
     return NULL;
 }
 
+/* ---- records ---- */
+
+size_t writer_begin_record(Image *batch, RecordOp op, const RecordKey *key)
+{
+    size_t start = batch->len;
+    RecordHead head = { .op = (uint8_t)op, .key_len = key->len };
+    image_put_bytes(batch, (Slice){ (const char *)&head, sizeof(head) });
+    image_put_bytes(batch, record_slice(key));
+    return start;
+}
+
+uint32_t writer_seal_record(Image *batch, size_t start, uint64_t checksum, size_t *payload_len)
+{
+    RecordHead head;
+    memcpy(&head, batch->bytes + start, sizeof(head));
+    image_put_u64(batch, checksum);
+    head.payload_len = (uint32_t)(batch->len - start - sizeof(head) - head.key_len);
+    memcpy(batch->bytes + start, &head, sizeof(head));
+    if (payload_len != NULL) *payload_len = head.payload_len;
+    return pagefile_sum(checksum);
+}
+
+uint32_t writer_end_record(Image *batch, size_t start, size_t *payload_len)
+{
+    RecordHead head;
+    memcpy(&head, batch->bytes + start, sizeof(head));
+    Slice key = { batch->bytes + start + sizeof(head), head.key_len };
+    Slice payload = { key.ptr + key.len, batch->len - start - sizeof(head) - key.len };
+    return writer_seal_record(batch, start, pagefile_checksum(key, payload), payload_len);
+}
+
 /* ---- the loop's side ---- */
 
 CheckpointWriter *writer_start(const Manifest *manifest, int slot, PageFileMode mode, size_t expected,
