@@ -174,6 +174,7 @@ def row_ack(bench):
 # ---- full and partial syncs
 
 def row_sync(bench):
+    """A full sync is measured once: on two cores that the load fills, each takes a minute or two."""
     for pair in bench.subjects:
         pair.start()
         pair.fill(bench.five)
@@ -181,7 +182,7 @@ def row_sync(bench):
     words = (*CLIENTS, "--pipeline", 16, "--keys", bench.five, "--rate", SYNC_RATE)
     without = bench.stalls("longest PING under load, ms, %d keys, no sync" % bench.five, "-", None,
                            lambda pair: with_load(pair, lambda: stall_ms(bench, pair), *words))
-    found = bench.medians(lambda pair: with_load(pair, lambda: full_sync(bench, pair), *words))
+    found = bench.medians(lambda pair: with_load(pair, lambda: full_sync(bench, pair), *words), 1)
     longest, most, extra, beside, took = zip(*found)
     limit = 64 + dataset * 0.05
     bench.row("longest PING during a full sync, ms, %d keys" % bench.five, *longest, "5 ms, or as without",

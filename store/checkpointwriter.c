@@ -193,7 +193,7 @@ static void finish(CheckpointWriter *writer)
 static gpointer run(gpointer data)
 {
     CheckpointWriter *writer = data;
-    background_enter();
+    if (writer->progressed != NULL) background_enter(); /* else there's no loop, and somebody waits */
     if (unlist(writer)) {
         char *error = NULL;
         writer->file = pagefile_open(checkpoint_file_name[writer->slot], writer->mode, writer->expected, &error);
