@@ -13,6 +13,10 @@
 #include "store/mem.h"
 #include "store/rdb.h"
 
+/* Of the file, freed at a time: 110 ms are what 420 MB take at once. And the time for others to write between. */
+#define FREED_BYTES    (4UL << 20)
+#define FREED_PAUSE_US 2000
+
 struct SyncFile {
     int references;
     CheckpointInfo info;
@@ -52,13 +56,23 @@ static bool write_stream_db(RdbWriter *writer, int db)
     return db < 0 || rdb_write_aux(writer, SLICE("repl-stream-db"), (Slice){ digits, len });
 }
 
-/* Closing it frees its blocks, which takes 200 ms for each GB. */
+/* Closing it frees its blocks, and who writes to the file system waits for some of that: so it's done in pieces. */
+static void free_blocks(const SyncFile *file)
+{
+    for (uint64_t left = file->bytes; left > 0;) {
+        left -= MIN(left, FREED_BYTES);
+        if (io->truncate(file->fd, (off_t)left) != 0) return;
+        g_usleep(FREED_PAUSE_US);
+    }
+}
+
 static void close_when_released(SyncFile *file)
 {
     g_mutex_lock(&file->lock);
     while (!file->released)
         g_cond_wait(&file->changed, &file->lock);
     g_mutex_unlock(&file->lock);
+    free_blocks(file);
     io->close(file->fd);
     g_atomic_int_set(&file->gone, 1);
 }
