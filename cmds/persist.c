@@ -28,6 +28,7 @@
 #include "store/backup.h"
 #include "store/building.h"
 #include "store/checkpoint.h"
+#include "store/grave.h"
 #include "store/io.h"
 #include "store/journal.h"
 
@@ -426,6 +427,8 @@ static void replay_slice(void)
 static int64_t load_tick(void *context)
 {
     (void)context;
+    /* What there was goes first: there may not be memory for both. */
+    if (grave_step(LOAD_SLICE_US)) return 0;
     if (state.load != NULL) {
         load_pages_slice();
     } else if (state.reader != NULL) {

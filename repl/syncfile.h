@@ -19,7 +19,7 @@ typedef struct SyncFile SyncFile;
  * is the caller's. `path` and `info` are copied. NULL: *error (g_free it). */
 SyncFile *syncfile_new(const char *path, const CheckpointInfo *info, char **error);
 SyncFile *syncfile_ref(SyncFile *file);
-/* The last one ends the thread, waiting for it (a moment), and frees the file's blocks. */
+/* The last one has the thread end, and free the file's blocks: nobody waits for it. */
 void syncfile_unref(SyncFile *file);
 
 typedef enum SyncFileState { SYNCFILE_MAKING, SYNCFILE_READY, SYNCFILE_FAILED } SyncFileState;

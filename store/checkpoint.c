@@ -15,23 +15,6 @@
 #include "store/set.h"
 #include "store/zset.h"
 
-/* Values of more bytes have a record of their own; collections of more are kept as pages, until they have fewer than
- * half of that. */
-#define LARGE_BYTES 2048
-#define PAGED_BYTES (64UL << 10)
-
-/* The fewest elements of an average page, which has up to twice as many. Keys: 2 kB of usual ones, so that 1 % of all
- * keys, changed at random, are a fifth of the pages. Elements: about as much, so that a hundred changed fields of a
- * million are less than a hundredth of the pages. */
-#define PAGE_KEYS     14
-#define PAGE_ELEMENTS 40
-/* Fewer if they're big: whoever changes one may have to wait until its page is saved. */
-#define PAGE_BYTES (16UL << 10)
-
-/* What may wait for the writer before the walk pauses, and what a batch holds. */
-#define QUEUE_BYTES (8UL << 20)
-#define BATCH_BYTES (64UL << 10)
-
 /* A file is written from scratch if more pages of it are garbage than this, and than it keeps. */
 #define GARBAGE_MAX 1024
 
@@ -141,37 +124,21 @@ void checkpoint_init(Keyspace *keyspace, Manifest *manifest, void (*progressed)(
 
 /* ---- records ---- */
 
-/* Appends a record's head and key; the payload follows. Returns where the record starts. */
-static size_t record_begin(Image *batch, RecordOp op, const RecordKey *key)
-{
-    size_t start = batch->len;
-    RecordHead head = { .op = (uint8_t)op, .key_len = key->len };
-    image_put_bytes(batch, (Slice){ (const char *)&head, sizeof(head) });
-    image_put_bytes(batch, record_slice(key));
-    return start;
-}
-
-/* Behind the payload: its checksum, and the length into the head. Returns the record's sum. */
+/* As the writer's, and counted. */
 static uint32_t record_seal(Image *batch, size_t start, uint64_t checksum)
 {
-    RecordHead head;
-    memcpy(&head, batch->bytes + start, sizeof(head));
-    size_t payload_at = start + sizeof(head) + head.key_len;
-    image_put_u64(batch, checksum);
-    head.payload_len = (uint32_t)(batch->len - payload_at);
-    memcpy(batch->bytes + start, &head, sizeof(head));
-    state.walk->bytes += head.payload_len;
-    return pagefile_sum(checksum);
+    size_t payload_len;
+    uint32_t sum = writer_seal_record(batch, start, checksum, &payload_len);
+    state.walk->bytes += payload_len;
+    return sum;
 }
 
-/* The same, with the checksum computed. */
 static uint32_t record_end(Image *batch, size_t start)
 {
-    RecordHead head;
-    memcpy(&head, batch->bytes + start, sizeof(head));
-    Slice key = { batch->bytes + start + sizeof(head), head.key_len };
-    Slice payload = { key.ptr + key.len, batch->len - start - sizeof(head) - key.len };
-    return record_seal(batch, start, pagefile_checksum(key, payload));
+    size_t payload_len;
+    uint32_t sum = writer_end_record(batch, start, &payload_len);
+    state.walk->bytes += payload_len;
+    return sum;
 }
 
 /* A record of the file has this sum from now on (0: it's gone). */
@@ -185,7 +152,7 @@ static void account(CheckpointFile *file, uint32_t *sum, uint32_t now)
 static void delete_record(Walk *walk, const RecordKey *key, uint32_t *sum)
 {
     if (*sum == 0) return;
-    record_begin(&walk->batch, RECORD_DELETE, key);
+    writer_begin_record(&walk->batch, RECORD_DELETE, key);
     account(&checkpoint_files[walk->slot], sum, 0);
 }
 
@@ -324,7 +291,7 @@ static bool entry_paged(Walk *walk, const Entry *entry, size_t bytes, PagedValue
 {
     if (entry->type == TYPE_STRING || !checkpoint_paged(entry->type, entry->object, paged)) return false;
     PageMap *map = *paged->pages;
-    if (bytes < (map == NULL ? PAGED_BYTES : PAGED_BYTES / 2)) {
+    if (bytes < (map == NULL ? CHECKPOINT_PAGED_BYTES : CHECKPOINT_PAGED_BYTES / 2)) {
         if (map != NULL) checkpoint_forget_map(map);
         *paged->pages = NULL;
         return false;
@@ -334,9 +301,8 @@ static bool entry_paged(Walk *walk, const Entry *entry, size_t bytes, PagedValue
         list_paged(entry->list, paged);
     }
     if (map == NULL) map = *paged->pages = pages_new(paged->table, paged->kind, checkpoint_next_id++);
-    size_t fitting = PAGE_BYTES / (bytes / paged->table->count + 1) + 1;
     if (map->walked != walk->number)
-        walk_add_map(walk, map, map->kind == PAGE_CHUNKS ? 1 : MIN(fitting, PAGE_ELEMENTS));
+        walk_add_map(walk, map, checkpoint_page_elements(map->kind, bytes, paged->table->count));
     map->walked = walk->number;
     return true;
 }
@@ -344,7 +310,7 @@ static bool entry_paged(Walk *walk, const Entry *entry, size_t bytes, PagedValue
 /* A value's whole record, which replaces the one with *sum. */
 static void save_value(Walk *walk, const RecordKey *key, const Entry *entry, uint32_t *sum)
 {
-    size_t start = record_begin(&walk->values, RECORD_PUT, key);
+    size_t start = writer_begin_record(&walk->values, RECORD_PUT, key);
     image_put_value(&walk->values, entry);
     account(&checkpoint_files[walk->slot], sum, record_end(&walk->values, start));
 }
@@ -374,12 +340,12 @@ static void encode_entry(Walk *walk, Db *db, Entry *entry)
     size_t bytes = image_value_bytes(entry);
     PagedValue paged;
     bool is_paged = entry_paged(walk, entry, bytes, &paged);
-    if (entry->large && (is_paged || bytes <= LARGE_BYTES)) large_forget(db, entry);
+    if (entry->large && (is_paged || bytes <= CHECKPOINT_LARGE_BYTES)) large_forget(db, entry);
     if (is_paged) {
         unsigned bits = (*paged.pages)->set[walk->slot].bits;
         uint64_t id = record_reference((*paged.pages)->id, bits);
         image_put_head(&walk->batch, entry, IMAGE_ELSEWHERE, id, paged.table->count);
-    } else if (bytes > LARGE_BYTES) {
+    } else if (bytes > CHECKPOINT_LARGE_BYTES) {
         encode_large(walk, db, entry, bytes);
     } else {
         image_put_head(&walk->batch, entry, IMAGE_INLINE, 0, 0);
@@ -388,12 +354,18 @@ static void encode_entry(Walk *walk, Db *db, Entry *entry)
 }
 
 /* The bytes of a collection's element in its page, but for the head that a list's chunk has. */
-static Slice element_bytes(const PageMap *map, const void *element)
+static Slice element_bytes(const Table *table, PageKind kind, const void *element)
 {
-    if (map->kind == PAGE_RANKED) return rank_element_block(element);
-    if (map->kind == PAGE_CHUNKS) return list_chunk_block(element);
-    const void *table = (const char *)map->table - offsetof(ElementTable, table);
-    return element_block(element, ((const ElementTable *)table)->has_values);
+    if (kind == PAGE_RANKED) return rank_element_block(element);
+    if (kind == PAGE_CHUNKS) return list_chunk_block(element);
+    const void *elements = (const char *)table - offsetof(ElementTable, table);
+    return element_block(element, ((const ElementTable *)elements)->has_values);
+}
+
+void checkpoint_encode_element(const void *element, const Table *table, PageKind kind, Image *batch)
+{
+    if (kind == PAGE_CHUNKS) list_chunk_encode_head(element, batch);
+    image_put_bytes(batch, element_bytes(table, kind, element));
 }
 
 static void encode_elements(Walk *walk, const PageMap *map)
@@ -401,12 +373,11 @@ static void encode_elements(Walk *walk, const PageMap *map)
     Db *db = map->kind != PAGE_ENTRIES ? NULL : map->orphan != NULL ? map->orphan : &state.keyspace->dbs[map->id];
     for (guint i = 0; i < state.elements->len; i++) {
         void *element = state.elements->pdata[i];
-        if (map->kind == PAGE_ENTRIES) {
+        if (db != NULL) {
             encode_entry(walk, db, element);
-            continue;
+        } else {
+            checkpoint_encode_element(element, map->table, map->kind, &walk->batch);
         }
-        if (map->kind == PAGE_CHUNKS) list_chunk_encode_head(element, &walk->batch);
-        image_put_bytes(&walk->batch, element_bytes(map, element));
     }
 }
 
@@ -457,7 +428,7 @@ static void copy_done(Walk *walk, ValueCopy *copy)
         discard_value(walk->slot, &copy->key, copy->sum);
     }
     copy_free(walk, copy);
-    if (walk->values.len >= BATCH_BYTES) send_batches(walk);
+    if (walk->values.len >= WRITER_BATCH_BYTES) send_batches(walk);
 }
 
 static void copy_begin(Walk *walk, ValueCopy *copy)
@@ -465,7 +436,7 @@ static void copy_begin(Walk *walk, ValueCopy *copy)
     size_t len = copy->entry->str.len;
     image_room(&copy->record, sizeof(RecordHead) + copy->key.len + IMAGE_VARINT_BYTES_MAX + len + sizeof(uint64_t));
     walk->held += copy->record.cap;
-    record_begin(&copy->record, RECORD_PUT, &copy->key);
+    writer_begin_record(&copy->record, RECORD_PUT, &copy->key);
     size_t payload_at = copy->record.len;
     image_put_varint(&copy->record, len);
     copy->checksum = pagefile_checksum_begin(record_slice(&copy->key));
@@ -533,14 +504,14 @@ static void save_page(Walk *walk, PageMap *map, uint64_t page)
     if (state.elements->len == 0) {
         delete_record(walk, &key, sum);
     } else {
-        size_t start = record_begin(&walk->batch, RECORD_PUT, &key);
+        size_t start = writer_begin_record(&walk->batch, RECORD_PUT, &key);
         walk->saving = true;
         encode_elements(walk, map);
         walk->saving = false;
         account(&checkpoint_files[walk->slot], sum, record_end(&walk->batch, start));
     }
     walk->pages++;
-    if (walk->batch.len + walk->values.len >= BATCH_BYTES) send_batches(walk);
+    if (walk->batch.len + walk->values.len >= WRITER_BATCH_BYTES) send_batches(walk);
 }
 
 /* ---- pages that are copied in pieces ---- */
@@ -553,7 +524,7 @@ static void save_page_in_pieces(Walk *walk, PageMap *map, uint64_t page)
         g_ptr_array_set_size(state.elements, 0);
         pages_collect(map->table, map->pending_bits, page, state.elements);
         for (guint i = 0; i < state.elements->len; i++)
-            bytes += element_bytes(map, state.elements->pdata[i]).len;
+            bytes += element_bytes(map->table, map->kind, state.elements->pdata[i]).len;
     }
     if (bytes <= PIECE_BYTES) {
         save_page(walk, map, page);
@@ -566,7 +537,7 @@ static void save_page_in_pieces(Walk *walk, PageMap *map, uint64_t page)
     image_room(&copy->record, sizeof(RecordHead) + key.len + bytes + sizeof(uint64_t) +
                                   2UL * IMAGE_VARINT_BYTES_MAX * copy->elements->len);
     walk->held += copy->record.cap;
-    record_begin(&copy->record, RECORD_PUT, &key);
+    writer_begin_record(&copy->record, RECORD_PUT, &key);
     copy->checksum = pagefile_checksum_begin(record_slice(&key));
 }
 
@@ -605,7 +576,7 @@ static bool page_copy_piece(Walk *walk)
     while (copy->next < copy->elements->len && copy->record.len - start < PIECE_BYTES) {
         const void *element = copy->elements->pdata[copy->next];
         if (copy->copied == 0 && copy->map->kind == PAGE_CHUNKS) list_chunk_encode_head(element, &copy->record);
-        Slice block = element_bytes(copy->map, element);
+        Slice block = element_bytes(copy->map->table, copy->map->kind, element);
         size_t len = MIN(block.len - copy->copied, PIECE_BYTES);
         image_put_bytes(&copy->record, (Slice){ block.ptr + copy->copied, len });
         copy->copied += len;
@@ -759,7 +730,7 @@ void checkpoint_abort(const char *why)
 static bool bits_are_off(const PageMap *map, int slot)
 {
     const PageSet *set = &map->set[slot];
-    unsigned bits = pages_bits(map->table->count, PAGE_KEYS);
+    unsigned bits = pages_bits(map->table->count, CHECKPOINT_PAGE_KEYS);
     return set->epoch == checkpoint_files[slot].epoch && (bits > set->bits + 2U || bits + 2 < set->bits);
 }
 
@@ -780,7 +751,7 @@ static uint64_t expected_records(void)
 {
     uint64_t records = 0;
     for (int i = 0; i < state.keyspace->db_count; i++)
-        records += state.keyspace->dbs[i].table.count / PAGE_KEYS;
+        records += state.keyspace->dbs[i].table.count / CHECKPOINT_PAGE_KEYS;
     return records;
 }
 
@@ -789,7 +760,7 @@ static void save_databases(Walk *walk)
 {
     RecordKey key = { .len = (uint8_t)RECORD_DATABASES.len };
     memcpy(key.bytes, RECORD_DATABASES.ptr, key.len);
-    size_t start = record_begin(&walk->batch, RECORD_PUT, &key);
+    size_t start = writer_begin_record(&walk->batch, RECORD_PUT, &key);
     for (int i = 0; i < state.keyspace->db_count; i++) {
         const Db *db = &state.keyspace->dbs[i];
         if (db->table.count == 0 || db->pages == NULL) continue;
@@ -823,7 +794,8 @@ bool checkpoint_start(uint64_t offset, int db, int64_t unix_ms, char **error)
     g_queue_init(&walk->maps);
     g_queue_init(&walk->copies);
     for (int i = 0; i < state.keyspace->db_count; i++) {
-        if (state.keyspace->dbs[i].pages != NULL) walk_add_map(walk, state.keyspace->dbs[i].pages, PAGE_KEYS);
+        if (state.keyspace->dbs[i].pages != NULL)
+            walk_add_map(walk, state.keyspace->dbs[i].pages, CHECKPOINT_PAGE_KEYS);
     }
     walk->writer = writer_start(state.manifest, slot, new_file ? PAGEFILE_NEW : PAGEFILE_CHANGE, expected_records(),
                                 state.progressed);
@@ -890,7 +862,7 @@ CheckpointStep checkpoint_step(int64_t budget_us, uint64_t durable)
     }
     if (walk->finishing) return writer_is_done(walk->writer, NULL) ? walk_done(walk) : CHECKPOINT_WAIT;
     for (int64_t until_us = clock_now_us() + budget_us; clock_now_us() < until_us;) {
-        if (writer_waiting(walk->writer) > QUEUE_BYTES) return CHECKPOINT_WAIT;
+        if (writer_waiting(walk->writer) > WRITER_QUEUE_BYTES) return CHECKPOINT_WAIT;
         for (int i = 0; i < PAGES_A_LOOK; i++) {
             if (walk_on(walk)) continue;
             send_batches(walk);

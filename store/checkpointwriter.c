@@ -5,11 +5,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/background.h"
 #include "store/io.h"
 #include "store/journal.h"
 
@@ -20,24 +19,7 @@
 #define SPARE_MAX       8
 #define SPARE_BYTES_MAX (256UL << 10)
 
-/* How much nicer the thread is than the loop, and for how long it may go on when the loop wants the core: the
- * scheduler's own slice is 3 ms, which is a stall. (Kernels before 6.12 take no slice.) On a core that the loop fills,
- * the writer gets a tenth of it: a fixed 15, beside a loop at -10, was less than a hundredth, and a checkpoint didn't
- * end while the load lasted. */
-#define WRITER_NICER    10
-#define WRITER_SLICE_NS 200000
-#define NICE_MAX        19
-
 #define SPILL_FILE      "checkpoint.spill"
-
-/* struct sched_attr of sched_setattr(2), which glibc has no header for that goes with its own. */
-typedef struct SchedAttr {
-    uint32_t size, policy; /* policy 0: SCHED_OTHER */
-    uint64_t flags;
-    int32_t nice;
-    uint32_t priority;
-    uint64_t runtime_ns, deadline_ns, period_ns;
-} SchedAttr;
 
 struct CheckpointWriter {
     GThread *thread;
@@ -211,10 +193,7 @@ static void finish(CheckpointWriter *writer)
 static gpointer run(gpointer data)
 {
     CheckpointWriter *writer = data;
-    /* Where they share a core, the loop comes first. (Linux: each thread has its own.) */
-    int nice = MIN(getpriority(PRIO_PROCESS, (id_t)gettid()) + WRITER_NICER, NICE_MAX);
-    SchedAttr attr = { .size = sizeof(attr), .nice = nice, .runtime_ns = WRITER_SLICE_NS };
-    if (syscall(SYS_sched_setattr, 0, &attr, 0) != 0) setpriority(PRIO_PROCESS, (id_t)gettid(), nice);
+    if (writer->progressed != NULL) background_enter(); /* else there's no loop, and somebody waits */
     if (unlist(writer)) {
         char *error = NULL;
         writer->file = pagefile_open(checkpoint_file_name[writer->slot], writer->mode, writer->expected, &error);
@@ -234,6 +213,37 @@ static gpointer run(gpointer data)
     }
     finish(writer);
     return NULL;
+}
+
+/* ---- records ---- */
+
+size_t writer_begin_record(Image *batch, RecordOp op, const RecordKey *key)
+{
+    size_t start = batch->len;
+    RecordHead head = { .op = (uint8_t)op, .key_len = key->len };
+    image_put_bytes(batch, (Slice){ (const char *)&head, sizeof(head) });
+    image_put_bytes(batch, record_slice(key));
+    return start;
+}
+
+uint32_t writer_seal_record(Image *batch, size_t start, uint64_t checksum, size_t *payload_len)
+{
+    RecordHead head;
+    memcpy(&head, batch->bytes + start, sizeof(head));
+    image_put_u64(batch, checksum);
+    head.payload_len = (uint32_t)(batch->len - start - sizeof(head) - head.key_len);
+    memcpy(batch->bytes + start, &head, sizeof(head));
+    if (payload_len != NULL) *payload_len = head.payload_len;
+    return pagefile_sum(checksum);
+}
+
+uint32_t writer_end_record(Image *batch, size_t start, size_t *payload_len)
+{
+    RecordHead head;
+    memcpy(&head, batch->bytes + start, sizeof(head));
+    Slice key = { batch->bytes + start + sizeof(head), head.key_len };
+    Slice payload = { key.ptr + key.len, batch->len - start - sizeof(head) - key.len };
+    return writer_seal_record(batch, start, pagefile_checksum(key, payload), payload_len);
 }
 
 /* ---- the loop's side ---- */

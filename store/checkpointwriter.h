@@ -1,4 +1,4 @@
-/* checkpointwriter.h: the thread that owns a checkpoint's gdbm file. Only checkpoint.c calls it.
+/* checkpointwriter.h: the thread that owns a checkpoint's gdbm file. Only checkpoint.c and pagesort.c call it.
  *
  * Design. The loop sends batches of records; the thread stores them, and gives the buffers back so that the loop uses
  * them again; it frees big ones itself. When more than SPILL_BYTES wait in memory, the thread first moves them to a
@@ -14,6 +14,11 @@
 #include "store/image.h"
 #include "store/manifest.h"
 #include "store/pagefile.h"
+#include "store/record.h"
+
+/* What may wait for the thread before its caller pauses, and what a batch holds. */
+#define WRITER_QUEUE_BYTES (8UL << 20)
+#define WRITER_BATCH_BYTES (64UL << 10)
 
 /* What stands in front of each record of a batch; behind it are the key, and of a RECORD_PUT the payload and the
  * checksum. */
@@ -23,6 +28,14 @@ typedef struct RecordHead {
     uint8_t op;
     uint8_t key_len;
 } RecordHead;
+
+/* Appends a record's head and key to a batch; the payload follows. Returns where the record starts. */
+size_t writer_begin_record(Image *batch, RecordOp op, const RecordKey *key);
+/* Behind the payload: its checksum, and the length into the head. Returns the record's sum; *payload_len, unless NULL,
+ * is what it has with the checksum. */
+uint32_t writer_seal_record(Image *batch, size_t start, uint64_t checksum, size_t *payload_len);
+/* The same, with the checksum computed. */
+uint32_t writer_end_record(Image *batch, size_t start, size_t *payload_len);
 
 typedef struct CheckpointWriter CheckpointWriter;
 

@@ -15,20 +15,22 @@
 #include "base/number.h"
 #include "base/options.h"
 #include "store/backup.h"
-#include "store/checkpoint.h"
 #include "store/io.h"
 #include "store/journal.h"
+#include "store/mem.h"
+#include "store/pagesort.h"
 #include "store/rdb.h"
 #include "store/state.h"
 #include "tools/tools.h"
 
-#define STEP_US 100000
+#define STEP_US 5000 /* so that little more is read than may be held */
 
 typedef struct Receive {
     uint64_t offset;
     int64_t db; /* that the stream is in there; -1: it begins by saying so */
     Manifest manifest;
     Keyspace *keyspace;
+    PageSort *sort;
 } Receive;
 
 /* ---- reading ---- */
@@ -51,41 +53,24 @@ static void take_aux(void *context, Slice name, Slice value)
         receive->db = MAX(db, -1);
 }
 
+/* Reads all there is; what is too much to be held goes to the disk. */
 static char *read_data(Receive *receive)
 {
     RdbSource source = { .read = read_input, .context = receive, .aux = take_aux };
     RdbReader *reader = rdb_reader_new(receive->keyspace, &source);
     RdbStep step;
+    bool going_on = true;
     do {
         clock_refresh();
         step = rdb_read_step(reader, STEP_US);
-    } while (step == RDB_MORE || step == RDB_WAIT);
-    char *error = step == RDB_DONE ? NULL : g_strdup(rdb_reader_error(reader));
+        if (mem_used() > PAGESORT_BYTES) going_on = pagesort_take(receive->sort);
+    } while (going_on && (step == RDB_MORE || step == RDB_WAIT));
+    char *error = step == RDB_FAILED ? g_strdup(rdb_reader_error(reader)) : NULL;
     rdb_reader_free(reader);
     return error;
 }
 
-/* ---- writing: all of it in rollback.tmp/, which is the working directory by then ---- */
-
-static void on_progress(void)
-{
-}
-
-static char *write_checkpoint(Receive *receive)
-{
-    char *error = NULL;
-    checkpoint_init(receive->keyspace, &receive->manifest, on_progress);
-    clock_refresh();
-    if (!checkpoint_start(receive->offset, (int)receive->db, clock_unix_ms, &error)) return error;
-    for (;;) {
-        switch (checkpoint_step(STEP_US, UINT64_MAX)) {
-        case CHECKPOINT_MORE: break;
-        case CHECKPOINT_WAIT: checkpoint_wait(); break;
-        case CHECKPOINT_DONE: return NULL;
-        case CHECKPOINT_FAILED: return g_strdup(checkpoint_status().error);
-        }
-    }
-}
+/* ---- writing: all of it in rollback.tmp/, which is the working directory ---- */
 
 /* One that is empty, and goes on behind the checkpoint. */
 static char *write_journal(const Receive *receive)
@@ -127,11 +112,17 @@ static char *receive_all(Receive *receive, const char *history)
     char *error = take_identity(receive, history);
     if (error != NULL) return error;
     table_set_secret(receive->manifest.secret, sizeof(receive->manifest.secret));
+    if ((error = enter_directory()) != NULL) return error;
     receive->keyspace = keyspace_new((int)options.databases);
-    if ((error = read_data(receive)) == NULL) error = enter_directory();
+    receive->sort = pagesort_new(receive->keyspace, &receive->manifest);
+    error = read_data(receive);
     if (error == NULL) error = write_journal(receive);
-    if (error == NULL) error = write_checkpoint(receive);
+    CheckpointInfo info = { .offset = receive->offset, .db = (int)receive->db, .unix_ms = clock_unix_ms };
+    if (error == NULL) error = pagesort_finish(receive->sort, &info);
+    pagesort_free(receive->sort);
+    keyspace_free(receive->keyspace);
     if (error == NULL && !io_sync_directory(".")) error = state_errno(ROLLBACK_BUILDING);
+    if (error != NULL && chdir("..") == 0) state_remove(ROLLBACK_BUILDING);
     return error;
 }
 
