@@ -535,7 +535,7 @@ static void save_page_in_pieces(Walk *walk, PageMap *map, uint64_t page)
     *copy = (PageCopy){ .map = map, .page = page, .elements = g_steal_pointer(&state.elements) };
     state.elements = g_ptr_array_new();
     image_room(&copy->record, sizeof(RecordHead) + key.len + bytes + sizeof(uint64_t) +
-                                  2UL * IMAGE_VARINT_BYTES_MAX * copy->elements->len);
+                                  LIST_CHUNK_HEAD_BYTES_MAX * (size_t)copy->elements->len);
     walk->held += copy->record.cap;
     writer_begin_record(&copy->record, RECORD_PUT, &key);
     copy->checksum = pagefile_checksum_begin(record_slice(&key));

@@ -592,11 +592,12 @@ void list_chunk_encode_head(const ListChunk *chunk, Image *image)
 {
     image_put_varint(image, chunk->id);
     image_put_varint(image, chunk->next == NULL ? 0 : chunk->next->id);
+    pack_encode_head(chunk->pack, image);
 }
 
 Slice list_chunk_block(const ListChunk *chunk)
 {
-    return (Slice){ (const char *)chunk->pack, chunk->pack->bytes };
+    return pack_elements(chunk->pack);
 }
 
 List *list_new_big(void)

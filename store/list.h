@@ -77,10 +77,10 @@ const Pack *list_chunk_pack(const struct ListChunk *chunk);
 bool list_decode_chunk(List **list, Slice *in);
 
 /* For checkpoints: the table of a big list's chunks (NULL before list_number_chunks, which is O(chunks)); false: it
- * isn't big. The bytes of one of them: a head, and the block behind it. And a list from such chunks: an empty one, a
- * chunk from its bytes, with the hash that says in which page it belongs (false:
- * they're damaged), in any order, and the linking of all when they're there (false: they don't make a list; it can
- * still be freed). */
+ * isn't big. The bytes of one of them: a head, and its block's. And a list from such chunks: an empty one, a chunk from
+ * its bytes, with the hash that says in which page it belongs (false: they're damaged), in any order, and the linking
+ * of all when they're there (false: they don't make a list; it can still be freed). */
+#define LIST_CHUNK_HEAD_BYTES_MAX 28
 bool list_paged(const List *list, PagedValue *paged);
 void list_number_chunks(List *list);
 void list_chunk_encode_head(const struct ListChunk *chunk, Image *image);

@@ -628,13 +628,30 @@ size_t pack_encoded_bytes_max(const Pack *pack)
     return sizeof(PackHead) + two_way_bytes_max(pack);
 }
 
+static PackHead head_of(const Pack *pack, size_t bytes)
+{
+    return (PackHead){ (uint32_t)bytes, (uint16_t)MIN(pack_count(pack), UINT16_MAX), pack->kind, 0 };
+}
+
 void pack_encode(const Pack *pack, Image *image)
 {
     char *start = image_room(image, pack_encoded_bytes_max(pack));
     size_t bytes = (size_t)(two_way_write(pack, start + sizeof(PackHead)) - start);
-    PackHead head = { (uint32_t)bytes, (uint16_t)MIN(pack_count(pack), UINT16_MAX), pack->kind, 0 };
+    PackHead head = head_of(pack, bytes);
     memcpy(start, &head, sizeof(head));
     image->len += bytes;
+}
+
+void pack_encode_head(const Pack *pack, Image *image)
+{
+    PackHead head = head_of(pack, sizeof(head) + pack_elements(pack).len);
+    image_put_bytes(image, (Slice){ (const char *)&head, sizeof(head) });
+}
+
+Slice pack_elements(const Pack *pack)
+{
+    g_assert(!pack->one_way);
+    return (Slice){ pack->data, pack->bytes - sizeof(*pack) };
 }
 
 Pack *pack_decode(Slice *in, unsigned kind, uint32_t one_way_max)

@@ -95,6 +95,9 @@ bool pack_is_unique(const Pack *pack, unsigned skip);
  * no well-formed pack of this kind with an element at least. And the most bytes that there will be. */
 size_t pack_encoded_bytes_max(const Pack *pack);
 void pack_encode(const Pack *pack, Image *image);
+/* The same in two parts, of a pack that has back-lengths: what stands in front, and the elements as they are. */
+void pack_encode_head(const Pack *pack, Image *image);
+Slice pack_elements(const Pack *pack);
 Pack *pack_decode(Slice *in, unsigned kind, uint32_t one_way_max);
 
 #endif
