@@ -60,12 +60,10 @@ static bool element_matches(const void *element, Slice key)
     return slice_equal(varint_slice(element), key);
 }
 
-G_STATIC_ASSERT(offsetof(ElementTable, kind) == offsetof(Pack, kind));
-
-ElementTable *element_table_new(uint8_t kind, bool has_values)
+ElementTable *element_table_new(unsigned kind, bool has_values)
 {
     ElementTable *elements = g_new(ElementTable, 1);
-    elements->kind = kind;
+    elements->kind = kind & PACK_KIND_MASK;
     elements->has_values = has_values;
     elements->bytes = 0;
     elements->pages = NULL;

@@ -15,10 +15,10 @@
 #include "store/pages.h"
 #include "store/table.h"
 
-/* What a big collection's entry points to. The kind byte is where a Pack has its own. */
+/* What a big collection's entry points to. The kind is where a Pack has its own. */
 typedef struct ElementTable {
-    uint8_t unused[offsetof(Pack, kind)];
-    uint8_t kind;
+    uint32_t unused : 30;
+    uint32_t kind : 2;
     bool has_values; /* a hash's */
     size_t bytes;    /* of all elements, as asked from the allocator */
     PageMap *pages;  /* checkpoints keep it as pages; NULL: they don't */
@@ -28,7 +28,7 @@ typedef struct ElementTable {
 /* How many look-ups element_find_many overlaps at most. */
 #define ELEMENT_BATCH 16
 
-ElementTable *element_table_new(uint8_t kind, bool has_values);
+ElementTable *element_table_new(unsigned kind, bool has_values);
 void element_table_free(ElementTable *elements);
 /* The same in slices of so many buckets: true while something is left, of which only element_table_bytes may be asked
  * (and about right). */

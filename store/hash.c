@@ -13,7 +13,7 @@ enum { HASH_PACK, HASH_TABLE };
 
 static bool is_pack(const Hash *hash)
 {
-    return ((const uint8_t *)hash)[offsetof(Pack, kind)] == HASH_PACK;
+    return ((const Pack *)(const void *)hash)->kind == HASH_PACK;
 }
 
 /* The block as what it is. */
@@ -29,7 +29,7 @@ static ElementTable *as_table(const Hash *hash)
 
 Hash *hash_new(void)
 {
-    return (Hash *)pack_new(HASH_PACK);
+    return (Hash *)pack_new_one_way(HASH_PACK);
 }
 
 void hash_free(Hash *hash)
@@ -249,9 +249,9 @@ uint64_t hash_scan(const Hash *hash, uint64_t cursor, HashVisit visit, void *con
 
 /* ---- as bytes ---- */
 
-size_t hash_encoded_bytes(const Hash *hash)
+size_t hash_encoded_bytes_about(const Hash *hash)
 {
-    return 1 + (is_pack(hash) ? as_pack(hash)->bytes : element_table_encoded_bytes(as_table(hash)));
+    return 1 + (is_pack(hash) ? pack_encoded_bytes_max(as_pack(hash)) : element_table_encoded_bytes(as_table(hash)));
 }
 
 void hash_encode(const Hash *hash, Image *image)
@@ -265,7 +265,7 @@ void hash_encode(const Hash *hash, Image *image)
 
 static Pack *decode_pack(Slice bytes)
 {
-    Pack *pack = pack_decode(&bytes, HASH_PACK);
+    Pack *pack = pack_decode(&bytes, HASH_PACK, UINT32_MAX);
     if (pack == NULL) return NULL;
     if (bytes.len == 0 && pack_count(pack) % 2 == 0 && pack_is_unique(pack, 1)) return pack;
     pack_free(pack);

@@ -1,10 +1,10 @@
 /* hash.h: a value of type hash: fields with values. The commands call it, on entries they got from the keyspace.
  *
- * Design. Small: one pack of field, value, field, value, in the order in which fields were first set. Big: a table of
- * elements (element.h). A hash becomes big when it has more than options.hash_max_ziplist_entries fields, on
- * hash_admit, or rather than have its pack grow beyond 64 MB; it never becomes small again. What a Hash pointer points
- * to is one block whose kind byte says which; it moves when the hash changes, so whatever changes it takes a pointer to
- * the pointer.
+ * Design. Small: one pack of field, value, field, value, in the order in which fields were first set; it's only ever
+ * walked forward. Big: a table of elements (element.h). A hash becomes big when it has more than
+ * options.hash_max_ziplist_entries fields, on hash_admit, or rather than have its pack grow beyond 64 MB; it never
+ * becomes small again. What a Hash pointer points to is one block whose kind byte says which; it moves when the hash
+ * changes, so whatever changes it takes a pointer to the pointer.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #ifndef CKV_STORE_HASH_H
@@ -71,8 +71,9 @@ bool hash_next(HashWalk *walk, HashPair *pair);
 typedef void (*HashVisit)(HashPair pair, void *context);
 uint64_t hash_scan(const Hash *hash, uint64_t cursor, HashVisit visit, void *context);
 
-/* The hash as bytes (see image.h), and back, held as it was: NULL if they're damaged. */
-size_t hash_encoded_bytes(const Hash *hash);
+/* The hash as bytes (see image.h), and back, held as it was: NULL if they're damaged. And about how many there will be.
+ */
+size_t hash_encoded_bytes_about(const Hash *hash);
 void hash_encode(const Hash *hash, Image *image);
 Hash *hash_decode(Slice bytes);
 

@@ -102,11 +102,6 @@ bool image_get_head(Slice *in, ImageHead *head)
 /* What each type says about itself; the casts are those of Entry's union. */
 static size_t list_size(const void *object)
 {
-    return list_encoded_bytes(object);
-}
-
-static size_t list_size_about(const void *object)
-{
     return list_encoded_bytes_about(object);
 }
 
@@ -122,7 +117,7 @@ static void *list_get_object(Slice bytes)
 
 static size_t set_size(const void *object)
 {
-    return set_encoded_bytes(object);
+    return set_encoded_bytes_about(object);
 }
 
 static void set_put(const void *object, Image *image)
@@ -137,7 +132,7 @@ static void *set_get_object(Slice bytes)
 
 static size_t zset_size(const void *object)
 {
-    return zset_encoded_bytes(object);
+    return zset_encoded_bytes_about(object);
 }
 
 static void zset_put(const void *object, Image *image)
@@ -152,7 +147,7 @@ static void *zset_get_object(Slice bytes)
 
 static size_t hash_size(const void *object)
 {
-    return hash_encoded_bytes(object);
+    return hash_encoded_bytes_about(object);
 }
 
 static void hash_put(const void *object, Image *image)
@@ -166,15 +161,14 @@ static void *hash_get_object(Slice bytes)
 }
 
 static const struct {
-    size_t (*size)(const void *object);
-    size_t (*size_about)(const void *object);
+    size_t (*size)(const void *object); /* about */
     void (*put)(const void *object, Image *image);
     void *(*get)(Slice bytes);
 } types[] = {
-    [TYPE_LIST] = { list_size, list_size_about, list_put, list_get_object },
-    [TYPE_SET] = { set_size, set_size, set_put, set_get_object },
-    [TYPE_ZSET] = { zset_size, zset_size, zset_put, zset_get_object },
-    [TYPE_HASH] = { hash_size, hash_size, hash_put, hash_get_object },
+    [TYPE_LIST] = { list_size, list_put, list_get_object },
+    [TYPE_SET] = { set_size, set_put, set_get_object },
+    [TYPE_ZSET] = { zset_size, zset_put, zset_get_object },
+    [TYPE_HASH] = { hash_size, hash_put, hash_get_object },
 };
 
 void *image_get_object(ValueType type, Slice bytes)
@@ -187,21 +181,32 @@ void *image_get_object(ValueType type, Slice bytes)
 
 size_t image_value_bytes(const Entry *entry)
 {
-    size_t bytes = entry->type != TYPE_STRING      ? types[entry->type].size_about(entry->object)
+    size_t bytes = entry->type != TYPE_STRING      ? types[entry->type].size(entry->object)
                    : entry->encoding == STRING_INT ? sizeof(entry->number)
                                                    : entry->str.len;
     return image_varint_bytes(bytes) + bytes;
 }
 
+/* A collection, behind its length: how long that is, is a guess until the collection is there. */
+static void put_object(Image *image, const Entry *entry)
+{
+    size_t about = types[entry->type].size(entry->object), place = image->len, guess = image_varint_bytes(about);
+    image_room(image, 2 * IMAGE_VARINT_BYTES_MAX + about);
+    image->len += guess;
+    types[entry->type].put(entry->object, image);
+    size_t bytes = image->len - place - guess, needed = image_varint_bytes(bytes);
+    if (needed != guess) {
+        image_room(image, IMAGE_VARINT_BYTES_MAX);
+        memmove(image->bytes + place + needed, image->bytes + place + guess, bytes);
+        image->len = place + needed + bytes;
+    }
+    image_write_varint(image->bytes + place, bytes);
+}
+
 void image_put_value(Image *image, const Entry *entry)
 {
     if (entry->type != TYPE_STRING) {
-        size_t bytes = types[entry->type].size(entry->object);
-        image_room(image, IMAGE_VARINT_BYTES_MAX + bytes);
-        image_put_varint(image, bytes);
-        size_t start = image->len;
-        types[entry->type].put(entry->object, image);
-        g_assert(image->len - start == bytes);
+        put_object(image, entry);
     } else if (entry->encoding == STRING_INT) {
         image_put_slice(image, (Slice){ (const char *)&entry->number, sizeof(entry->number) });
     } else {

@@ -7,8 +7,8 @@
  * bits a byte, the low ones first, and no more bytes than they need.
  *
  * A string's value is its bytes, or for STRING_INT the integer in eight. A collection's is a byte that says how it is
- * held, and then its in-memory form where that is position-independent (packs, integer sets), else its elements one
- * after the other: <type>_encode and <type>_decode of each type write and read it, so nothing is known about it here.
+ * held, and then packs and integer sets nearly as they lie in memory, anything else as its elements one after the
+ * other: <type>_encode and <type>_decode of each type write and read it, so nothing is known about it here.
  * Decoding trusts nothing: it returns false for what no encoder could have written.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */

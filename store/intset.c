@@ -5,24 +5,24 @@
 
 #include <glib.h>
 
-G_STATIC_ASSERT(offsetof(Intset, kind) == offsetof(Pack, kind));
+#define COUNT_MAX 0x3FFFFFFFU
 
-static uint8_t width_of(int64_t value)
+static uint32_t width_of(int64_t value)
 {
     if (value >= INT16_MIN && value <= INT16_MAX) return sizeof(int16_t);
     if (value >= INT32_MIN && value <= INT32_MAX) return sizeof(int32_t);
     return sizeof(int64_t);
 }
 
-static size_t bytes_for(uint8_t width, uint32_t count)
+static size_t bytes_for(uint32_t width, uint32_t count)
 {
     return sizeof(Intset) + (size_t)width * count;
 }
 
-Intset *intset_new(uint8_t kind)
+Intset *intset_new(unsigned kind)
 {
     Intset *ints = g_malloc(bytes_for(sizeof(int16_t), 1));
-    *ints = (Intset){ .kind = kind, .width = sizeof(int16_t) };
+    *ints = (Intset){ .kind = kind & PACK_KIND_MASK, .width = sizeof(int16_t) };
     return ints;
 }
 
@@ -88,10 +88,11 @@ bool intset_has(const Intset *ints, int64_t value)
 }
 
 /* The same integers, each in more bytes. */
-static Intset *widened(Intset *ints, uint8_t width)
+static Intset *widened(Intset *ints, uint32_t width)
 {
     Intset *wide = g_malloc(bytes_for(width, ints->count + 1));
-    *wide = (Intset){ .count = ints->count, .kind = ints->kind, .width = width };
+    *wide = *ints;
+    wide->width = width;
     for (uint32_t i = 0; i < ints->count; i++)
         put(wide, i, intset_at(ints, i));
     g_free(ints);
@@ -106,7 +107,7 @@ Intset *intset_add(Intset *ints, int64_t value, bool *added)
     *added = index == ints->count || intset_at(ints, index) != value;
     if (!*added) return ints;
 
-    g_assert(ints->count < UINT32_MAX);
+    g_assert(ints->count < COUNT_MAX);
     if (width_of(value) > ints->width)
         ints = widened(ints, width_of(value));
     else
@@ -129,9 +130,24 @@ Intset *intset_remove(Intset *ints, int64_t value, bool *removed)
 
 /* ---- as bytes ---- */
 
+/* What stands in front of the integers. */
+typedef struct IntsetHead {
+    uint32_t count;
+    uint8_t zeros[2];
+    uint8_t kind;
+    uint8_t width;
+} IntsetHead;
+
+size_t intset_encoded_bytes(const Intset *ints)
+{
+    return sizeof(IntsetHead) + (size_t)ints->width * ints->count;
+}
+
 void intset_encode(const Intset *ints, Image *image)
 {
-    image_put_bytes(image, (Slice){ (const char *)ints, intset_bytes(ints) });
+    IntsetHead head = { .count = ints->count, .kind = ints->kind, .width = (uint8_t)ints->width };
+    image_put_bytes(image, (Slice){ (const char *)&head, sizeof(head) });
+    image_put_bytes(image, (Slice){ ints->data, (size_t)ints->width * ints->count });
 }
 
 static bool ascends(const Intset *ints)
@@ -142,16 +158,19 @@ static bool ascends(const Intset *ints)
     return true;
 }
 
-Intset *intset_decode(Slice bytes, uint8_t kind)
+Intset *intset_decode(Slice bytes, unsigned kind)
 {
-    Intset head;
+    IntsetHead head;
     if (bytes.len < sizeof(head)) return NULL;
     memcpy(&head, bytes.ptr, sizeof(head));
-    Intset expected = { .count = head.count, .kind = kind, .width = head.width };
+    IntsetHead expected = { .count = head.count, .kind = (uint8_t)kind, .width = head.width };
     bool width_valid = head.width == sizeof(int16_t) || head.width == sizeof(int32_t) || head.width == sizeof(int64_t);
     if (!width_valid || memcmp(&head, &expected, sizeof(head)) != 0) return NULL;
-    if (head.count == 0 || bytes.len != bytes_for(head.width, head.count)) return NULL;
-    Intset *ints = g_memdup2(bytes.ptr, bytes.len);
+    size_t content = bytes.len - sizeof(head);
+    if (head.count == 0 || head.count > COUNT_MAX || content != (size_t)head.width * head.count) return NULL;
+    Intset *ints = g_malloc(bytes_for(head.width, head.count));
+    *ints = (Intset){ .count = head.count & COUNT_MAX, .kind = kind & PACK_KIND_MASK, .width = head.width };
+    memcpy(ints->data, bytes.ptr + sizeof(head), content);
     if (ascends(ints)) return ints;
     intset_free(ints);
     return NULL;

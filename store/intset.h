@@ -11,14 +11,13 @@
 #include "store/pack.h"
 
 typedef struct Intset {
-    uint32_t count;
-    uint8_t unused[offsetof(Pack, kind) - sizeof(uint32_t)];
-    uint8_t kind;  /* the owner's, where a Pack has its own */
-    uint8_t width; /* bytes an integer: 2, 4 or 8 */
+    uint32_t count : 30;
+    uint32_t kind : 2; /* the owner's, where a Pack has its own */
+    uint32_t width;    /* bytes an integer: 2, 4 or 8 */
     char data[];
 } Intset;
 
-Intset *intset_new(uint8_t kind);
+Intset *intset_new(unsigned kind);
 void intset_free(Intset *ints);
 size_t intset_bytes(const Intset *ints);
 
@@ -30,8 +29,9 @@ bool intset_has(const Intset *ints, int64_t value);
 Intset *intset_add(Intset *ints, int64_t value, bool *added);
 Intset *intset_remove(Intset *ints, int64_t value, bool *removed);
 
-/* The block as bytes, and back: NULL unless they're just that, of this kind and with an integer at least. */
+/* The set as bytes, and back: NULL unless they're just that, of this kind and with an integer at least. */
+size_t intset_encoded_bytes(const Intset *ints);
 void intset_encode(const Intset *ints, Image *image);
-Intset *intset_decode(Slice bytes, uint8_t kind);
+Intset *intset_decode(Slice bytes, unsigned kind);
 
 #endif

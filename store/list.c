@@ -25,22 +25,20 @@ typedef struct ListPages {
 
 /* At least two chunks. */
 typedef struct Chain {
-    uint8_t before_kind[offsetof(Pack, kind)];
-    uint8_t kind;
+    uint32_t unused : 30;
+    uint32_t kind : 2; /* where a Pack has its own */
     size_t length, chunks;
     ListChunk *head, *tail;
     PageMap *pages;   /* checkpoints keep it as pages; NULL: they don't */
     ListPages *by_id; /* NULL until they do */
 } Chain;
 
-G_STATIC_ASSERT(offsetof(Chain, kind) == offsetof(Pack, kind));
-
 /* A limit on bytes that holds also when options.list_max_ziplist_size counts elements, as in 3.2. */
 #define COUNTED_CHUNK_BYTES 8192
 
 static bool is_pack(const List *list)
 {
-    return ((const uint8_t *)list)[offsetof(Pack, kind)] == LIST_PACK;
+    return ((const Pack *)(const void *)list)->kind == LIST_PACK;
 }
 
 /* The block as what it is. */
@@ -509,23 +507,19 @@ const Pack *list_chunk_pack(const ListChunk *chunk)
     return chunk->pack;
 }
 
-/* The bytes of the list's packs. Those of all of a big list are told from its first `chunks_max` chunks. */
+/* The bytes of the list's packs as images have them. Those of all of a big list are told from its first `chunks_max`
+ * chunks. */
 static size_t packs_bytes(const List *list, size_t chunks_max)
 {
-    if (is_pack(list)) return as_pack(list)->bytes;
+    if (is_pack(list)) return pack_encoded_bytes_max(as_pack(list));
     size_t bytes = 0, seen = 0;
     for (const ListChunk *c = as_chain(list)->head; c != NULL && seen < chunks_max; c = c->next, seen++)
-        bytes += c->pack->bytes;
+        bytes += pack_encoded_bytes_max(c->pack);
     return seen == 0 || seen == as_chain(list)->chunks ? bytes : bytes / seen * as_chain(list)->chunks;
 }
 
 /* Chunks looked at to tell how big a list is. */
 #define SAMPLE_CHUNKS 16
-
-size_t list_encoded_bytes(const List *list)
-{
-    return 1 + (is_pack(list) ? 0 : image_varint_bytes(as_chain(list)->chunks)) + packs_bytes(list, SIZE_MAX);
-}
 
 size_t list_encoded_bytes_about(const List *list)
 {
@@ -547,7 +541,7 @@ void list_encode(const List *list, Image *image)
 
 bool list_decode_chunk(List **list, Slice *in)
 {
-    Pack *pack = pack_decode(in, LIST_PACK);
+    Pack *pack = pack_decode(in, LIST_PACK, 0);
     if (pack == NULL) return false;
     if (list_length(*list) == 0) {
         list_free(*list);
@@ -617,7 +611,7 @@ bool list_read_paged_chunk(Slice *in, uint32_t *id, uint32_t *next, Pack **pack)
     if (!image_get_varint(in, &second) || second > UINT32_MAX) return false;
     *id = (uint32_t)first;
     *next = (uint32_t)second;
-    *pack = pack_decode(in, LIST_PACK);
+    *pack = pack_decode(in, LIST_PACK, 0);
     return *pack != NULL;
 }
 

@@ -62,9 +62,8 @@ ListWalk list_walk(const List *list, size_t start, ListEnd towards);
 /* False at the end. */
 bool list_next(ListWalk *walk, PackValue *value);
 
-/* The list as bytes (see image.h), and back, chunk for chunk: NULL if they're damaged. The first is O(chunks), the
- * second takes the same time for any list. */
-size_t list_encoded_bytes(const List *list);
+/* The list as bytes (see image.h), and back, chunk for chunk: NULL if they're damaged. And about how many there will
+ * be, which takes the same time for any list. */
 size_t list_encoded_bytes_about(const List *list);
 void list_encode(const List *list, Image *image);
 List *list_decode(Slice bytes);

@@ -4,8 +4,8 @@
  *   0xxxxxxx           a string of x (0 to 127) bytes
  *   1000nnnn           an integer in n (1 to 8) bytes, little-endian, two's complement
  *   1001nnnn           a string whose length is in the next n (1 to 4) bytes, little-endian
- * Behind the content stands the back-length: how many bytes header and content take, seven bits a byte, the lowest in
- * the last byte; read backwards, the top bit says that another byte precedes.
+ * Behind the content stands the back-length, if the pack isn't a one-way one: how many bytes header and content take,
+ * seven bits a byte, the lowest in the last byte; read backwards, the top bit says that another byte precedes.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "store/pack.h"
@@ -18,10 +18,13 @@
 #define KIND_MASK        0xF0
 #define KIND_INT         0x80
 #define KIND_LONG        0x90
-#define COUNT_UNKNOWN    UINT16_MAX
+#define COUNT_UNKNOWN    0x7FFFU
+#define BYTES_MAX        0x3FFFFFFFU
 
 /* A pack that has this many bytes gets room to grow by an eighth, so that filling it takes few copies. */
 #define SLACK_FROM 512
+
+G_STATIC_ASSERT(sizeof(Pack) == 6);
 
 static const uint8_t *at(const Pack *pack, PackPos pos)
 {
@@ -64,7 +67,7 @@ static Element element_read(const uint8_t *from)
 }
 
 /* The bytes that header and content of the element at `from` take: element_read's, quicker. */
-static uint32_t element_bytes(const uint8_t *from)
+static inline uint32_t element_bytes(const uint8_t *from)
 {
     if (from[0] <= SHORT_STRING_MAX) return 1U + from[0];
     unsigned n = from[0] & ~KIND_MASK & 0xFF;
@@ -72,16 +75,22 @@ static uint32_t element_bytes(const uint8_t *from)
     return (uint32_t)(1 + n + read_little(from + 1, n));
 }
 
-static unsigned back_bytes(uint32_t length)
+static inline unsigned back_bytes(uint32_t length)
 {
     unsigned bytes = 1;
-    while (length >>= 7)
+    while (G_UNLIKELY(length > 127)) {
+        length >>= 7;
         bytes++;
+    }
     return bytes;
 }
 
-static void back_write(uint8_t *to, uint32_t length)
+static inline void back_write(uint8_t *to, uint32_t length)
 {
+    if (G_LIKELY(length <= 127)) {
+        to[0] = (uint8_t)length;
+        return;
+    }
     unsigned bytes = back_bytes(length);
     for (unsigned i = bytes; i-- > 0; length >>= 7)
         to[i] = (uint8_t)((length & 127) | (i > 0 ? 128 : 0));
@@ -139,12 +148,13 @@ static Form form_of(Slice text)
     return form;
 }
 
-static size_t form_whole(const Form *form)
+/* The bytes that an element of so many takes, its back-length included if it has one. */
+static inline size_t whole_bytes(uint32_t bytes, bool one_way)
 {
-    return form->bytes + back_bytes(form->bytes);
+    return bytes + (one_way ? 0 : back_bytes(bytes));
 }
 
-static void form_write(uint8_t *to, const Form *form)
+static void form_write(uint8_t *to, const Form *form, bool one_way)
 {
     if (form->is_int) {
         to[0] = (uint8_t)(KIND_INT | form->n);
@@ -154,7 +164,7 @@ static void form_write(uint8_t *to, const Form *form)
         write_little(to + 1, form->text.len, form->n);
         if (form->text.len > 0) memcpy(to + 1 + form->n, form->text.ptr, form->text.len);
     }
-    back_write(to + form->bytes, form->bytes);
+    if (!one_way) back_write(to + form->bytes, form->bytes);
 }
 
 /* ---- the block ---- */
@@ -169,23 +179,40 @@ static size_t room_for(size_t bytes)
 
 static Pack *resize(Pack *pack, size_t bytes)
 {
-    g_assert(bytes <= UINT32_MAX);
+    g_assert(bytes <= BYTES_MAX);
     if (room_for(bytes) != room_for(pack->bytes)) pack = g_realloc(pack, room_for(bytes));
-    pack->bytes = (uint32_t)bytes;
+    pack->bytes = bytes & BYTES_MAX;
     return pack;
+}
+
+static void count_set(Pack *pack, uint64_t count)
+{
+    pack->count = (uint16_t)MIN(count, COUNT_UNKNOWN) & COUNT_UNKNOWN;
 }
 
 static void count_add(Pack *pack, int64_t change)
 {
-    if (pack->count == COUNT_UNKNOWN) return;
-    int64_t count = pack->count + change;
-    pack->count = count >= COUNT_UNKNOWN ? COUNT_UNKNOWN : (uint16_t)count;
+    if (pack->count != COUNT_UNKNOWN) count_set(pack, (uint64_t)(pack->count + change));
 }
 
-Pack *pack_new(uint8_t kind)
+/* A block for so many bytes, without elements so far. */
+static Pack *block_new(unsigned kind, size_t bytes)
 {
-    Pack *pack = g_malloc(sizeof(Pack));
-    *pack = (Pack){ .bytes = sizeof(Pack), .kind = kind };
+    g_assert(bytes <= BYTES_MAX);
+    Pack *pack = g_malloc(room_for(bytes));
+    *pack = (Pack){ .bytes = bytes & BYTES_MAX, .kind = kind & PACK_KIND_MASK };
+    return pack;
+}
+
+Pack *pack_new(unsigned kind)
+{
+    return block_new(kind, sizeof(Pack));
+}
+
+Pack *pack_new_one_way(unsigned kind)
+{
+    Pack *pack = pack_new(kind);
+    pack->one_way = 1;
     return pack;
 }
 
@@ -211,10 +238,9 @@ uint32_t pack_count(const Pack *pack)
 /* ---- walking ---- */
 
 /* The position behind the element at pos: pack->bytes at the end. */
-static PackPos behind(const Pack *pack, PackPos pos)
+static inline PackPos behind(const Pack *pack, PackPos pos)
 {
-    uint32_t bytes = element_bytes(at(pack, pos));
-    return pos + bytes + back_bytes(bytes);
+    return pos + (uint32_t)whole_bytes(element_bytes(at(pack, pos)), pack->one_way);
 }
 
 PackPos pack_first(const Pack *pack)
@@ -226,6 +252,16 @@ PackPos pack_next(const Pack *pack, PackPos pos)
 {
     PackPos next = behind(pack, pos);
     return next < pack->bytes ? next : 0;
+}
+
+/* The element behind this one and `skip` others, or 0. */
+static inline PackPos next_skipping(const Pack *pack, PackPos pos, unsigned skip)
+{
+    PackPos end = pack->bytes;
+    bool one_way = pack->one_way;
+    for (unsigned i = 0; i <= skip && pos < end; i++)
+        pos += (PackPos)whole_bytes(element_bytes(at(pack, pos)), one_way);
+    return pos < end ? pos : 0;
 }
 
 /* The element that ends before `end`. */
@@ -244,12 +280,16 @@ PackPos pack_prev(const Pack *pack, PackPos pos)
 
 PackPos pack_last(const Pack *pack)
 {
+    g_assert(!pack->one_way);
     return before(pack, pack->bytes);
 }
 
 PackPos pack_at(const Pack *pack, int64_t index)
 {
-    if (pack->count != COUNT_UNKNOWN) {
+    if (pack->one_way) {
+        if (index < 0) index += pack_count(pack);
+        if (index < 0) return 0;
+    } else if (pack->count != COUNT_UNKNOWN) {
         /* From whichever end is nearer. */
         if (index >= pack->count || index < -(int64_t)pack->count) return 0;
         if (index >= 0 && index > pack->count / 2) index -= pack->count;
@@ -283,7 +323,7 @@ Slice pack_text(const Pack *pack, PackPos pos, char *digits)
 
 /* Whether an element has this form. One form has one encoding: integers are always held as such, in as few bytes as go.
  */
-static bool has_form(const uint8_t *element, const Form *form)
+static inline bool has_form(const uint8_t *element, const Form *form)
 {
     if (form->n == 0) {
         return element[0] == form->text.len &&
@@ -306,16 +346,18 @@ bool pack_equals(const Pack *pack, PackPos pos, Slice text)
 PackPos pack_find(const Pack *pack, PackPos from, Slice text, unsigned skip)
 {
     Form form = form_of(text);
-    unsigned skipping = 0;
-    for (PackPos pos = from; pos != 0 && pos < pack->bytes; pos = behind(pack, pos)) {
-        if (skipping > 0) {
-            skipping--;
-            continue;
-        }
+    for (PackPos pos = from; pos != 0; pos = next_skipping(pack, pos, skip)) {
         if (has_form(at(pack, pos), &form)) return pos;
-        skipping = skip;
     }
     return 0;
+}
+
+unsigned pack_places(const Pack *pack, unsigned skip, PackPos *places, unsigned max)
+{
+    unsigned count = 0;
+    for (PackPos pos = pack_first(pack); pos != 0 && count < max; pos = next_skipping(pack, pos, skip))
+        places[count++] = pos;
+    return count;
 }
 
 /* ---- changing ---- */
@@ -337,8 +379,8 @@ Pack *pack_insert(Pack *pack, PackPos pos, Slice text)
 {
     if (pos == 0) pos = pack->bytes;
     Form form = form_of(text);
-    pack = splice(pack, pos, 0, form_whole(&form));
-    form_write((uint8_t *)pack + pos, &form);
+    pack = splice(pack, pos, 0, whole_bytes(form.bytes, pack->one_way));
+    form_write((uint8_t *)pack + pos, &form, pack->one_way);
     count_add(pack, 1);
     return pack;
 }
@@ -356,8 +398,8 @@ Pack *pack_prepend(Pack *pack, Slice text)
 Pack *pack_replace(Pack *pack, PackPos pos, Slice text)
 {
     Form form = form_of(text);
-    pack = splice(pack, pos, behind(pack, pos) - pos, form_whole(&form));
-    form_write((uint8_t *)pack + pos, &form);
+    pack = splice(pack, pos, behind(pack, pos) - pos, whole_bytes(form.bytes, pack->one_way));
+    form_write((uint8_t *)pack + pos, &form, pack->one_way);
     return pack;
 }
 
@@ -370,20 +412,21 @@ Pack *pack_remove(Pack *pack, PackPos pos, uint32_t count)
     count_add(pack, -(int64_t)removed);
     pack = splice(pack, pos, end - pos, 0);
     if (pack->count == COUNT_UNKNOWN && pack->bytes < COUNT_UNKNOWN) {
-        /* Few enough by now, since an element takes two bytes at least. */
-        pack->count = (uint16_t)pack_count(pack);
+        /* Few enough by now, since an element takes a byte at least. */
+        count_set(pack, pack_count(pack));
     }
     return pack;
 }
 
 Pack *pack_join(Pack *a, Pack *b)
 {
+    g_assert(a->one_way == b->one_way);
     size_t old = a->bytes, more = b->bytes - sizeof(Pack);
     uint64_t count =
         a->count == COUNT_UNKNOWN || b->count == COUNT_UNKNOWN ? COUNT_UNKNOWN : (uint64_t)a->count + b->count;
     a = resize(a, old + more);
     memcpy((char *)a + old, b->data, more);
-    a->count = (uint16_t)MIN(count, COUNT_UNKNOWN);
+    count_set(a, count);
     g_free(b);
     return a;
 }
@@ -391,13 +434,14 @@ Pack *pack_join(Pack *a, Pack *b)
 Pack *pack_split(Pack *pack, PackPos pos, Pack **tail)
 {
     size_t moved = pack->bytes - pos;
-    Pack *rest = resize(pack_new(pack->kind), sizeof(Pack) + moved);
+    Pack *rest = block_new(pack->kind, sizeof(Pack) + moved);
+    rest->one_way = pack->one_way;
     memcpy(rest->data, at(pack, pos), moved);
     rest->count = COUNT_UNKNOWN;
-    rest->count = (uint16_t)MIN(pack_count(rest), COUNT_UNKNOWN);
+    count_set(rest, pack_count(rest));
     pack = resize(pack, pos);
     pack->count = COUNT_UNKNOWN;
-    pack->count = (uint16_t)MIN(pack_count(pack), COUNT_UNKNOWN);
+    count_set(pack, pack_count(pack));
     *tail = rest;
     return pack;
 }
@@ -405,14 +449,78 @@ Pack *pack_split(Pack *pack, PackPos pos, Pack **tail)
 size_t pack_element_bytes(Slice text)
 {
     Form form = form_of(text);
-    return form_whole(&form);
+    return whole_bytes(form.bytes, false);
+}
+
+/* ---- one way or both ---- */
+
+/* Quicker than memcpy of an unknown length for what most elements are. */
+static inline void element_copy(uint8_t *to, const uint8_t *from, uint32_t bytes)
+{
+    if (bytes >= 16 && bytes <= 32) {
+        memcpy(to, from, 16);
+        memcpy(to + bytes - 16, from + bytes - 16, 16);
+    } else if (bytes >= 8 && bytes < 16) {
+        memcpy(to, from, 8);
+        memcpy(to + bytes - 8, from + bytes - 8, 8);
+    } else {
+        memcpy(to, from, bytes);
+    }
+}
+
+/* Writes elements without their back-lengths, which they have between `from` and `end`. */
+static void one_way_write(uint8_t *to, const uint8_t *from, const uint8_t *end)
+{
+    while (from < end) {
+        uint32_t bytes = element_bytes(from);
+        element_copy(to, from, bytes);
+        to += bytes;
+        from += whole_bytes(bytes, false);
+    }
+}
+
+/* The most bytes that all elements take with their back-lengths, of which each has one and one more for each 127 bytes
+ * at most. */
+static size_t two_way_bytes_max(const Pack *pack)
+{
+    size_t bytes = pack->bytes - sizeof(Pack);
+    return pack->one_way ? bytes + pack_count(pack) + bytes / 127 : bytes;
+}
+
+/* Writes them, and returns their end. */
+static char *two_way_write(const Pack *pack, char *start)
+{
+    if (!pack->one_way) {
+        memcpy(start, pack->data, pack->bytes - sizeof(Pack));
+        return start + pack->bytes - sizeof(Pack);
+    }
+    uint8_t *to = (uint8_t *)start;
+    const uint8_t *end = at(pack, pack->bytes);
+    for (const uint8_t *from = (const uint8_t *)pack->data; from < end;) {
+        uint32_t bytes = element_bytes(from);
+        element_copy(to, from, bytes);
+        back_write(to + bytes, bytes);
+        to += whole_bytes(bytes, false);
+        from += bytes;
+    }
+    return (char *)to;
+}
+
+Pack *pack_two_way(Pack *pack)
+{
+    if (!pack->one_way) return pack;
+    Pack *both = block_new(pack->kind, sizeof(Pack) + two_way_bytes_max(pack));
+    both->count = pack->count;
+    both = resize(both, (size_t)(two_way_write(pack, both->data) - (char *)both));
+    g_free(pack);
+    return both;
 }
 
 /* ---- checking ---- */
 
-/* Whether a whole, minimal element stands at the beginning of `left` bytes; its size with the back-length goes to
- * *whole. */
-static bool element_valid(const uint8_t *from, size_t left, size_t *whole)
+/* Whether a whole, minimal element stands at the beginning of `left` bytes; its size with the back-length, if there
+ * must be one, goes to *whole. */
+static bool element_valid(const uint8_t *from, size_t left, bool one_way, size_t *whole)
 {
     unsigned n = from[0] <= SHORT_STRING_MAX ? 0 : from[0] & ~KIND_MASK & 0xFF;
     bool is_int = from[0] > SHORT_STRING_MAX && (from[0] & KIND_MASK) == KIND_INT;
@@ -421,41 +529,52 @@ static bool element_valid(const uint8_t *from, size_t left, size_t *whole)
     if ((is_int && (n < 1 || n > 8)) || (is_long && (n < 1 || n > 4)) || 1 + n > left) return false;
     if (is_long && read_little(from + 1, n) > left - 1 - n) return false;
     Element element = element_read(from);
-    unsigned back = back_bytes(element.bytes);
-    *whole = (size_t)element.bytes + back;
+    *whole = whole_bytes(element.bytes, one_way);
     if (*whole > left) return false;
     if (is_int && int_bytes(element.number) != n) return false;
     if (is_long && (element.text.len <= SHORT_STRING_MAX || length_bytes(element.text.len) != n)) return false;
     int64_t number;
     if (!is_int && number_parse_int(element.text, &number)) return false;
+    if (one_way) return true;
     uint8_t expected[5];
     back_write(expected, element.bytes);
-    return memcmp(from + element.bytes, expected, back) == 0;
+    return memcmp(from + element.bytes, expected, back_bytes(element.bytes)) == 0;
+}
+
+typedef struct Sums {
+    uint64_t count; /* of elements */
+    size_t content; /* bytes without back-lengths */
+} Sums;
+
+/* The same for all elements, with what they come to. */
+static bool elements_valid(const uint8_t *from, size_t bytes, bool one_way, Sums *sums)
+{
+    *sums = (Sums){ 0 };
+    for (size_t done = 0, whole; done < bytes; done += whole, sums->count++) {
+        if (!element_valid(from + done, bytes - done, one_way, &whole)) return false;
+        sums->content += element_bytes(from + done);
+    }
+    return true;
+}
+
+/* A count that was too big once may stay unknown when there are fewer. */
+static bool count_agrees(uint64_t said, uint64_t unknown, uint64_t count)
+{
+    return said == unknown || said == count;
 }
 
 bool pack_valid(const Pack *pack, size_t size)
 {
+    Sums sums;
     if (size < sizeof(Pack) || pack->bytes != size) return false;
-    uint64_t count = 0;
-    for (size_t pos = sizeof(Pack), whole; pos < size; pos += whole, count++) {
-        if (!element_valid(at(pack, (PackPos)pos), size - pos, &whole)) return false;
-    }
-    /* A count that was too big once may stay unknown when there are fewer. */
-    return pack->count == COUNT_UNKNOWN || pack->count == count;
+    if (!elements_valid(at(pack, sizeof(Pack)), size - sizeof(Pack), pack->one_way, &sums)) return false;
+    return count_agrees(pack->count, COUNT_UNKNOWN, sums.count);
 }
 
 /* The bytes of an element as it's held: one text has one form, so equal bytes are equal texts. */
 static Slice element_raw(const Pack *pack, PackPos pos)
 {
     return (Slice){ (const char *)at(pack, pos), element_bytes(at(pack, pos)) };
-}
-
-/* The element behind this one and `skip` others. */
-static PackPos next_skipping(const Pack *pack, PackPos pos, unsigned skip)
-{
-    for (unsigned i = 0; i <= skip && pos != 0; i++)
-        pos = pack_next(pack, pos);
-    return pos;
 }
 
 /* Up to here, comparing each with each is quicker than a table. */
@@ -496,22 +615,47 @@ bool pack_is_unique(const Pack *pack, unsigned skip)
 
 /* ---- as bytes ---- */
 
-void pack_encode(const Pack *pack, Image *image)
+/* What stands in front of the elements, whose back-lengths are always there. */
+typedef struct PackHead {
+    uint32_t bytes;
+    uint16_t count; /* saturating */
+    uint8_t kind;
+    uint8_t spare;
+} PackHead;
+
+size_t pack_encoded_bytes_max(const Pack *pack)
 {
-    image_put_bytes(image, (Slice){ (const char *)pack, pack->bytes });
+    return sizeof(PackHead) + two_way_bytes_max(pack);
 }
 
-Pack *pack_decode(Slice *in, uint8_t kind)
+void pack_encode(const Pack *pack, Image *image)
 {
-    Pack head;
+    char *start = image_room(image, pack_encoded_bytes_max(pack));
+    size_t bytes = (size_t)(two_way_write(pack, start + sizeof(PackHead)) - start);
+    PackHead head = { (uint32_t)bytes, (uint16_t)MIN(pack_count(pack), UINT16_MAX), pack->kind, 0 };
+    memcpy(start, &head, sizeof(head));
+    image->len += bytes;
+}
+
+Pack *pack_decode(Slice *in, unsigned kind, uint32_t one_way_max)
+{
+    PackHead head;
     Slice block;
     if (in->len <= sizeof(head)) return NULL;
     memcpy(&head, in->ptr, sizeof(head));
-    if (head.bytes <= sizeof(head) || head.kind != kind || head.spare != 0) return NULL;
+    if (head.bytes <= sizeof(head) || head.bytes > BYTES_MAX || head.kind != kind || head.spare != 0) return NULL;
     if (!image_get_bytes(in, head.bytes, &block)) return NULL;
-    Pack *pack = g_malloc(room_for(block.len));
-    memcpy(pack, block.ptr, block.len);
-    if (pack_valid(pack, block.len)) return pack;
-    pack_free(pack);
-    return NULL;
+    const uint8_t *from = (const uint8_t *)block.ptr + sizeof(head);
+    size_t bytes = block.len - sizeof(head);
+    Sums sums;
+    if (!elements_valid(from, bytes, false, &sums) || !count_agrees(head.count, UINT16_MAX, sums.count)) return NULL;
+    bool one_way = sums.count <= one_way_max;
+    Pack *pack = block_new(kind, sizeof(Pack) + (one_way ? sums.content : bytes));
+    count_set(pack, sums.count);
+    pack->one_way = one_way;
+    if (one_way)
+        one_way_write((uint8_t *)pack->data, from, from + bytes);
+    else
+        memcpy(pack->data, from, bytes);
+    return pack;
 }

@@ -16,7 +16,7 @@ enum { SET_INTS, SET_PACK, SET_TABLE };
 
 static unsigned kind_of(const Set *set)
 {
-    return ((const uint8_t *)set)[offsetof(Pack, kind)];
+    return ((const Pack *)(const void *)set)->kind;
 }
 
 /* The block as what it is. */
@@ -310,11 +310,11 @@ uint64_t set_scan(const Set *set, uint64_t cursor, SetVisit visit, void *context
 
 /* ---- as bytes ---- */
 
-size_t set_encoded_bytes(const Set *set)
+size_t set_encoded_bytes_about(const Set *set)
 {
     switch (kind_of(set)) {
-    case SET_INTS: return 1 + intset_bytes(as_ints(set));
-    case SET_PACK: return 1 + as_pack(set)->bytes;
+    case SET_INTS: return 1 + intset_encoded_bytes(as_ints(set));
+    case SET_PACK: return 1 + pack_encoded_bytes_max(as_pack(set));
     default: return 1 + element_table_encoded_bytes(as_table(set));
     }
 }
@@ -331,7 +331,7 @@ void set_encode(const Set *set, Image *image)
 
 static Pack *decode_pack(Slice bytes)
 {
-    Pack *pack = pack_decode(&bytes, SET_PACK);
+    Pack *pack = pack_decode(&bytes, SET_PACK, 0);
     if (pack == NULL) return NULL;
     if (bytes.len == 0 && pack_is_unique(pack, 0)) return pack;
     pack_free(pack);

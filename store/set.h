@@ -70,8 +70,9 @@ bool set_next(SetWalk *walk, SetMember *member);
 typedef void (*SetVisit)(SetMember member, void *context);
 uint64_t set_scan(const Set *set, uint64_t cursor, SetVisit visit, void *context);
 
-/* The set as bytes (see image.h), and back, held as it was: NULL if they're damaged. */
-size_t set_encoded_bytes(const Set *set);
+/* The set as bytes (see image.h), and back, held as it was: NULL if they're damaged. And about how many there will be.
+ */
+size_t set_encoded_bytes_about(const Set *set);
 void set_encode(const Set *set, Image *image);
 Set *set_decode(Slice bytes);
 

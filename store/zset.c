@@ -13,17 +13,15 @@
 /* They stand in images as well: none may change. */
 enum { KIND_PACK, KIND_BIG };
 
-/* What a big set's pointer points to. The kind byte is where a Pack has its own. */
+/* What a big set's pointer points to. The kind is where a Pack has its own. */
 typedef struct ZsetBuilder {
-    uint8_t unused[offsetof(Pack, kind)];
-    uint8_t kind;
+    uint32_t unused : 30;
+    uint32_t kind : 2;
     size_t bytes;   /* of all elements, as asked from the allocator */
     PageMap *pages; /* checkpoints keep it as pages; NULL: they don't */
     Table table;
     RankTree tree; /* empty while it's in the making */
 } Big;
-
-G_STATIC_ASSERT(offsetof(Big, kind) == offsetof(Pack, kind));
 
 /* How many elements are removed from the table together. */
 #define REMOVE_BATCH 64
@@ -94,15 +92,34 @@ static bool pair_is_before(const Pack *pack, PackPos pos, double score, Slice me
     return slice_compare(pack_text(pack, pos, digits), member) < 0;
 }
 
-static Pack *pair_insert(Pack *pack, double score, Slice member)
+static PackPos pair_next(const Pack *pack, PackPos pos)
 {
-    PackPos behind = 0; /* found from the end, where most sets grow */
+    return pack_next(pack, pack_next(pack, pos));
+}
+
+/* The first pair that doesn't come before (score, member), or 0: found from the end, where most sets grow, unless there
+ * are few. */
+static PackPos pair_behind(const Pack *pack, double score, Slice member)
+{
+    PackPos behind = 0;
+    if (pack->one_way) {
+        for (behind = pack_first(pack); behind != 0 && pair_is_before(pack, behind, score, member);)
+            behind = pair_next(pack, behind);
+        return behind;
+    }
     for (PackPos last = pack_last(pack); last != 0;) {
         PackPos pos = pack_prev(pack, last);
         if (pair_is_before(pack, pos, score, member)) break;
         behind = pos;
         last = pack_prev(pack, pos);
     }
+    return behind;
+}
+
+static Pack *pair_insert(Pack *pack, double score, Slice member)
+{
+    if (pack_count(pack) / 2 >= ZSET_ONE_WAY_MAX) pack = pack_two_way(pack);
+    PackPos behind = pair_behind(pack, score, member);
     ScoreText text;
     Slice score_slice = score_text(score, &text);
     if (behind == 0) return pack_append(pack_append(pack, member), score_slice);
@@ -219,7 +236,7 @@ static void convert(Zset **zset)
 
 Zset *zset_new(void)
 {
-    return (Zset *)pack_new(KIND_PACK);
+    return (Zset *)pack_new_one_way(KIND_PACK);
 }
 
 void zset_free(Zset *zset)
@@ -275,7 +292,7 @@ bool zset_rank(const Zset *zset, Slice member, size_t *rank)
     if (is_pack(zset)) {
         const Pack *pack = (const Pack *)zset;
         *rank = 0;
-        for (PackPos pos = pack_first(pack); pos != 0; pos = pack_next(pack, pack_next(pack, pos)), (*rank)++) {
+        for (PackPos pos = pack_first(pack); pos != 0; pos = pair_next(pack, pos), (*rank)++) {
             if (pack_equals(pack, pos, member)) return true;
         }
         return false;
@@ -389,7 +406,7 @@ size_t zset_rank_score(const Zset *zset, double score, bool equal)
 static size_t pack_rank_member(const Pack *pack, Slice member, bool equal)
 {
     size_t rank = 0;
-    for (PackPos pos = pack_first(pack); pos != 0; pos = pack_next(pack, pack_next(pack, pos)), rank++) {
+    for (PackPos pos = pack_first(pack); pos != 0; pos = pair_next(pack, pos), rank++) {
         char digits[NUMBER_INT_CHARS];
         int compared = slice_compare(pack_text(pack, pos, digits), member);
         if (compared > 0 || (compared == 0 && !equal)) break;
@@ -408,12 +425,27 @@ size_t zset_rank_member(const Zset *zset, Slice member, bool equal)
 
 /* ---- walking ---- */
 
+/* The walk begins at the rank of a small set, if it has that. */
+static void pack_walk(ZsetWalk *walk, size_t rank)
+{
+    if (rank >= pack_count(walk->pack) / 2) return;
+    if (walk->reverse && walk->pack->one_way) {
+        walk->before = pack_places(walk->pack, 1, walk->places, (unsigned)rank + 1) - 1;
+        walk->pos = walk->places[walk->before];
+    } else {
+        walk->pos = pack_at(walk->pack, (int64_t)rank * 2);
+    }
+}
+
 ZsetWalk zset_walk(const Zset *zset, size_t rank, bool reverse)
 {
-    ZsetWalk walk = { .reverse = reverse };
-    if (is_pack(zset)) {
-        walk.pack = (const Pack *)zset;
-        walk.pos = rank < zset_length(zset) ? pack_at(walk.pack, (int64_t)rank * 2) : 0;
+    ZsetWalk walk; /* its places are set when they're needed */
+    walk.pack = is_pack(zset) ? (const Pack *)zset : NULL;
+    walk.pos = 0;
+    walk.reverse = reverse;
+    walk.before = 0;
+    if (walk.pack != NULL) {
+        pack_walk(&walk, rank);
     } else {
         walk.ranks = ranktree_walk(&((const Big *)zset)->tree, rank, reverse);
     }
@@ -431,11 +463,13 @@ bool zset_next(ZsetWalk *walk, ZsetPair *pair)
     PackPos pos = walk->pos;
     if (pos == 0) return false;
     *pair = pair_at(pack, pos);
-    if (walk->reverse) {
+    if (!walk->reverse) {
+        walk->pos = pair_next(pack, pos);
+    } else if (pack->one_way) {
+        walk->pos = walk->before == 0 ? 0 : walk->places[--walk->before];
+    } else {
         PackPos score = pack_prev(pack, pos);
         walk->pos = score == 0 ? 0 : pack_prev(pack, score);
-    } else {
-        walk->pos = pack_next(pack, pack_next(pack, pos));
     }
     return true;
 }
@@ -501,7 +535,7 @@ static void visit_finish(void *element, void *context)
 
 static Zset *pack_from(const Big *big)
 {
-    Pack *pack = pack_new(KIND_PACK);
+    Pack *pack = big->table.count <= ZSET_ONE_WAY_MAX ? pack_new_one_way(KIND_PACK) : pack_new(KIND_PACK);
     RankWalk walk = ranktree_walk(&big->tree, 0, false);
     for (const RankElement *element; (element = ranktree_next(&walk)) != NULL;) {
         ScoreText text;
@@ -522,9 +556,9 @@ Zset *zset_builder_finish(ZsetBuilder *builder)
 
 /* ---- as bytes ---- */
 
-size_t zset_encoded_bytes(const Zset *zset)
+size_t zset_encoded_bytes_about(const Zset *zset)
 {
-    if (is_pack(zset)) return 1 + ((const Pack *)zset)->bytes;
+    if (is_pack(zset)) return 1 + pack_encoded_bytes_max((const Pack *)zset);
     const Big *big = (const Big *)zset;
     return 1 + image_varint_bytes(big->table.count) + big->bytes;
 }
@@ -572,7 +606,7 @@ static bool pairs_valid(const Pack *pack)
 
 static Zset *decode_pack(Slice bytes)
 {
-    Pack *pack = pack_decode(&bytes, KIND_PACK);
+    Pack *pack = pack_decode(&bytes, KIND_PACK, 2 * ZSET_ONE_WAY_MAX);
     if (pack == NULL) return NULL;
     if (bytes.len == 0 && pairs_valid(pack)) return (Zset *)pack;
     pack_free(pack);

@@ -1,11 +1,11 @@
 /* zset.h: a value of type sorted set. The commands call it, on entries they got from the keyspace.
  *
  * Design. Small: one pack of member, score, member, score, in score order; an integral score is an integer there, any
- * other its eight bytes. Big: a table of elements (member and score in one block each) by member, and an
- * order-statistic tree of the same elements (ranktree.h). A sorted set becomes big when it has more than
- * options.zset_max_ziplist_entries members, or gets one longer than options.zset_max_ziplist_value; it never becomes
- * small again. What a Zset pointer points to is one block whose kind byte says which; it moves when the set changes, so
- * whatever changes it takes a pointer to the pointer.
+ * other its eight bytes. The pack has back-lengths (pack.h) once there are more than ZSET_ONE_WAY_MAX members. Big: a
+ * table of elements (member and score in one block each) by member, and an order-statistic tree of the same elements
+ * (ranktree.h). A sorted set becomes big when it has more than options.zset_max_ziplist_entries members, or gets one
+ * longer than options.zset_max_ziplist_value; it never becomes small again. What a Zset pointer points to is one block
+ * whose kind byte says which; it moves when the set changes, so whatever changes it takes a pointer to the pointer.
  *
  * Members are ordered by score, and among equal scores by their bytes. Ranks count from 0.
  *
@@ -18,6 +18,10 @@
 #include "store/pages.h"
 #include "store/ranktree.h"
 #include "store/table.h"
+
+/* Up to so many members, a pack does without back-lengths: a walk back first notes where the members are, which takes
+ * some 50 ns. */
+#define ZSET_ONE_WAY_MAX 12
 
 typedef struct ZsetPair {
     PackValue member;
@@ -69,6 +73,8 @@ typedef struct ZsetWalk {
     const Pack *pack; /* NULL: a big one */
     PackPos pos;      /* the next member's */
     bool reverse;
+    unsigned before; /* back through a one-way pack: so many members come before that one, at these places */
+    PackPos places[ZSET_ONE_WAY_MAX];
     RankWalk ranks;
 } ZsetWalk;
 
@@ -82,8 +88,9 @@ uint64_t zset_scan(const Zset *zset, uint64_t cursor, ZsetVisit visit, void *con
 
 /* A big sorted set's table, for checkpoints; false: it isn't big. */
 bool zset_paged(const Zset *zset, PagedValue *paged);
-/* The set as bytes (see image.h), and back, held as it was: NULL if they're damaged. */
-size_t zset_encoded_bytes(const Zset *zset);
+/* The set as bytes (see image.h), and back, held as it was: NULL if they're damaged. And about how many there will be.
+ */
+size_t zset_encoded_bytes_about(const Zset *zset);
 void zset_encode(const Zset *zset, Image *image);
 Zset *zset_decode(Slice bytes);
 

@@ -1,4 +1,4 @@
-/* fuzz_pack.c: arbitrary bytes as a pack: what pack_valid accepts can be walked both ways, searched and changed.
+/* fuzz_pack.c: arbitrary bytes as a pack: what pack_valid accepts can be walked its ways, searched and changed.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include <glib.h>
@@ -7,7 +7,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Walks from both ends; the two must agree. */
+/* Walks from both ends, if it goes both ways; the two must agree. */
 static void walk(const Pack *pack)
 {
     uint32_t forwards = 0, backwards = 0;
@@ -17,8 +17,9 @@ static void walk(const Pack *pack)
         g_assert(pack_equals(pack, pos, text));
         forwards++;
     }
-    for (PackPos pos = pack_last(pack); pos != 0; pos = pack_prev(pack, pos))
+    for (PackPos pos = pack->one_way ? 0 : pack_last(pack); pos != 0; pos = pack_prev(pack, pos))
         backwards++;
+    if (pack->one_way) backwards = forwards;
     g_assert(forwards == backwards && forwards == pack_count(pack));
 }
 
@@ -51,10 +52,15 @@ static Pack *run_script(Pack *pack, const uint8_t *script, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     g_autofree Pack *given = g_memdup2(data, size); /* of exactly this size, so that reading past it is seen */
-    if (size >= sizeof(Pack)) given->bytes = (uint32_t)size;
+    if (size >= sizeof(Pack)) given->bytes = size & 0x3FFFFFFF;
     if (given != NULL && pack_valid(given, size)) walk(given);
-    Pack *pack = run_script(pack_new(0), data, MIN(size, 600));
-    walk(pack);
-    pack_free(pack);
+    Pack *both = run_script(pack_new(0), data, MIN(size, 600));
+    walk(both);
+    Pack *one = run_script(pack_new_one_way(0), data, MIN(size, 600));
+    walk(one);
+    one = pack_two_way(one);
+    g_assert(both->bytes == one->bytes && memcmp(both->data, one->data, one->bytes - sizeof(Pack)) == 0);
+    pack_free(both);
+    pack_free(one);
     return 0;
 }

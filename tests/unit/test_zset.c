@@ -217,6 +217,42 @@ static void test_small(void **state)
     run_model(100, 20000, "ziplist");
 }
 
+/* The same set as bytes and back; what a walk back needs is there afterwards, too. */
+static void check_decoded(Model *model)
+{
+    Image image = { 0 };
+    zset_encode(model->zset, &image);
+    assert_true(image.len <= zset_encoded_bytes_about(model->zset));
+    Zset *old = model->zset;
+    model->zset = zset_decode((Slice){ image.bytes, image.len });
+    assert_non_null(model->zset);
+    assert_int_equal(zset_bytes(model->zset), zset_bytes(old));
+    check_walks(model);
+    zset_free(old);
+    g_free(image.bytes);
+}
+
+/* Around the number of members from which on the pack has back-lengths, which it keeps. */
+static void test_few(void **state)
+{
+    (void)state;
+    run_model(ZSET_ONE_WAY_MAX, 20000, "ziplist");
+    run_model(ZSET_ONE_WAY_MAX + 4, 20000, "ziplist");
+    for (int round = 0; round < 50; round++) {
+        Model model;
+        model_init(&model);
+        for (int i = 0; i < 2 * ZSET_ONE_WAY_MAX; i++) {
+            g_autofree char *member = g_strdup_printf(i % 2 == 0 ? "%d" : "member:%d", i);
+            check_add(&model, random_score(), member, 0);
+            check_walks(&model);
+            check_decoded(&model);
+        }
+        assert_int_equal(((const Pack *)(const void *)model.zset)->one_way, false);
+        check_members(&model);
+        model_free(&model);
+    }
+}
+
 static void test_big(void **state)
 {
     (void)state;
@@ -380,10 +416,9 @@ static void test_builder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_small),        cmocka_unit_test(test_big),
-        cmocka_unit_test(test_becoming_big), cmocka_unit_test(test_scores),
-        cmocka_unit_test(test_lex),          cmocka_unit_test(test_scan),
-        cmocka_unit_test(test_builder),      cmocka_unit_test(test_too_many_bytes),
+        cmocka_unit_test(test_small),        cmocka_unit_test(test_few),     cmocka_unit_test(test_big),
+        cmocka_unit_test(test_becoming_big), cmocka_unit_test(test_scores),  cmocka_unit_test(test_lex),
+        cmocka_unit_test(test_scan),         cmocka_unit_test(test_builder), cmocka_unit_test(test_too_many_bytes),
     };
     options.zset_max_ziplist_entries = 128;
     options.zset_max_ziplist_value = 64;
