@@ -8,7 +8,6 @@
 #include <glib.h>
 #include <stdio.h>
 
-#include "base/background.h"
 #include "store/io.h"
 #include "store/mem.h"
 #include "store/rdb.h"
@@ -80,7 +79,6 @@ static void close_when_released(SyncFile *file)
 static gpointer make(gpointer data)
 {
     SyncFile *file = data;
-    background_enter();
     RdbWriter *writer = rdb_writer_new(take_bytes, file);
     bool begun =
         rdb_write_head(writer, file->info.unix_ms, file->used_memory) && write_stream_db(writer, file->info.db);
