@@ -395,12 +395,16 @@ def main():
     parent = tempfile.mkdtemp(prefix="ckv-bench-", dir=args.directory)
     os.sched_setaffinity(0, {int(LOAD_CORE)})
     bench = Bench(args, parent)
+    lines = []
     try:
         lines = about(bench, args)
         failed = run_rows(bench, args.only)
     except RuntimeError as error:
         print(error)
         return 1
+    except KeyboardInterrupt:
+        failed = True
+        bench.notes.add("The run was ended early: the rows that are missing weren't measured.")
     finally:
         for subject in bench.subjects:
             subject.stop()
