@@ -397,20 +397,22 @@ def main():
     bench = Bench(args, parent)
     lines = []
     try:
-        lines = about(bench, args)
-        failed = run_rows(bench, args.only)
+        try:
+            lines = about(bench, args)
+            failed = run_rows(bench, args.only)
+        except KeyboardInterrupt:
+            failed = True
+            bench.notes.add("The run was ended early: the rows that are missing weren't measured.")
+        # Before all is tidied up, which may be interrupted, too.
+        lines.append(("took", "%.1f minutes" % ((time.monotonic() - start) / 60)))
+        write_results(args.out, bench.rows, lines, sorted(bench.notes), [subject.name for subject in bench.subjects])
     except RuntimeError as error:
         print(error)
         return 1
-    except KeyboardInterrupt:
-        failed = True
-        bench.notes.add("The run was ended early: the rows that are missing weren't measured.")
     finally:
         for subject in bench.subjects:
             subject.stop()
         shutil.rmtree(parent, ignore_errors=True)
-    lines.append(("took", "%.1f minutes" % ((time.monotonic() - start) / 60)))
-    write_results(args.out, bench.rows, lines, sorted(bench.notes), [subject.name for subject in bench.subjects])
     counts = collections.Counter(row.met for row in bench.rows)
     print("%d targets met, %d missed; see %s" % (counts[True], counts[False], os.path.join(args.out, "RESULTS.md")))
     return failed
