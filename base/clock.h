@@ -24,9 +24,9 @@ int64_t clock_now_us(void);
 /* The same for what is measured by the million: ticks of the processor's counter, where the kernel trusts it too. The
  * kernel's clocks, even those that need no system call, wait until all memory that was asked for has come, which undoes
  * what prefetching gains; this doesn't. */
-extern bool
-    clock_counter; /* set by the first clock_refresh; without it a tick is a nanosecond of clock_now_us's clock */
 extern double clock_tick_us; /* microseconds in a tick; 0 until the first milliseconds are over */
+/* Whether the counter is read: set by the first clock_refresh. Else a tick is a nanosecond of clock_now_us's clock. */
+extern bool clock_counter;
 uint64_t clock_slow_ticks(void);
 
 static inline uint64_t clock_ticks(void)

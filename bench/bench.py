@@ -402,6 +402,7 @@ def main():
             failed = run_rows(bench, args.only)
         except KeyboardInterrupt:
             failed = True
+            args.out = os.path.join(args.build, "bench")  # what a whole run wrote stays
             bench.notes.add("The run was ended early: the rows that are missing weren't measured.")
         # Before all is tidied up, which may be interrupted, too.
         lines.append(("took", "%.1f minutes" % ((time.monotonic() - start) / 60)))

@@ -66,12 +66,11 @@ static void note_slow(const Request *r, int64_t took_us)
 
 void slowlog_keep(const Request *r, int64_t took_us)
 {
-    bool slow = took_us >= options.slowlog_log_slower_than && options.slowlog_log_slower_than >= 0;
-    bool spike = options.latency_monitor_threshold != 0 && took_us / 1000 >= options.latency_monitor_threshold;
     /* EXEC's time is that of the commands it ran, which were noted. */
     if (r->command->handler == cmd_exec) return;
-    if (slow) note_slow(r, took_us);
-    if (spike) latency_note(r->command->flags & CMD_FAST ? "fast-command" : "command", took_us / 1000);
+    if (slowlog_is_slow(took_us)) note_slow(r, took_us);
+    if (latency_is_spike(took_us))
+        latency_note(r->command->flags & CMD_FAST ? "fast-command" : "command", took_us / 1000);
 }
 
 void slowlog_save(Tape *tape)

@@ -8,13 +8,22 @@
 #include "base/options.h"
 #include "cmds/command.h"
 
-/* A command ran for so long: kept if it's over the thresholds. */
+/* What the slow log keeps, and the latency monitor. */
+static inline bool slowlog_is_slow(int64_t took_us)
+{
+    return took_us >= options.slowlog_log_slower_than && options.slowlog_log_slower_than >= 0;
+}
+
+static inline bool latency_is_spike(int64_t took_us)
+{
+    return options.latency_monitor_threshold != 0 && took_us / 1000 >= options.latency_monitor_threshold;
+}
+
+/* A command ran for so long: kept if it's over one of the thresholds. */
 void slowlog_keep(const Request *r, int64_t took_us);
 static inline void slowlog_note(const Request *r, int64_t took_us)
 {
-    bool slow = took_us >= options.slowlog_log_slower_than && options.slowlog_log_slower_than >= 0;
-    bool spike = options.latency_monitor_threshold != 0 && took_us / 1000 >= options.latency_monitor_threshold;
-    if (G_UNLIKELY(slow || spike)) slowlog_keep(r, took_us);
+    if (G_UNLIKELY(slowlog_is_slow(took_us) || latency_is_spike(took_us))) slowlog_keep(r, took_us);
 }
 
 /* An event took so long: kept if it's over latency-monitor-threshold. `event` is a literal. */

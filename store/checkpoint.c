@@ -494,13 +494,19 @@ void checkpoint_string_changes(const Entry *entry)
     }
 }
 
-static void save_page(Walk *walk, PageMap *map, uint64_t page)
+/* The page's elements into state.elements. */
+static void collect_page(const PageMap *map, uint64_t page)
+{
+    g_ptr_array_set_size(state.elements, 0);
+    pages_collect(map->table, map->pending_bits, page, state.elements);
+}
+
+/* The elements that were collected are the page's. */
+static void save_collected(Walk *walk, PageMap *map, uint64_t page)
 {
     map->pending[page / 64] &= ~(1ULL << (page % 64));
     RecordKey key = record_page(map->kind, map->id, map->pending_bits, page);
     uint32_t *sum = &map->set[walk->slot].sums[page];
-    g_ptr_array_set_size(state.elements, 0);
-    pages_collect(map->table, map->pending_bits, page, state.elements);
     if (state.elements->len == 0) {
         delete_record(walk, &key, sum);
     } else {
@@ -514,20 +520,23 @@ static void save_page(Walk *walk, PageMap *map, uint64_t page)
     if (walk->batch.len + walk->values.len >= WRITER_BATCH_BYTES) send_batches(walk);
 }
 
+static void save_page(Walk *walk, PageMap *map, uint64_t page)
+{
+    collect_page(map, page);
+    save_collected(walk, map, page);
+}
+
 /* ---- pages that are copied in pieces ---- */
 
 /* Begins to copy a page that is pending, if it's big; else it's saved at once. */
 static void save_page_in_pieces(Walk *walk, PageMap *map, uint64_t page)
 {
     size_t bytes = 0;
-    if (map->kind != PAGE_ENTRIES) {
-        g_ptr_array_set_size(state.elements, 0);
-        pages_collect(map->table, map->pending_bits, page, state.elements);
-        for (guint i = 0; i < state.elements->len; i++)
-            bytes += element_bytes(map->table, map->kind, state.elements->pdata[i]).len;
-    }
+    collect_page(map, page);
+    for (guint i = 0; map->kind != PAGE_ENTRIES && i < state.elements->len; i++)
+        bytes += element_bytes(map->table, map->kind, state.elements->pdata[i]).len;
     if (bytes <= PIECE_BYTES) {
-        save_page(walk, map, page);
+        save_collected(walk, map, page);
         return;
     }
     RecordKey key = record_page(map->kind, map->id, map->pending_bits, page);
