@@ -49,7 +49,8 @@ static struct {
     int64_t sleeping_us; /* until when the thread sleeps; 0: it doesn't */
     int64_t pass_us;     /* when the goal was set last */
     int64_t retry_us;    /* after a failure: not before */
-    uint64_t syncs, failures;
+    uint64_t syncs, failures; /* begun; failed */
+    uint64_t last_failed;     /* the number of the sync that failed last: the first is 1 */
     int64_t last_sync_us;
     char trouble[JSYNC_TROUBLE_CHARS];
 } s;
@@ -209,7 +210,6 @@ static bool note_sync(const JsyncSegment *done, bool ok, const char *why, int64_
     segment->named = done->named;
     int64_t now = clock_now_us();
     s.last_sync_us = now - began_us;
-    s.syncs++;
     g_cond_broadcast(&s.tried);
     if (ok) {
         durable = done->end;
@@ -221,6 +221,7 @@ static bool note_sync(const JsyncSegment *done, bool ok, const char *why, int64_
     g_strlcpy(s.trouble, why, sizeof(s.trouble));
     troubled = true;
     s.failures++;
+    s.last_failed = s.syncs;
     s.retry_us = now + RETRY_US;
     return changed;
 }
@@ -233,6 +234,7 @@ static void sync_one(int64_t now)
         s.pass_us = now;
     }
     JsyncSegment segment = *first_unsynced();
+    s.syncs++;
     g_mutex_unlock(&s.lock);
     char why[JSYNC_TROUBLE_CHARS] = "";
     bool ok = sync_segment(&segment, why);
@@ -371,7 +373,7 @@ void jsync_init(uint64_t first_durable)
     s.goal = s.release = 0;
     s.quit = false;
     s.sleeping_us = s.retry_us = s.last_sync_us = 0;
-    s.syncs = s.failures = 0;
+    s.syncs = s.failures = s.last_failed = 0;
 }
 
 void jsync_add_segment(JsyncSegment segment)
@@ -466,11 +468,11 @@ bool jsync_wait(uint64_t offset)
 {
     if (durable >= offset) return true;
     g_mutex_lock(&s.lock);
-    uint64_t failures = s.failures;
+    uint64_t begun = s.syncs; /* the last of them may be failing now, of something that has been mended since */
     if (s.goal < offset) s.goal = offset;
     s.retry_us = 0;
     g_cond_signal(&s.wake);
-    while (durable < offset && s.failures == failures)
+    while (durable < offset && s.last_failed <= begun)
         g_cond_wait(&s.tried, &s.lock);
     g_mutex_unlock(&s.lock);
     return durable >= offset;

@@ -45,7 +45,7 @@ void jsync_set_mode(JournalSync mode);
 /* The last segment has grown. */
 void jsync_written(uint64_t end, uint64_t bytes);
 uint64_t jsync_durable(void);
-/* Waits until the offset is durable. False: an attempt failed. */
+/* Waits until the offset is durable. False: an attempt failed that began meanwhile. */
 bool jsync_wait(uint64_t offset);
 void jsync_release(uint64_t offset, int64_t keep_sec, uint64_t keep_bytes);
 /* NULL, or why the last attempt failed; good until the next call. */

@@ -317,6 +317,27 @@ static void failed_syncs_heal(void **state)
     model_check_all();
 }
 
+/* Whoever waits isn't told of a sync that began, and failed, before: the next one counts. */
+static void only_new_syncs_count(void **state)
+{
+    (void)state;
+    sim_start();
+    JournalStart start = model_start();
+    start.sync = JOURNAL_SYNC_ALWAYS;
+    model_open(start);
+    assert_true(journal_wait_durable());
+    sim_set_sync_us(20000);
+    uint64_t calls = sim_calls(SIM_SYNC);
+    sim_fail(SIM_SYNC, 1, 1, EIO);
+    model_write(1);
+    while (sim_calls(SIM_SYNC) == calls)
+        g_usleep(100);
+    assert_true(journal_wait_durable());
+    assert_int_equal(journal_stats().failures, 1);
+    assert_true(journal_close());
+    model_check_all();
+}
+
 /* ---- power cuts ---- */
 
 static void note_durable(void *context)
@@ -526,6 +547,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(no_room_to_reserve, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(no_reservations, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(failed_syncs_heal, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(only_new_syncs_count, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(power_cuts, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(memory_is_given_back, model_enter, model_leave),
     };
