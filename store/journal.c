@@ -15,12 +15,14 @@
 #include "base/number.h"
 #include "store/ckj.h"
 #include "store/io.h"
+#include "store/journalroom.h"
 #include "store/journalsync.h"
 
 #define FILE_MODE      0600
 #define DIRECTORY_MODE 0700
 #define RETRY_US       100000
 #define RESERVE_BYTES  (4UL << 20) /* of the file, at a time */
+#define NEXT_BYTES     (1UL << 20) /* in a segment: then the next one's file is made */
 #define BUFFER_MIN     (64UL << 10)
 #define BUFFER_KEPT    (4UL << 20) /* one that has grown beyond is given back after its batch */
 #define ARGUMENT_FRAME 32          /* "$<length>\r\n" and "\r\n", or "*<count>\r\n", at most */
@@ -38,9 +40,10 @@ static struct {
     uint64_t begin;        /* its offset */
     uint64_t file_end;     /* of the last whole batch or seal */
     uint64_t reserved_end; /* up to where the file has room on the disk */
-    int64_t rotate_us;     /* a new segment couldn't be begun: not before */
-    bool closed;           /* what ends at file_end is the seal of a closed journal */
-    bool cannot_reserve;   /* the file system can't */
+    uint64_t next_at;    /* when it's as long, the next segment's file is wanted; UINT64_MAX: it is, or never will be */
+    int64_t rotate_us;   /* a new segment couldn't be begun: not before */
+    bool closed;         /* what ends at file_end is the seal of a closed journal */
+    bool cannot_reserve; /* the file system can't */
     bool open, aside, troubled;
     /* Settings. */
     uint64_t segment_bytes;
@@ -152,15 +155,17 @@ static void reset_buffer(void)
 
 /* ---- segments ---- */
 
-/* Makes the file with its head beside its place, and moves it there: so none stands half made in the way of what the
- * segment before may still take. -1: errno. */
-static int create_segment(const char *path)
+/* Gives the file at hand (-1: a new one) its head beside its place, and moves it there: so none stands half made in the
+ * way of what the segment before may still take. -1: errno, and the file is gone. */
+static int create_segment(const char *path, int fd)
 {
-    char temporary[CKJ_NAME_CHARS + 4];
-    snprintf(temporary, sizeof(temporary), "%s.tmp", path);
+    char temporary[CKJ_NAME_CHARS + 4] = ROOM_PATH;
     uint8_t head[CKJ_HEAD_BYTES];
     ckj_put_head(head, j.written, j.history);
-    int fd = io->open(temporary, O_RDWR | O_CREAT | O_TRUNC, FILE_MODE);
+    if (fd < 0) {
+        snprintf(temporary, sizeof(temporary), "%s.tmp", path);
+        fd = io->open(temporary, O_RDWR | O_CREAT | O_TRUNC, FILE_MODE);
+    }
     if (fd < 0) return -1;
     if (io_write_all(fd, head, sizeof(head), 0) && io->rename(temporary, path) == 0) return fd;
     int saved = errno;
@@ -170,27 +175,44 @@ static int create_segment(const char *path)
     return -1;
 }
 
-static void write_to(int fd, const char *path, uint64_t begin, uint64_t file_end)
+static void write_to(int fd, const char *path, uint64_t begin, uint64_t file_end, uint64_t reserved_end)
 {
     j.fd = fd;
     g_strlcpy(j.path, path, sizeof(j.path));
     j.begin = begin;
     j.file_end = file_end;
     j.closed = false;
-    j.reserved_end = j.cannot_reserve ? UINT64_MAX : file_end;
+    j.reserved_end = j.cannot_reserve ? UINT64_MAX : MAX(file_end, reserved_end);
+    j.next_at = j.segment_bytes == UINT64_MAX ? UINT64_MAX : MIN(NEXT_BYTES, j.segment_bytes / 2);
+}
+
+static bool begin_segment_in(int fd, uint64_t reserved_end)
+{
+    char path[CKJ_NAME_CHARS];
+    ckj_path(path, sizeof(path), NULL, j.written);
+    fd = create_segment(path, fd);
+    if (fd < 0) return false;
+    write_to(fd, path, j.written, CKJ_HEAD_BYTES, reserved_end);
+    jsync_add_segment(
+        (JsyncSegment){ .offset = j.written, .end = j.written, .bytes = CKJ_HEAD_BYTES, .fd = fd, .wants_seal = true });
+    return true;
 }
 
 /* Begins the next segment. False: errno; the one before goes on. */
 static bool begin_segment(void)
 {
-    char path[CKJ_NAME_CHARS];
-    ckj_path(path, sizeof(path), NULL, j.written);
-    int fd = create_segment(path);
-    if (fd < 0) return false;
-    write_to(fd, path, j.written, CKJ_HEAD_BYTES);
-    jsync_add_segment(
-        (JsyncSegment){ .offset = j.written, .end = j.written, .bytes = CKJ_HEAD_BYTES, .fd = fd, .wants_seal = true });
-    return true;
+    uint64_t reserved_end;
+    int fd = room_take(0, &reserved_end);
+    return begin_segment_in(fd, reserved_end);
+}
+
+/* The same, if there's a file with room for so many bytes at hand. */
+static bool begin_segment_with_room(size_t bytes)
+{
+    uint64_t reserved_end;
+    if (j.written == j.begin) return false; /* its name would be the same */
+    int fd = room_take(CKJ_HEAD_BYTES + bytes, &reserved_end);
+    return fd >= 0 && begin_segment_in(fd, reserved_end);
 }
 
 /* A segment that is long enough is finished. If no new one can be begun now, that's no trouble: it gets longer. */
@@ -243,6 +265,10 @@ static bool write_batch(void)
     j.batch++;
     j.batches++;
     if (j.wanted == 0) j.troubled = false;
+    if (j.file_end >= j.next_at) {
+        room_want();
+        j.next_at = UINT64_MAX;
+    }
     jsync_written(j.written, j.file_end);
     if (on_written != NULL)
         on_written(j.written - payload, (Slice){ (const char *)j.bytes + CKJ_BATCH_HEAD_BYTES, payload });
@@ -299,7 +325,8 @@ static bool reserve_slowly(size_t bytes)
         if (j.len != j.failed_len || !write_batch()) return false;
     }
     uint64_t end = j.file_end + j.len + bytes;
-    if (end > j.reserved_end && !reserve_until(end)) return fail(bytes);
+    bool fits = end <= j.reserved_end || begin_segment_with_room(j.len + bytes);
+    if (!fits && !reserve_until(end)) return fail(bytes);
     j.troubled = false;
     return !jsync_is_troubled();
 }
@@ -391,7 +418,7 @@ static char *continue_segment(GArray *segments, const CkjEnd *end)
                                       .fd = fd,
                                       .named = true,
                                       .wants_seal = true });
-    write_to(fd, path, last->offset, end->file_offset);
+    write_to(fd, path, last->offset, end->file_offset, 0);
     j.closed = end->last == CKJ_CLOSED;
     return NULL;
 }
@@ -425,6 +452,13 @@ static void forget(void)
     j.len = CKJ_BATCH_HEAD_BYTES;
 }
 
+static void start_threads(const JournalStart *start)
+{
+    j.open = true;
+    room_start(j.segment_bytes);
+    jsync_start(start);
+}
+
 char *journal_open(const JournalStart *start)
 {
     g_assert(!j.open && strlen(start->history) == JOURNAL_ID_CHARS);
@@ -445,8 +479,7 @@ char *journal_open(const JournalStart *start)
         if (fd >= 0) io->close(fd);
         return error;
     }
-    j.open = true;
-    jsync_start(start);
+    start_threads(start);
     return NULL;
 }
 
@@ -467,6 +500,7 @@ bool journal_close(void)
     j.retry_us = 0;
     bool ok = journal_commit();
     ok = jsync_wait(j.written) && ok;
+    room_stop();
     int fd = jsync_stop();
     close_segment(fd, ok);
     ok = io->close(fd) == 0 && ok;
@@ -487,6 +521,7 @@ void journal_leave(JournalPlace *place)
         .reserved_end = j.reserved_end,
         .cannot_reserve = j.cannot_reserve,
     };
+    room_stop();
     place->fd = jsync_leave(&place->segments, &place->durable);
     forget();
 }
@@ -495,6 +530,7 @@ void journal_drop(void)
 {
     if (!j.open) return;
     g_assert(j.aside);
+    room_stop();
     io->close(jsync_stop());
     forget();
 }
@@ -517,11 +553,9 @@ char *journal_adopt(const JournalStart *start, JournalPlace *place)
     j.cannot_reserve = place->cannot_reserve;
     j.segment_bytes = MAX(start->segment_bytes, CKJ_HEAD_BYTES);
     memcpy(j.history, start->history, JOURNAL_ID_CHARS);
-    write_to(fd, path, last->offset, place->file_end);
-    j.reserved_end = place->reserved_end;
+    write_to(fd, path, last->offset, place->file_end, place->reserved_end);
     jsync_adopt(place->segments, place->durable, fd);
-    j.open = true;
-    jsync_start(start);
+    start_threads(start);
     return NULL;
 }
 

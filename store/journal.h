@@ -10,8 +10,9 @@
  * batch's head without payload, says that the journal goes on in another segment, or that it was closed. (FORMAT.md has
  * all of them, byte by byte; ckj.h says what they are good for.)
  *
- * A write to the file is one system call and doesn't wait for the disk; room is reserved ahead, so that a full disk is
- * known before a command runs. A thread syncs: `always`: whenever something was written since its last sync;
+ * A write to the file is one system call and doesn't wait for the disk; room is reserved ahead (journalroom.h), so that
+ * a full disk is known before a command runs. A segment is finished when it's long, or when its room is used up and the
+ * next one is at hand. A thread syncs: `always`: whenever something was written since its last sync;
  * `everysec`: once a second; `no`: only when a segment is finished.
  *
  * A batch that can't be written stays in memory and is tried again; so long journal_trouble() says what is wrong. After
@@ -41,7 +42,7 @@ typedef struct JournalStart {
     int db;              /* the database that the stream is in there; -1: none yet */
     const char *history; /* JOURNAL_ID_CHARS characters; copied */
     JournalSync sync;
-    uint64_t segment_bytes; /* a segment is finished when it is longer */
+    uint64_t segment_bytes; /* a segment is finished when it is longer, or before */
     bool aside; /* for another process alone, as long as this one lives: journal_is_open doesn't count it, and nothing
                    of its directories is synced */
     void (*progressed)(

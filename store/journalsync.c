@@ -46,9 +46,9 @@ static struct {
     int64_t keep_sec;    /* unless they were written to so recently */
     uint64_t keep_bytes; /* while all of them are no bigger */
     bool quit;
-    int64_t sleeping_us; /* until when the thread sleeps; 0: it doesn't */
-    int64_t pass_us;     /* when the goal was set last */
-    int64_t retry_us;    /* after a failure: not before */
+    int64_t sleeping_us;      /* until when the thread sleeps; 0: it doesn't */
+    int64_t pass_us;          /* when the goal was set last */
+    int64_t retry_us;         /* after a failure: not before */
     uint64_t syncs, failures; /* begun; failed */
     uint64_t last_failed;     /* the number of the sync that failed last: the first is 1 */
     int64_t last_sync_us;

@@ -43,7 +43,8 @@ const char *const sim_op_name[SIM_OPS] = { "open",     "close",    "read",   "wr
                                            "allocate", "truncate", "rename", "unlink", "mkdir" };
 
 static GMutex lock;
-static uint64_t calls[SIM_OPS];
+static uint64_t calls[SIM_OPS], calls_here[SIM_OPS];
+static const GThread *here;
 static struct {
     uint64_t first, times; /* by `calls`; first 0: none */
     int error;
@@ -88,6 +89,7 @@ static void add_event(Event event)
 static bool fails(SimOp op)
 {
     uint64_t call = ++calls[op];
+    if (g_thread_self() == here) calls_here[op]++;
     if (faults[op].first == 0 || call < faults[op].first || call - faults[op].first >= faults[op].times) return false;
     faults[op].happened = true;
     errno = faults[op].error;
@@ -314,6 +316,8 @@ void sim_start(void)
 {
     forget_log();
     memset(calls, 0, sizeof(calls));
+    memset(calls_here, 0, sizeof(calls_here));
+    here = g_thread_self();
     memset(faults, 0, sizeof(faults));
     disk_room = -1;
     sync_us = 0;
@@ -348,6 +352,14 @@ uint64_t sim_calls(SimOp op)
 {
     g_mutex_lock(&lock);
     uint64_t result = calls[op];
+    g_mutex_unlock(&lock);
+    return result;
+}
+
+uint64_t sim_calls_here(SimOp op)
+{
+    g_mutex_lock(&lock);
+    uint64_t result = calls_here[op];
     g_mutex_unlock(&lock);
     return result;
 }

@@ -41,6 +41,7 @@ void sim_fail(SimOp op, uint64_t nth, uint64_t times, int error);
 bool sim_has_failed(SimOp op);
 /* Calls of an operation since sim_start. */
 uint64_t sim_calls(SimOp op);
+uint64_t sim_calls_here(SimOp op); /* in the thread that called sim_start */
 
 /* Bytes that can yet be written or allocated before the disk is full (overwriting costs too); negative: no limit. */
 void sim_set_room(int64_t bytes);

@@ -1,0 +1,124 @@
+/* journalroom.c: see journalroom.h.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "store/journalroom.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib.h>
+
+#include "base/clock.h"
+#include "store/io.h"
+
+#define BYTES_MIN (16UL << 20)
+#define BYTES_MAX (64UL << 20)
+#define FILE_MODE 0600
+
+/* Who wants the next one so soon (us) gets twice as much room, and who takes so long gets little again. */
+#define SOON_US 1000000
+#define LATE_US 30000000
+
+/* The loop's. */
+static uint64_t bytes_wanted;
+static int64_t wanted_us;
+static uint64_t segment_bytes_max;
+
+/* Shared, under the lock. */
+static struct {
+    GMutex lock;
+    GCond wake;
+    uint64_t wanted; /* bytes; 0: nothing */
+    int fd;          /* -1: there's no file, or the thread is at it */
+    uint64_t bytes;  /* its room */
+    bool quit;
+} s = { .fd = -1 };
+
+static GThread *thread;
+
+/* The thread's: the file system can't reserve anything. */
+static bool cannot_reserve;
+
+static bool reserve(int fd, uint64_t bytes)
+{
+    if (cannot_reserve) return false;
+    if (io->allocate(fd, 0, (off_t)bytes) == 0) return true;
+    cannot_reserve = errno == EOPNOTSUPP || errno == ENOSYS;
+    return false;
+}
+
+/* What doesn't work here is left to the loop, which says why. */
+static gpointer thread_main(gpointer unused)
+{
+    (void)unused;
+    g_mutex_lock(&s.lock);
+    while (!s.quit) {
+        if (s.wanted == 0) {
+            g_cond_wait(&s.wake, &s.lock);
+            continue;
+        }
+        uint64_t bytes = s.wanted;
+        int fd = s.fd;
+        s.wanted = 0;
+        s.fd = -1;
+        g_mutex_unlock(&s.lock);
+        if (fd < 0) fd = io->open(ROOM_PATH, O_RDWR | O_CREAT | O_TRUNC, FILE_MODE);
+        bool reserved = fd >= 0 && reserve(fd, bytes);
+        g_mutex_lock(&s.lock);
+        s.fd = fd;
+        s.bytes = reserved ? bytes : 0;
+    }
+    g_mutex_unlock(&s.lock);
+    return NULL;
+}
+
+void room_start(uint64_t segment_bytes)
+{
+    segment_bytes_max = segment_bytes;
+    bytes_wanted = BYTES_MIN;
+    wanted_us = 0;
+    cannot_reserve = s.quit = false;
+    thread = g_thread_new("journal-room", thread_main, NULL);
+}
+
+void room_stop(void)
+{
+    if (thread == NULL) return;
+    g_mutex_lock(&s.lock);
+    s.quit = true;
+    g_cond_signal(&s.wake);
+    g_mutex_unlock(&s.lock);
+    g_thread_join(g_steal_pointer(&thread));
+    s.wanted = 0;
+    uint64_t unused;
+    int fd = room_take(0, &unused);
+    if (fd < 0) return;
+    io->close(fd);
+    io->unlink(ROOM_PATH);
+}
+
+void room_want(void)
+{
+    int64_t now_us = clock_now_us();
+    if (now_us - wanted_us < SOON_US)
+        bytes_wanted = MIN(bytes_wanted * 2, BYTES_MAX);
+    else if (now_us - wanted_us > LATE_US)
+        bytes_wanted = BYTES_MIN;
+    wanted_us = now_us;
+    g_mutex_lock(&s.lock);
+    s.wanted = MIN(bytes_wanted, segment_bytes_max);
+    g_cond_signal(&s.wake);
+    g_mutex_unlock(&s.lock);
+}
+
+int room_take(uint64_t least, uint64_t *bytes)
+{
+    g_mutex_lock(&s.lock);
+    int fd = s.bytes >= least ? s.fd : -1;
+    *bytes = fd >= 0 ? s.bytes : 0;
+    if (fd >= 0) {
+        s.fd = -1;
+        s.wanted = 0; /* the name is the caller's, too, until the next call of room_want */
+    }
+    g_mutex_unlock(&s.lock);
+    return fd;
+}

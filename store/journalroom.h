@@ -1,0 +1,32 @@
+/* journalroom.h: the thread that makes the file of the journal's next segment, with room on the disk, before it's
+ * needed. Only the journal's writing half calls it, in the loop's thread.
+ *
+ * Design. To create a file, or to reserve room in one, is to change the file system's own journal, and who does that
+ * may have to wait until what others gave the disk is written: a quarter of a second was seen, and more. Who writes to
+ * a file in which room is being reserved waits as well. So the loop reserves nothing, as a rule: when the room in its
+ * segment is used up, it goes on in the next one, which this thread has ready. How big that is depends on how soon the
+ * one before was wanted.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef CKV_STORE_JOURNALROOM_H
+#define CKV_STORE_JOURNALROOM_H
+
+#include <stdint.h>
+
+#include "store/ckj.h"
+
+/* The file: no head yet, nothing but room. */
+#define ROOM_PATH JOURNAL_DIRECTORY "/next" CKJ_SUFFIX ".tmp"
+
+/* Starts the thread. Nothing is to have more room than a segment that is finished: so many bytes. */
+void room_start(uint64_t segment_bytes);
+/* Ends it as soon as it has done what it's at, and removes the file if it's there. No harm without a start. */
+void room_stop(void);
+
+/* The file is to be there soon. */
+void room_want(void);
+/* The descriptor of the file, which is the caller's now, as is its name, and its room, which is `least` bytes or more.
+ * -1: there's none. */
+int room_take(uint64_t least, uint64_t *bytes);
+
+#endif
