@@ -151,9 +151,10 @@ class Run:
 
     def check_named(self, fault):
         operation, path = fault
-        # Read while the server runs: only to find out what can be removed. And the directory is made only if it isn't
-        # there.
-        quiet = operation in ("read", "open") and self.number > self.start_operations or fault == ("mkdir", ".")
+        # Read while the server runs: only to find out what can be removed. And the directories are made only if they
+        # aren't there, which they are.
+        quiet = operation in ("read", "open") and self.number > self.start_operations
+        quiet = quiet or fault in (("mkdir", "."), ("mkdir", "journal"))
         # The mark at the end of a finished segment: it's another sign that the next one is there, and only that. (A
         # start that can't read what it has to load refuses, and says so.)
         quiet = quiet or operation in ("read", "open", "write") and self.is_finished_segment(path)
