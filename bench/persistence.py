@@ -17,7 +17,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from subject import KEY, LOAD_CORE, Found, Subject, begin_checkpoint, wait_checkpoint  # noqa: E402
+from subject import KEY, LOAD_CORE, SERVER_CORE, Found, Subject, begin_checkpoint, wait_checkpoint  # noqa: E402
 
 LOAD = ("--mix", "set", "--clients", 50, "--pipeline", 16)
 BIG = {"hash": "hset", "zset": "zadd", "list": "rpush"}  # a collection's kind: what load.c fills it by
@@ -25,6 +25,7 @@ BIG_VALUE_BYTES = 8
 FULL_LOAD = 0.9  # a load that used so much of its core may have been what was measured
 POLL_S = 0.005
 STALL_S_MAX = 300
+MACHINE_ROW = "the same: the machine itself stood still, at most"
 
 
 class Bench:
@@ -67,11 +68,13 @@ class Bench:
         self.row("the same: the server's CPU time, us a request", ckv.cpu_us, redis.cpu_us, "-", None, "%.2f")
 
     def stalls(self, what, target, good, measure, reps=None):
-        """A row of the longest PING in ms, and one of the 99.9th percentile; ckv's longest."""
-        (ckv, ckv_most), (redis, redis_most) = self.medians(measure, reps)
-        self.row(what, ckv, redis, target, good, "%.2f")
-        self.row("the same: 99.9 % are within", ckv_most, redis_most, "-", None, "%.2f")
-        return ckv
+        """A row of the longest PING in ms, one of the 99.9th percentile, and one of the machine's own longest pause;
+        ckv's longest."""
+        longest, most, machine = zip(*self.medians(measure, reps))
+        self.row(what, *longest, target, good, "%.2f")
+        self.row("the same: 99.9 % are within", *most, "-", None, "%.2f")
+        self.row(MACHINE_ROW, *machine, "-", None, "%.2f")
+        return longest[0]
 
 
 def median(values):
@@ -119,24 +122,25 @@ def with_load(subject, measure, *words):
 # ---- stalls
 
 def stall_ms(bench, subject, during=None):
-    """The longest PING, and the 99.9th percentile, from during() until the checkpoint that it began has ended; for some
-    seconds in any case."""
-    pinger = subprocess.Popen(["taskset", "-c", LOAD_CORE, bench.pinger, subject.pinged(), str(STALL_S_MAX)],
-                              stdout=subprocess.PIPE, text=True)
+    """The longest PING, the 99.9th percentile, and the longest that the server's core, or the whole machine, ran
+    nothing: from during() until the checkpoint that it began has ended; for some seconds in any case."""
+    pingers = [subprocess.Popen(["taskset", "-c", core, bench.pinger, where, str(STALL_S_MAX)], stdout=subprocess.PIPE,
+                                text=True) for core, where in ((LOAD_CORE, subject.pinged()), (SERVER_CORE, "-"))]
     end = time.monotonic() + bench.seconds
     time.sleep(0.2)
     if during:
         during()
         settle(subject)
     time.sleep(max(0, end - time.monotonic()))
-    pinger.terminate()
-    said = pinger.communicate(timeout=STALL_S_MAX)[0]
-    if pinger.returncode != 0:
+    for pinger in pingers:
+        pinger.terminate()
+    said = [pinger.communicate(timeout=STALL_S_MAX)[0] for pinger in pingers]
+    if any(pinger.returncode != 0 for pinger in pingers):
         raise RuntimeError("the pinger failed")
-    _, longest, _, most, first = map(int, said.split())
+    _, longest, _, most, first = map(int, said[0].split())
     if not first:
         bench.notes.add("The pinger had no real-time priority: what it waited for may have been its core.")
-    return longest / 1000, most / 1000
+    return longest / 1000, most / 1000, int(said[1].split()[1]) / 1000
 
 
 def start_checkpoint(subject):

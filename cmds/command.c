@@ -315,6 +315,7 @@ typedef struct Planned {
     const Command *command;
     Db *db; /* where the first key was looked for; NULL: the command has none */
     uint64_t hash;
+    bool saves; /* its page, for a checkpoint, if it's a change */
 } Planned;
 
 static Planned plan(const Incoming *in)
@@ -326,6 +327,7 @@ static Planned plan(const Incoming *in)
     if (key == 0 || key >= in->argc) return planned;
     planned.db = session->db;
     planned.hash = keyspace_prefetch(session->db, in->argv[key]);
+    planned.saves = (planned.command->flags & CMD_WRITE) && keyspace_prefetch_page(session->db, planned.hash);
     return planned;
 }
 
@@ -335,7 +337,10 @@ static void run_chunk(Incoming *batch, size_t count)
     for (size_t i = 0; i < count; i++)
         planned[i] = plan(&batch[i]);
     for (size_t i = 0; i < count; i++) {
-        if (planned[i].db != NULL) keyspace_prefetch_entry(planned[i].db, planned[i].hash);
+        if (planned[i].saves)
+            keyspace_prefetch_page_entries(planned[i].db, planned[i].hash);
+        else if (planned[i].db != NULL)
+            keyspace_prefetch_entry(planned[i].db, planned[i].hash);
     }
     for (size_t i = 0; i < count; i++) {
         batch[i].skipped = batch[i].client->closing || batch[i].client->held ||

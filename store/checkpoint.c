@@ -608,7 +608,7 @@ static void page_copy_finish(Walk *walk)
 void pages_save(PageMap *map, uint64_t hash)
 {
     Walk *walk = state.walk;
-    uint64_t page = hash & ((1ULL << map->pending_bits) - 1);
+    uint64_t page = pages_page(map, hash);
     if (!pages_is_pending(map, page)) return;
     if (walk->page.map == map && walk->page.page == page) {
         page_copy_finish(walk);

@@ -19,7 +19,10 @@
 #define SPARE_MAX       8
 #define SPARE_BYTES_MAX (256UL << 10)
 
-#define SPILL_FILE      "checkpoint.spill"
+/* The record that ends a batch is usually no longer. */
+#define BATCH_MORE_BYTES (8UL << 10)
+
+#define SPILL_FILE       "checkpoint.spill"
 
 struct CheckpointWriter {
     GThread *thread;
@@ -282,7 +285,8 @@ static void collect_used(CheckpointWriter *writer)
     }
 }
 
-/* An Image in place of the one that goes, whose bytes are the batch's; the batch gets a used buffer. */
+/* An Image in place of the one that goes, whose bytes are the batch's; the batch gets a used buffer, or one that
+ * needn't grow. */
 static Image *exchange(CheckpointWriter *writer, Image *batch)
 {
     Image *sent = writer->spare->len > 0 ? g_ptr_array_remove_index_fast(writer->spare, writer->spare->len - 1)
@@ -291,6 +295,7 @@ static Image *exchange(CheckpointWriter *writer, Image *batch)
     *batch = *sent;
     *sent = bytes;
     batch->len = 0;
+    image_room(batch, WRITER_BATCH_BYTES + BATCH_MORE_BYTES);
     return sent;
 }
 

@@ -17,9 +17,7 @@ G_STATIC_ASSERT(G_BYTE_ORDER == G_LITTLE_ENDIAN);
 char *image_room_slow(Image *image, size_t len)
 {
     g_assert(len <= SIZE_MAX / 4 && image->cap <= SIZE_MAX / 4);
-    size_t cap = MAX(image->cap * 2, (size_t)CAP_FIRST);
-    while (cap < image->len + len)
-        cap *= 2;
+    size_t cap = MAX(MAX(image->cap * 2, (size_t)CAP_FIRST), image->len + len);
     image->bytes = g_realloc(image->bytes, cap);
     image->cap = cap;
     return image->bytes + image->len;

@@ -47,6 +47,21 @@ uint64_t keyspace_prefetch(const Db *db, Slice key)
     return hash;
 }
 
+bool keyspace_prefetch_page(const Db *db, uint64_t hash)
+{
+    if (!pages_saves(db->pages, hash)) return false;
+    pages_prefetch(&db->table, db->pages->pending_bits, pages_page(db->pages, hash));
+    return true;
+}
+
+void keyspace_prefetch_page_entries(const Db *db, uint64_t hash)
+{
+    static GPtrArray *asked_for;
+    if (asked_for == NULL) asked_for = g_ptr_array_new();
+    pages_collect(&db->table, db->pages->pending_bits, pages_page(db->pages, hash), asked_for);
+    g_ptr_array_set_size(asked_for, 0);
+}
+
 static uint64_t entry_hash(const void *element)
 {
     return table_hash(entry_key(element));

@@ -98,6 +98,18 @@ static inline bool pages_is_pending(const PageMap *map, uint64_t page)
     return map->pending[page / 64] >> (page % 64) & 1;
 }
 
+/* The page of the running checkpoint that has this hash. */
+static inline uint64_t pages_page(const PageMap *map, uint64_t hash)
+{
+    return hash & ((1ULL << map->pending_bits) - 1);
+}
+
+/* Whether a change of what has this hash saves its page first. NULL: it's not kept as pages. */
+static inline bool pages_saves(const PageMap *map, uint64_t hash)
+{
+    return map != NULL && map->pending != NULL && pages_is_pending(map, pages_page(map, hash));
+}
+
 /* The next pending page from map->pending_next on, or -1. */
 int64_t pages_next(PageMap *map);
 
