@@ -313,7 +313,7 @@ const Option option_table[] = {
     CHOICE(PERSISTENCE, "appendfsync", &options.fsync, "everysec", fsync_policies, OPTION_LIVE | OPTION_ALIAS,
            "Redis' name for fsync"),
     MEMORY(PERSISTENCE, "journal-segment-bytes", journal_segment_bytes, "67108864", 4096, 0,
-           "size at which another file of the journal begins"),
+           "size at which another file of the journal begins, at the latest"),
     NUMBER(PERSISTENCE, "journal-keep", journal_keep_sec, "3600", 0, INT64_MAX, OPTION_LIVE,
            "seconds for which the journal is kept although no checkpoint needs it, to go back to"),
     MEMORY(PERSISTENCE, "journal-keep-bytes", journal_keep_bytes, "1073741824", 0, OPTION_LIVE,

@@ -20,6 +20,7 @@ from server import IN_PROGRESS, LAST_STATUS, UnixConnection, free_port, info  # 
 from resp import Connection  # noqa: E402
 
 SERVER_CORE, LOAD_CORE = "0", "1"
+BOTH_CORES = "0,1"  # while there is no load
 AHEAD = ("nice", "-n", "-10") if os.geteuid() == 0 else ()  # of whatever else runs here
 START_S_MAX = 300
 CHECKPOINT_S_MAX = 300
@@ -64,7 +65,7 @@ class Subject:
         return [*common, "--unixsocket", self.path, "--save", "", "--appendonly", appendonly,
                 "--appendfsync", fsync or "no", "--auto-aof-rewrite-percentage", "0", "--enable-debug-command", "local"]
 
-    def start(self, fsync="everysec", appendonly=True, fresh=True):
+    def start(self, fsync="everysec", appendonly=True, fresh=True, cores=SERVER_CORE):
         """Starts it; how many seconds until it serves."""
         self.stop()
         if fresh:
@@ -73,7 +74,7 @@ class Subject:
         self.port = free_port()
         start = time.monotonic()
         with open(self.directory + ".log", "ab") as log:
-            self.process = subprocess.Popen([*AHEAD, "taskset", "-c", SERVER_CORE, *self.command(fsync, appendonly)],
+            self.process = subprocess.Popen([*AHEAD, "taskset", "-c", cores, *self.command(fsync, appendonly)],
                                             cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         while not self.serves():
             if self.process.poll() is not None or time.monotonic() > start + START_S_MAX:
@@ -261,8 +262,8 @@ class Peer(Subject):
     def pinged(self):
         return str(self.port)
 
-    def start(self, fsync="everysec", appendonly=True, fresh=True):
-        took = super().start(fsync, appendonly, fresh)
+    def start(self, fsync="everysec", appendonly=True, fresh=True, cores=SERVER_CORE):
+        took = super().start(fsync, appendonly, fresh, cores)
         self.set("maxclients", CLIENTS_MAX)
         self.set("save", "")
         if fsync is not None:

@@ -159,10 +159,12 @@ static void reset_buffer(void)
  * way of what the segment before may still take. -1: errno, and the file is gone. */
 static int create_segment(const char *path, int fd)
 {
-    char temporary[CKJ_NAME_CHARS + 4] = ROOM_PATH;
+    char temporary[CKJ_NAME_CHARS + 4];
     uint8_t head[CKJ_HEAD_BYTES];
     ckj_put_head(head, j.written, j.history);
-    if (fd < 0) {
+    if (fd >= 0) {
+        g_strlcpy(temporary, room_path(), sizeof(temporary));
+    } else {
         snprintf(temporary, sizeof(temporary), "%s.tmp", path);
         fd = io->open(temporary, O_RDWR | O_CREAT | O_TRUNC, FILE_MODE);
     }
@@ -521,7 +523,7 @@ void journal_leave(JournalPlace *place)
         .reserved_end = j.reserved_end,
         .cannot_reserve = j.cannot_reserve,
     };
-    room_stop();
+    room_leave();
     place->fd = jsync_leave(&place->segments, &place->durable);
     forget();
 }

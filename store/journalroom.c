@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
+#include <stdio.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "store/io.h"
@@ -34,6 +36,7 @@ static struct {
 } s = { .fd = -1 };
 
 static GThread *thread;
+static char path[CKJ_NAME_CHARS];
 
 /* The thread's: the file system can't reserve anything. */
 static bool cannot_reserve;
@@ -61,39 +64,50 @@ static gpointer thread_main(gpointer unused)
         s.wanted = 0;
         s.fd = -1;
         g_mutex_unlock(&s.lock);
-        if (fd < 0) fd = io->open(ROOM_PATH, O_RDWR | O_CREAT | O_TRUNC, FILE_MODE);
+        if (fd < 0) fd = io->open(path, O_RDWR | O_CREAT | O_TRUNC, FILE_MODE);
         bool reserved = fd >= 0 && reserve(fd, bytes);
         g_mutex_lock(&s.lock);
         s.fd = fd;
         s.bytes = reserved ? bytes : 0;
     }
+    int fd = s.fd;
+    s.fd = -1;
     g_mutex_unlock(&s.lock);
+    if (fd < 0) return NULL;
+    io->close(fd);
+    io->unlink(path);
     return NULL;
 }
 
-void room_start(uint64_t segment_bytes)
+void room_leave(void)
 {
-    segment_bytes_max = segment_bytes;
-    bytes_wanted = BYTES_MIN;
-    wanted_us = 0;
-    cannot_reserve = s.quit = false;
-    thread = g_thread_new("journal-room", thread_main, NULL);
-}
-
-void room_stop(void)
-{
-    if (thread == NULL) return;
     g_mutex_lock(&s.lock);
     s.quit = true;
     g_cond_signal(&s.wake);
     g_mutex_unlock(&s.lock);
-    g_thread_join(g_steal_pointer(&thread));
+}
+
+void room_stop(void)
+{
+    room_leave();
+    if (thread != NULL) g_thread_join(g_steal_pointer(&thread));
+}
+
+void room_start(uint64_t segment_bytes)
+{
+    room_stop(); /* it was left, and nobody took over */
+    snprintf(path, sizeof(path), JOURNAL_DIRECTORY "/next-%d" CKJ_SUFFIX ".tmp", (int)getpid());
+    segment_bytes_max = segment_bytes;
+    bytes_wanted = BYTES_MIN;
+    wanted_us = 0;
     s.wanted = 0;
-    uint64_t unused;
-    int fd = room_take(0, &unused);
-    if (fd < 0) return;
-    io->close(fd);
-    io->unlink(ROOM_PATH);
+    cannot_reserve = s.quit = false;
+    thread = g_thread_new("journal-room", thread_main, NULL);
+}
+
+const char *room_path(void)
+{
+    return path;
 }
 
 void room_want(void)

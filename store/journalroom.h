@@ -15,16 +15,18 @@
 
 #include "store/ckj.h"
 
-/* The file: no head yet, nothing but room. */
-#define ROOM_PATH JOURNAL_DIRECTORY "/next" CKJ_SUFFIX ".tmp"
-
 /* Starts the thread. Nothing is to have more room than a segment that is finished: so many bytes. */
 void room_start(uint64_t segment_bytes);
-/* Ends it as soon as it has done what it's at, and removes the file if it's there. No harm without a start. */
+/* Ends it as soon as it has done what it's at; the file goes, too. No harm without a start. */
 void room_stop(void);
+/* The same, but doesn't wait for it. */
+void room_leave(void);
 
 /* The file is to be there soon. */
 void room_want(void);
+/* Where the file is: nobody else's, since two processes may be at it when one takes over from another. It has no head
+ * yet, nothing but room. */
+const char *room_path(void);
 /* The descriptor of the file, which is the caller's now, as is its name, and its room, which is `least` bytes or more.
  * -1: there's none. */
 int room_take(uint64_t least, uint64_t *bytes);

@@ -300,7 +300,7 @@ static void no_reservations(void **state)
 static uint64_t room_at_hand(void)
 {
     struct stat about;
-    return stat(ROOM_PATH, &about) == 0 ? (uint64_t)about.st_blocks * 512 : 0;
+    return stat(room_path(), &about) == 0 ? (uint64_t)about.st_blocks * 512 : 0;
 }
 
 /* Once a segment is begun, the loop creates no file and reserves nothing: a thread does that ahead. */
