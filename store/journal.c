@@ -319,6 +319,15 @@ static bool reserve_until(uint64_t end)
     return true;
 }
 
+/* The room in the next segment's file, which is too little, for this one. False: errno is as before. */
+static bool give_back(void)
+{
+    int saved = errno;
+    bool given = room_give_back();
+    errno = saved;
+    return given;
+}
+
 static bool reserve_slowly(size_t bytes)
 {
     if (!may_retry()) return false;
@@ -328,7 +337,7 @@ static bool reserve_slowly(size_t bytes)
     }
     uint64_t end = j.file_end + j.len + bytes;
     bool fits = end <= j.reserved_end || begin_segment_with_room(j.len + bytes);
-    if (!fits && !reserve_until(end)) return fail(bytes);
+    if (!fits && !reserve_until(end) && !(errno == ENOSPC && give_back() && reserve_until(end))) return fail(bytes);
     j.troubled = false;
     return !jsync_is_troubled();
 }
@@ -530,9 +539,9 @@ void journal_leave(JournalPlace *place)
 
 void journal_drop(void)
 {
+    g_assert(!j.open || j.aside);
+    room_stop(); /* also that of one that was left */
     if (!j.open) return;
-    g_assert(j.aside);
-    room_stop();
     io->close(jsync_stop());
     forget();
 }

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <glib.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -15,6 +16,7 @@
 #define BYTES_MIN (16UL << 20)
 #define BYTES_MAX (64UL << 20)
 #define FILE_MODE 0600
+#define NEXT      "next-"
 
 /* Who wants the next one so soon (us) gets twice as much room, and who takes so long gets little again. */
 #define SOON_US 1000000
@@ -46,13 +48,26 @@ static bool reserve(int fd, uint64_t bytes)
     if (cannot_reserve) return false;
     if (io->allocate(fd, 0, (off_t)bytes) == 0) return true;
     cannot_reserve = errno == EOPNOTSUPP || errno == ENOSYS;
+    (void)io->truncate(fd, 0); /* what there was may have been taken, and others want it */
     return false;
+}
+
+/* What processes left that ended as soon as this one had taken over. */
+static void remove_others(void)
+{
+    GDir *dir = g_dir_open(JOURNAL_DIRECTORY, 0, NULL);
+    for (const char *name; dir != NULL && (name = g_dir_read_name(dir)) != NULL;) {
+        g_autofree char *other = g_build_filename(JOURNAL_DIRECTORY, name, NULL);
+        if (g_str_has_prefix(name, NEXT) && strcmp(other, path) != 0) io->unlink(other);
+    }
+    if (dir != NULL) g_dir_close(dir);
 }
 
 /* What doesn't work here is left to the loop, which says why. */
 static gpointer thread_main(gpointer unused)
 {
     (void)unused;
+    bool others = true;
     g_mutex_lock(&s.lock);
     while (!s.quit) {
         if (s.wanted == 0) {
@@ -64,6 +79,8 @@ static gpointer thread_main(gpointer unused)
         s.wanted = 0;
         s.fd = -1;
         g_mutex_unlock(&s.lock);
+        if (others) remove_others();
+        others = false;
         if (fd < 0) fd = io->open(path, O_RDWR | O_CREAT | O_TRUNC, FILE_MODE);
         bool reserved = fd >= 0 && reserve(fd, bytes);
         g_mutex_lock(&s.lock);
@@ -96,7 +113,7 @@ void room_stop(void)
 void room_start(uint64_t segment_bytes)
 {
     room_stop(); /* it was left, and nobody took over */
-    snprintf(path, sizeof(path), JOURNAL_DIRECTORY "/next-%d" CKJ_SUFFIX ".tmp", (int)getpid());
+    snprintf(path, sizeof(path), JOURNAL_DIRECTORY "/" NEXT "%d" CKJ_SUFFIX ".tmp", (int)getpid());
     segment_bytes_max = segment_bytes;
     bytes_wanted = BYTES_MIN;
     wanted_us = 0;
@@ -135,4 +152,14 @@ int room_take(uint64_t least, uint64_t *bytes)
     }
     g_mutex_unlock(&s.lock);
     return fd;
+}
+
+bool room_give_back(void)
+{
+    uint64_t bytes;
+    int fd = room_take(0, &bytes);
+    if (fd < 0) return false;
+    io->close(fd);
+    io->unlink(path);
+    return bytes > 0;
 }

@@ -11,6 +11,7 @@
 #ifndef CKV_STORE_JOURNALROOM_H
 #define CKV_STORE_JOURNALROOM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "store/ckj.h"
@@ -30,5 +31,7 @@ const char *room_path(void);
 /* The descriptor of the file, which is the caller's now, as is its name, and its room, which is `least` bytes or more.
  * -1: there's none. */
 int room_take(uint64_t least, uint64_t *bytes);
+/* Removes the file: the disk is full, and its room is wanted elsewhere. False: there was none. */
+bool room_give_back(void);
 
 #endif

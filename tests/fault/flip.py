@@ -95,7 +95,7 @@ class Template:
 
     def last_segment(self):
         segments = [name for name in self.list_files() if name.startswith(("journal/", "appendonlydir/"))
-                    and not name.endswith((".manifest", ".rdb"))]
+                    and not name.endswith((".manifest", ".rdb", ".tmp"))]
         return segments[-1] if segments else ""
 
     def journal_size(self):

@@ -146,7 +146,8 @@ class Run:
                 return
 
     def is_finished_segment(self, path):
-        segments = sorted(os.listdir(os.path.join(self.directory, "journal")))
+        names = os.listdir(os.path.join(self.directory, "journal"))
+        segments = sorted(name for name in names if name.endswith(".ckj"))
         return os.path.dirname(path) == "journal" and os.path.basename(path) not in segments[-1:]
 
     def check_named(self, fault):

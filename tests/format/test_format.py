@@ -142,7 +142,7 @@ class Starts(unittest.TestCase):
         self.server.process.kill()
         self.server.stop()
         journal = os.path.join(self.server.directory, "journal")
-        self.segment = os.path.join(journal, max(os.listdir(journal)))
+        self.segment = os.path.join(journal, max(name for name in os.listdir(journal) if name.endswith(".ckj")))
 
     def tearDown(self):
         shutil.rmtree(self.server.directory)
