@@ -31,10 +31,10 @@ static uint64_t segment_bytes_max;
 static struct {
     GMutex lock;
     GCond wake;
-    uint64_t wanted; /* bytes; 0: nothing */
-    int fd;          /* -1: there's no file, or the thread is at it */
-    uint64_t bytes;  /* its room */
-    bool quit;
+    uint64_t wanted;  /* bytes; 0: nothing */
+    int fd;           /* -1: there's no file, or the thread is at it */
+    uint64_t bytes;   /* its room */
+    bool quit, ended; /* it's to; it does */
 } s = { .fd = -1 };
 
 static GThread *thread;
@@ -89,6 +89,7 @@ static gpointer thread_main(gpointer unused)
     }
     int fd = s.fd;
     s.fd = -1;
+    s.ended = true;
     g_mutex_unlock(&s.lock);
     if (fd < 0) return NULL;
     io->close(fd);
@@ -110,15 +111,27 @@ void room_stop(void)
     if (thread != NULL) g_thread_join(g_steal_pointer(&thread));
 }
 
+/* A thread that was left, because another process was to take over and didn't, goes on if it hasn't ended yet: to wait
+ * for it may take long. */
+static bool go_on(void)
+{
+    g_mutex_lock(&s.lock);
+    bool goes_on = thread != NULL && !s.ended;
+    if (goes_on) s.quit = false;
+    g_mutex_unlock(&s.lock);
+    return goes_on;
+}
+
 void room_start(uint64_t segment_bytes)
 {
-    room_stop(); /* it was left, and nobody took over */
-    snprintf(path, sizeof(path), JOURNAL_DIRECTORY "/" NEXT "%d" CKJ_SUFFIX ".tmp", (int)getpid());
     segment_bytes_max = segment_bytes;
     bytes_wanted = BYTES_MIN;
     wanted_us = 0;
+    if (go_on()) return;
+    room_stop();
+    snprintf(path, sizeof(path), JOURNAL_DIRECTORY "/" NEXT "%d" CKJ_SUFFIX ".tmp", (int)getpid());
     s.wanted = 0;
-    cannot_reserve = s.quit = false;
+    cannot_reserve = s.quit = s.ended = false;
     thread = g_thread_new("journal-room", thread_main, NULL);
 }
 
