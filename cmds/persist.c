@@ -193,7 +193,7 @@ static bool journal_reaches_start(void)
 {
     g_autofree char *unreadable = NULL;
     g_autoptr(GArray) segments = journal_segments(".", &unreadable);
-    if (segments == NULL || segments->len == 0) return false;
+    if (segments == NULL || segments->len == 0 || !manifest_begins_empty(&persist_manifest)) return false;
     return g_array_index(segments, JournalSegment, 0).offset <= persist_manifest.start;
 }
 
@@ -759,7 +759,7 @@ static int64_t beginning_ms(uint64_t first_offset)
     static uint64_t known_offset;
     static int64_t known_ms = -1;
     static char known_history[MANIFEST_ID_CHARS + 1];
-    if (first_offset > persist_manifest.start) return -1;
+    if (first_offset > persist_manifest.start || !manifest_begins_empty(&persist_manifest)) return -1;
     if (known_ms < 0 || known_offset != first_offset || strcmp(known_history, persist_manifest.history) != 0) {
         known_offset = first_offset;
         known_ms = journal_offset() > first_offset ? state_first_ms(".", first_offset) : -1;

@@ -35,6 +35,15 @@ void manifest_clear(Manifest *manifest)
     g_clear_pointer(&manifest->note, g_free);
 }
 
+bool manifest_begins_empty(const Manifest *manifest)
+{
+    for (int f = 0; f < 2; f++) {
+        const CheckpointInfo *info = &manifest->checkpoint[f];
+        if (info->offset <= manifest->start && info->keys > 0) return false;
+    }
+    return true;
+}
+
 int manifest_newest(const Manifest *manifest)
 {
     int newest = -1;

@@ -40,8 +40,8 @@ typedef struct Manifest {
     char history[MANIFEST_ID_CHARS + 1];  /* the replication id of the stream that is being written */
     char history2[MANIFEST_ID_CHARS + 1]; /* the one before a promotion, valid up to offset2; "" : none */
     uint64_t offset2;
-    uint64_t start; /* the offset at which the history began here: no checkpoint is needed to load
-                       from there */
+    uint64_t start; /* the offset at which the history began: no checkpoint is needed to load from there, unless the
+                       data came from elsewhere (manifest_begins_empty) */
     uint8_t secret[MANIFEST_SECRET_BYTES]; /* the hash's */
     char state[MANIFEST_BOOT_CHARS + 1];   /* of the journal: one of the words below, or the kernel's run in which a
                                               master has it open; only in the same one is all there that was written */
@@ -80,6 +80,10 @@ char *manifest_write(const char *directory, const Manifest *manifest);
 /* A checkpoint's facts as bytes for its "ckv" record (with the secret), and back. */
 GBytes *checkpoint_info_encode(const CheckpointInfo *info, const uint8_t *secret);
 bool checkpoint_info_decode(const void *bytes, size_t len, CheckpointInfo *info, uint8_t *secret);
+
+/* Whether nothing was there at `start`. No: a checkpoint of that moment, which may be damaged by now, had keys: those
+ * of an RDB file, or of a master. */
+bool manifest_begins_empty(const Manifest *manifest);
 
 /* The index of the newest whole checkpoint of the manifest's history, or -1. */
 int manifest_newest(const Manifest *manifest);

@@ -120,6 +120,7 @@ static void consider_directory(Search *search, const Stream *stream)
 static void consider_beginning(Search *search, const Stream *stream)
 {
     if (!stream->has_first || stream->first > stream->manifest->start) return;
+    if (!manifest_begins_empty(stream->manifest)) return;
     State state;
     if (directory_state(stream->directory, stream->manifest, -1, &state)) {
         consider(search, stream, &state);

@@ -114,7 +114,7 @@ static bool journal_reaches_start(const Load *load)
 {
     g_autofree char *unreadable = NULL;
     g_autoptr(GArray) segments = journal_segments(load->directory, &unreadable);
-    if (segments == NULL || segments->len == 0) return false;
+    if (segments == NULL || segments->len == 0 || !manifest_begins_empty(&load->manifest)) return false;
     return g_array_index(segments, JournalSegment, 0).offset <= load->manifest.start;
 }
 

@@ -102,7 +102,6 @@ static char *take_identity(Receive *receive, const char *history)
     memcpy(receive->manifest.instance, own.instance, sizeof(own.instance));
     memcpy(receive->manifest.secret, own.secret, sizeof(own.secret));
     g_strlcpy(receive->manifest.history, history, sizeof(receive->manifest.history));
-    receive->manifest.start = receive->offset;
     manifest_clear(&own);
     return NULL;
 }

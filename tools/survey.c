@@ -248,8 +248,7 @@ static bool has_beginning(const Survey *survey)
     bool listed = survey->checkpoint[0].listed || survey->checkpoint[1].listed;
     if (survey->segments->len == 0) return survey->journal_problem == NULL && !listed && !survey->rebuilt;
     if (survey_segment(survey->segments, 0)->file.offset > survey->manifest.start) return false;
-    for (int f = 0; f < 2 && survey->rebuilt;
-         f++) { /* what it holds may come from elsewhere: from a clone's original */
+    for (int f = 0; f < 2; f++) { /* what it holds came from elsewhere: from an RDB file, or from a clone's original */
         const CheckpointSurvey *one = &survey->checkpoint[f];
         if (one->listed && one->info.offset <= survey->manifest.start && one->info.keys > 0) return false;
     }

@@ -3,7 +3,8 @@
 
 The slave, and the child that makes the new data for it, are ended (or their operation fails) at the n-th operation on
 their data directory since SLAVEOF, n counting up until a sync comes to its end. After a start the slave has the data of
-before, or the master's: all of it, never a mix; and once the link was up it has the master's.
+before, or the master's: all of it, never a mix; and once the link was up it has the master's. Without the checkpoint
+that the sync made it doesn't start.
 
 SPDX-License-Identifier: GPL-3.0-or-later
 """
@@ -11,6 +12,7 @@ import argparse
 import errno
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -128,6 +130,47 @@ class Sync:
         return OPERATIONS_MAX
 
 
+def damaged(sync, directory):
+    """What came from elsewhere is in the checkpoint alone: a start without it refuses, and so does ckv dump."""
+    checkpoints = [name for name in os.listdir(directory) if name.startswith("checkpoint-")]
+    for name in checkpoints:
+        with open(os.path.join(directory, name), "r+b") as file:
+            file.write(bytes(64))
+    problems = []
+    server = Server(sync.args.ckv, directory)
+    try:
+        server.start()
+        problems.append("it starts without its checkpoint, and has %d keys" % len(contents(server)))
+    except NotStarted as error:
+        if error.status != 1 or "there's no other checkpoint" not in str(error):
+            problems.append("without its checkpoint: %s" % error)
+    finally:
+        server.kill()
+    dumped = subprocess.run([sync.args.ckv, "dump", directory], capture_output=True, check=False)
+    if dumped.returncode == 0:
+        problems.append("ckv dump gives %d bytes without the checkpoint" % len(dumped.stdout))
+    return problems if checkpoints else ["there's no checkpoint"]
+
+
+def without_checkpoint(sync):
+    """After a full sync, and after an import."""
+    shutil.rmtree(sync.directory, ignore_errors=True)
+    slave = Server(sync.args.ckv, sync.directory)
+    slave.start()
+    how = sync.follow(slave)
+    slave.kill()
+    problems = ["a full sync: " + problem for problem in damaged(sync, sync.directory)] if how == "up" else [how]
+    rdb, imported = os.path.join(sync.parent, "new.rdb"), os.path.join(sync.parent, "imported")
+    os.mkdir(imported)
+    for words in (("export", rdb, "--dir", sync.master.directory), ("import", rdb, "--dir", imported)):
+        subprocess.run([sync.args.ckv, *words], check=True, capture_output=True)
+    problems += ["an import: " + problem for problem in damaged(sync, imported)]
+    for problem in problems:
+        print("FAIL  " + problem)
+    sync.runs += 2
+    sync.problems += len(problems)
+
+
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--ckv", default="build/ckv", metavar="PATH")
@@ -138,6 +181,7 @@ def main():
     try:
         sync.last = sync.run_all("kill", args.step)
         sync.run_all("once", args.step)
+        without_checkpoint(sync)
     finally:
         sync.close()
     print("a full sync is about %d operations; %d runs" % (sync.last, sync.runs))
