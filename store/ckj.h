@@ -64,6 +64,10 @@ bool ckj_batch_intact(uint8_t *batch, const CkjBatch *head);
 /* The segments by their names alone, in order; empty if there's no directory. NULL and *error. */
 GArray *ckj_list(const char *directory, char **error);
 
+/* Removes the files in the making (in the working directory's journal/) whose names begin with `prefix`, but not the
+ * one at the path `kept`; NULL: all of them. Any thread. */
+void ckj_remove_temporaries(const char *prefix, const char *kept);
+
 typedef struct CkjEnd {
     uint64_t offset, file_offset; /* behind the last batch and its seals */
     bool damaged;                 /* what follows isn't whole; or nothing does, and it's the head */

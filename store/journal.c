@@ -355,25 +355,12 @@ static char *explain(const char *path)
     return g_strdup_printf("%s: %s", path, g_strerror(errno));
 }
 
-/* A segment that a crash kept from its place. */
-static void remove_temporaries(void)
-{
-    GDir *dir = g_dir_open(JOURNAL_DIRECTORY, 0, NULL);
-    const char *name;
-    while (dir != NULL && (name = g_dir_read_name(dir)) != NULL) {
-        if (!g_str_has_suffix(name, CKJ_SUFFIX ".tmp")) continue;
-        g_autofree char *path = g_build_filename(JOURNAL_DIRECTORY, name, NULL);
-        io->unlink(path);
-    }
-    if (dir != NULL) g_dir_close(dir);
-}
-
 static char *prepare_directory(void)
 {
     if (io->mkdir(JOURNAL_DIRECTORY, DIRECTORY_MODE) != 0 && errno != EEXIST) return explain(JOURNAL_DIRECTORY);
     if (j.aside) return NULL;
     if (!io_sync_directory(".")) return explain(".");
-    remove_temporaries();
+    ckj_remove_temporaries("", NULL); /* a crash kept them from their place */
     /* The process before may have been killed before it did. */
     return io_sync_directory(JOURNAL_DIRECTORY) ? NULL : explain(JOURNAL_DIRECTORY);
 }

@@ -69,6 +69,17 @@ GArray *ckj_list(const char *directory, char **error)
     return g_steal_pointer(&segments);
 }
 
+void ckj_remove_temporaries(const char *prefix, const char *kept)
+{
+    GDir *dir = g_dir_open(JOURNAL_DIRECTORY, 0, NULL);
+    for (const char *name; dir != NULL && (name = g_dir_read_name(dir)) != NULL;) {
+        g_autofree char *path = g_build_filename(JOURNAL_DIRECTORY, name, NULL);
+        if (g_str_has_prefix(name, prefix) && g_str_has_suffix(name, CKJ_SUFFIX ".tmp") && g_strcmp0(path, kept) != 0)
+            io->unlink(path);
+    }
+    if (dir != NULL) g_dir_close(dir);
+}
+
 static JournalSegment *segment_at(GArray *segments, guint index)
 {
     return &g_array_index(segments, JournalSegment, index);

@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <glib.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -52,17 +51,6 @@ static bool reserve(int fd, uint64_t bytes)
     return false;
 }
 
-/* What processes left that ended as soon as this one had taken over. */
-static void remove_others(void)
-{
-    GDir *dir = g_dir_open(JOURNAL_DIRECTORY, 0, NULL);
-    for (const char *name; dir != NULL && (name = g_dir_read_name(dir)) != NULL;) {
-        g_autofree char *other = g_build_filename(JOURNAL_DIRECTORY, name, NULL);
-        if (g_str_has_prefix(name, NEXT) && strcmp(other, path) != 0) io->unlink(other);
-    }
-    if (dir != NULL) g_dir_close(dir);
-}
-
 /* What doesn't work here is left to the loop, which says why. */
 static gpointer thread_main(gpointer unused)
 {
@@ -79,7 +67,8 @@ static gpointer thread_main(gpointer unused)
         s.wanted = 0;
         s.fd = -1;
         g_mutex_unlock(&s.lock);
-        if (others) remove_others();
+        /* Processes left theirs that ended as soon as this one had taken over. */
+        if (others) ckj_remove_temporaries(NEXT, path);
         others = false;
         if (fd < 0) fd = io->open(path, O_RDWR | O_CREAT | O_TRUNC, FILE_MODE);
         bool reserved = fd >= 0 && reserve(fd, bytes);

@@ -81,8 +81,8 @@ char *manifest_write(const char *directory, const Manifest *manifest);
 GBytes *checkpoint_info_encode(const CheckpointInfo *info, const uint8_t *secret);
 bool checkpoint_info_decode(const void *bytes, size_t len, CheckpointInfo *info, uint8_t *secret);
 
-/* Whether nothing was there at `start`. No: a checkpoint of that moment, which may be damaged by now, had keys: those
- * of an RDB file, or of a master. */
+/* Whether nothing was there at `start`. No: a checkpoint of that moment, which may be damaged by now, has keys: a
+ * master's, or a clone's original's. */
 bool manifest_begins_empty(const Manifest *manifest);
 
 /* The index of the newest whole checkpoint of the manifest's history, or -1. */

@@ -102,6 +102,7 @@ static char *take_identity(Receive *receive, const char *history)
     memcpy(receive->manifest.instance, own.instance, sizeof(own.instance));
     memcpy(receive->manifest.secret, own.secret, sizeof(own.secret));
     g_strlcpy(receive->manifest.history, history, sizeof(receive->manifest.history));
+    /* It begins at 0, from where this journal won't have it: the checkpoint is needed. */
     manifest_clear(&own);
     return NULL;
 }

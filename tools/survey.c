@@ -248,11 +248,12 @@ static bool has_beginning(const Survey *survey)
     bool listed = survey->checkpoint[0].listed || survey->checkpoint[1].listed;
     if (survey->segments->len == 0) return survey->journal_problem == NULL && !listed && !survey->rebuilt;
     if (survey_segment(survey->segments, 0)->file.offset > survey->manifest.start) return false;
-    for (int f = 0; f < 2; f++) { /* what it holds came from elsewhere: from an RDB file, or from a clone's original */
+    Manifest manifest = survey->manifest;
+    for (int f = 0; f < 2; f++) { /* one that was made from the files hasn't those that are damaged */
         const CheckpointSurvey *one = &survey->checkpoint[f];
-        if (one->listed && one->info.offset <= survey->manifest.start && one->info.keys > 0) return false;
+        if (one->listed) manifest.checkpoint[f] = one->info;
     }
-    return true;
+    return manifest_begins_empty(&manifest);
 }
 
 Base survey_base(const Survey *survey, int slot)

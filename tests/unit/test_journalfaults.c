@@ -303,32 +303,11 @@ static uint64_t room_at_hand(void)
     return stat(room_path(), &about) == 0 ? (uint64_t)about.st_blocks * 512 : 0;
 }
 
-/* Once a segment is begun, the loop creates no file and reserves nothing: a thread does that ahead. */
-static void room_is_made_ahead(void **state)
+static void wait_for_room(void)
 {
-    (void)state;
-    sim_start();
-    JournalStart start = model_start();
-    start.segment_bytes = 64 << 20;
-    model_open(start);
-    g_autofree char *value = g_malloc0(1 << 20);
-    assert_true(journal_reserve(100));
-    uint64_t opens = sim_calls_here(SIM_OPEN), reservations = sim_calls_here(SIM_ALLOCATE);
-    for (int i = 0; i < 60; i++) {
-        assert_true(journal_reserve((1 << 20) + 100));
-        model_append(0, (Slice[]){ SLICE("SET"), SLICE("key"), { value, 1 << 20 } }, 3);
-        assert_true(model_commit());
-        for (int ms = 0; ms < 10000 && room_at_hand() < 16 << 20; ms++)
-            g_usleep(1000);
-        assert_true(room_at_hand() >= 16 << 20);
-    }
-    /* It's at hand a moment after it looks so. */
-    assert_in_range(sim_calls_here(SIM_ALLOCATE), reservations, reservations + 3);
-    assert_int_equal(sim_calls_here(SIM_OPEN), opens);
-    assert_true(model_segments() >= 3);
-    assert_true(journal_close());
-    assert_int_equal(room_at_hand(), 0);
-    model_check_all();
+    for (int ms = 0; ms < 10000 && room_at_hand() < 16 << 20; ms++)
+        g_usleep(1000);
+    assert_true(room_at_hand() >= 16 << 20);
 }
 
 static void write_a_megabyte(void)
@@ -337,6 +316,29 @@ static void write_a_megabyte(void)
     assert_true(journal_reserve((1 << 20) + 100));
     model_append(0, (Slice[]){ SLICE("SET"), SLICE("key"), { value, 1 << 20 } }, 3);
     assert_true(model_commit());
+}
+
+/* Once a segment is begun, the loop creates no file and reserves nothing: a thread does that ahead. */
+static void room_is_made_ahead(void **state)
+{
+    (void)state;
+    sim_start();
+    JournalStart start = model_start();
+    start.segment_bytes = 64 << 20;
+    model_open(start);
+    assert_true(journal_reserve(100));
+    uint64_t opens = sim_calls_here(SIM_OPEN), reservations = sim_calls_here(SIM_ALLOCATE);
+    for (int i = 0; i < 60; i++) {
+        write_a_megabyte();
+        wait_for_room();
+    }
+    /* It's at hand a moment after it looks so. */
+    assert_in_range(sim_calls_here(SIM_ALLOCATE), reservations, reservations + 3);
+    assert_int_equal(sim_calls_here(SIM_OPEN), opens);
+    assert_true(model_segments() >= 3);
+    assert_true(journal_close());
+    assert_int_equal(room_at_hand(), 0);
+    model_check_all();
 }
 
 /* On a disk that's nearly full, no room lies idle in a file that waits for its time. */
@@ -357,9 +359,7 @@ static void room_is_given_back(void **state)
     assert_true(journal_rotate());
     sim_set_room(-1);
     write_a_megabyte();
-    for (int ms = 0; ms < 10000 && room_at_hand() < 16 << 20; ms++)
-        g_usleep(1000);
-    assert_true(room_at_hand() >= 16 << 20);
+    wait_for_room();
     sim_set_room(0);
     assert_false(journal_reserve(64 << 20));
     expect_trouble(": No space left on device");
