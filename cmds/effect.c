@@ -289,7 +289,10 @@ uint64_t effect_gate_offset(void)
 void effect_tell_trouble(void)
 {
     static bool told;
-    const char *trouble = journal_trouble();
+    const char *trouble = journal_trouble(), *failure = journal_take_failure();
+    if (failure != NULL && trouble == NULL && !told)
+        log_line(LOG_WARNING, "The journal couldn't be written for a moment: %s. It has been since; nothing is lost.",
+                 failure);
     if ((trouble != NULL) == told) return;
     told = trouble != NULL;
     if (told) {

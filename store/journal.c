@@ -81,6 +81,11 @@ const char *journal_trouble(void)
     return j.troubled ? j.trouble : jsync_trouble();
 }
 
+const char *journal_take_failure(void)
+{
+    return jsync_take_failure();
+}
+
 /* ---- appending ---- */
 
 /* Room for `len` more bytes. Longer batches than a head can tell of are impossible: no one may split a turn, and no

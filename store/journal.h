@@ -126,6 +126,9 @@ bool journal_reserve(size_t bytes);
  * call of a journal function by this thread. Tries again by itself (in journal_commit, journal_reserve, and the
  * thread), at most every 100 ms. */
 const char *journal_trouble(void);
+/* NULL, or what kept it from being made durable for a moment since the last call of this function: by now it may be
+ * over. Cheap, and good as long as journal_trouble's. */
+const char *journal_take_failure(void);
 
 /* Waits until all that was committed is durable. False: it can't be made so now. */
 bool journal_wait_durable(void);

@@ -33,6 +33,7 @@
 
 static _Atomic uint64_t durable;
 static _Atomic bool troubled;
+static _Atomic bool failed; /* since jsync_take_failure was called */
 
 /* Shared by both threads, under the lock. */
 static struct {
@@ -45,6 +46,7 @@ static struct {
     uint64_t release;    /* segments that end here or before can go, */
     int64_t keep_sec;    /* unless they were written to so recently */
     uint64_t keep_bytes; /* while all of them are no bigger */
+    uint64_t releases;   /* how often that was said */
     bool quit;
     int64_t sleeping_us;      /* until when the thread sleeps; 0: it doesn't */
     int64_t pass_us;          /* when the goal was set last */
@@ -219,7 +221,7 @@ static bool note_sync(const JsyncSegment *done, bool ok, const char *why, int64_
     }
     bool changed = !troubled || strcmp(s.trouble, why) != 0;
     g_strlcpy(s.trouble, why, sizeof(s.trouble));
-    troubled = true;
+    troubled = failed = true;
     s.failures++;
     s.last_failed = s.syncs;
     s.retry_us = now + RETRY_US;
@@ -291,6 +293,7 @@ static bool release_one(void)
     char path[CKJ_NAME_CHARS];
     ckj_path(path, sizeof(path), NULL, segment.offset);
     bool kept = total_bytes() <= s.keep_bytes;
+    uint64_t releases = s.releases;
     int64_t keep_sec = s.keep_sec;
     g_mutex_unlock(&s.lock);
     kept = kept && is_recent(path, keep_sec);
@@ -298,7 +301,7 @@ static bool release_one(void)
     g_mutex_lock(&s.lock);
     segment_at(0)->fd = segment.fd;
     if (removed) g_array_remove_index(s.segments, 0);
-    if (!removed) s.release = 0; /* the next call of journal_release tries again */
+    if (!removed && s.releases == releases) s.release = 0; /* the next call of journal_release tries again */
     return true;
 }
 
@@ -369,7 +372,7 @@ void jsync_init(uint64_t first_durable)
 {
     s.segments = g_array_new(FALSE, FALSE, sizeof(JsyncSegment));
     durable = first_durable;
-    troubled = false;
+    troubled = failed = false;
     s.goal = s.release = 0;
     s.quit = false;
     s.sleeping_us = s.retry_us = s.last_sync_us = 0;
@@ -482,6 +485,7 @@ void jsync_release(uint64_t offset, int64_t keep_sec, uint64_t keep_bytes)
 {
     g_mutex_lock(&s.lock);
     s.release = MIN(offset, last_segment()->offset); /* what is yet to come isn't meant */
+    s.releases++;
     s.keep_sec = keep_sec;
     s.keep_bytes = keep_bytes;
     g_cond_signal(&s.wake);
@@ -493,14 +497,26 @@ bool jsync_is_troubled(void)
     return troubled;
 }
 
-const char *jsync_trouble(void)
+/* Good until the next call. */
+static const char *copy_trouble(void)
 {
     static char copy[JSYNC_TROUBLE_CHARS];
-    if (!troubled) return NULL;
     g_mutex_lock(&s.lock);
     memcpy(copy, s.trouble, sizeof(copy));
     g_mutex_unlock(&s.lock);
     return copy;
+}
+
+const char *jsync_trouble(void)
+{
+    return troubled ? copy_trouble() : NULL;
+}
+
+const char *jsync_take_failure(void)
+{
+    if (!failed) return NULL;
+    failed = false;
+    return copy_trouble();
 }
 
 void jsync_stats(JournalStats *stats)

@@ -51,6 +51,9 @@ void jsync_release(uint64_t offset, int64_t keep_sec, uint64_t keep_bytes);
 /* NULL, or why the last attempt failed; good until the next call. */
 const char *jsync_trouble(void);
 bool jsync_is_troubled(void);
+/* The same of an attempt that failed since the last call of this function, also if another has succeeded since. Cheap
+ * if there's none. */
+const char *jsync_take_failure(void);
 /* Adds what it knows. */
 void jsync_stats(JournalStats *stats);
 

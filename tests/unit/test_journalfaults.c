@@ -417,6 +417,29 @@ static void only_new_syncs_count(void **state)
     model_check_all();
 }
 
+/* A failure that is over before anyone asked is still told, once. */
+static void passed_failures_are_told(void **state)
+{
+    (void)state;
+    sim_start();
+    JournalStart start = model_start();
+    start.sync = JOURNAL_SYNC_ALWAYS;
+    model_open(start);
+    assert_true(journal_wait_durable());
+    assert_null(journal_take_failure());
+    sim_fail(SIM_SYNC, 1, 1, EIO);
+    model_write(1);
+    while (!journal_wait_durable())
+        continue;
+    assert_null(journal_trouble());
+    const char *failure = journal_take_failure();
+    assert_non_null(failure);
+    assert_non_null(strstr(failure, ".ckj: Input/output error"));
+    assert_null(journal_take_failure());
+    assert_true(journal_close());
+    model_check_all();
+}
+
 /* ---- power cuts ---- */
 
 static void note_durable(void *context)
@@ -629,6 +652,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(room_is_given_back, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(failed_syncs_heal, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(only_new_syncs_count, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(passed_failures_are_told, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(power_cuts, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(memory_is_given_back, model_enter, model_leave),
     };
