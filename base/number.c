@@ -47,9 +47,13 @@ unsigned number_digits(uint64_t value)
 
 size_t number_format_uint(char *out, uint64_t value)
 {
-    if (value == 0) {
-        out[0] = '0';
+    if (value < 10) {
+        out[0] = (char)('0' + value);
         return 1;
+    }
+    if (value < 100) {
+        memcpy(out, digit_pairs + value * 2, 2);
+        return 2;
     }
     size_t len = number_digits(value);
     char *at = out + len;

@@ -26,6 +26,19 @@ static inline Slice slice_of(const char *cstring)
     return (Slice){ cstring, strlen(cstring) };
 }
 
+/* memcmp(a, b, len) == 0, without a call for eight to sixteen bytes, which is what most keys have. */
+static inline bool bytes_equal(const char *a, const char *b, size_t len)
+{
+    uint64_t first[2], last[2];
+    if (len - sizeof(first[0]) > sizeof(last[0])) return memcmp(a, b, len) == 0;
+    size_t to_last = len - sizeof(last[0]);
+    memcpy(&first[0], a, sizeof(first[0]));
+    memcpy(&first[1], b, sizeof(first[1]));
+    memcpy(&last[0], a + to_last, sizeof(last[0]));
+    memcpy(&last[1], b + to_last, sizeof(last[1]));
+    return ((first[0] ^ first[1]) | (last[0] ^ last[1])) == 0;
+}
+
 static inline bool slice_equal(Slice a, Slice b)
 {
     return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);

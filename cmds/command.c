@@ -66,15 +66,22 @@ static unsigned word_slot(uint64_t word)
     return (unsigned)((word * 0x9E3779B97F4A7C15) >> (64 - INDEX_BITS));
 }
 
-const Command *command_find(Slice name)
+static __attribute__((noinline)) const Command *find_further(Slice name, uint64_t word)
 {
-    uint64_t word = name_word(name);
     for (unsigned i = word_slot(word); command_index[i].command != NULL; i = (i + 1) % INDEX_SLOTS) {
         const IndexSlot *slot = &command_index[i];
         if (slot->word != word || slot->len != name.len) continue;
         if (slot->told || slice_is(name, slot->command->name)) return slot->command;
     }
     return NULL;
+}
+
+const Command *command_find(Slice name)
+{
+    uint64_t word = name_word(name);
+    const IndexSlot *first = &command_index[word_slot(word)];
+    if (first->word == word && first->len == name.len && first->told) return first->command;
+    return find_further(name, word);
 }
 
 static bool is_told(Slice name)
@@ -153,8 +160,7 @@ static bool is_refused_sub_command(const Request *r, bool admin)
     return arg_is(r, 1, "getkeys") || (!admin && (arg_is(r, 1, "count") || arg_is(r, 1, "info")));
 }
 
-/* The name and the plane: false, with the error sent, if there's no such command for this client. */
-static bool check_known(Request *r)
+static bool check_unusual(Request *r)
 {
     const Command *command = r->command;
     if (command == NULL) {
@@ -167,6 +173,14 @@ static bool check_known(Request *r)
         return false;
     }
     return true;
+}
+
+/* The name and the plane: false, with the error sent, if there's no such command for this client. */
+static bool check_known(Request *r)
+{
+    const Command *command = r->command;
+    bool for_all = command != NULL && command->plane == PLANE_SERVICE && !(command->flags & CMD_BARE_ONLY);
+    return G_LIKELY(for_all) || check_unusual(r);
 }
 
 static bool check_arity(Request *r)
@@ -208,7 +222,9 @@ static bool check_journal(Request *r)
 
 static bool check_subscribed(Request *r)
 {
-    if ((r->command->flags & CMD_SUBSCRIBED) || session_subscriptions(r->session) == 0) return true;
+    const Session *session = r->session;
+    if (session->channels == NULL && session->patterns == NULL) return true;
+    if ((r->command->flags & CMD_SUBSCRIBED) || session_subscriptions(session) == 0) return true;
     reply_error(r->out, "ERR only (P)SUBSCRIBE / (P)UNSUBSCRIBE / PING / QUIT allowed in this context");
     return false;
 }
@@ -223,8 +239,11 @@ static bool check_loaded(Request *r)
 /* All checks, in 3.2's order. One of the first that fails while MULTI queues makes EXEC abort. */
 static bool check_request(Request *r)
 {
-    if (check_known(r) && check_arity(r) && check_authenticated(r) && check_memory(r) && check_journal(r))
-        return replication_admits_write(r) && check_subscribed(r) && replication_admits(r) && check_loaded(r);
+    if (check_known(r) && check_arity(r) && check_authenticated(r) && check_memory(r) && check_journal(r)) {
+        bool slave = slave_is_one();
+        return (!slave || replication_admits_write(r)) && check_subscribed(r) && (!slave || replication_admits(r)) &&
+               check_loaded(r);
+    }
     if (r->session->in_multi) r->session->multi_broken = true;
     return false;
 }
@@ -314,7 +333,7 @@ static void run_one(const Incoming *in, const Command *command)
 typedef struct Planned {
     const Command *command;
     Db *db; /* where the first key was looked for; NULL: the command has none */
-    uint64_t hash;
+    KeyPlace at;
     bool saves; /* its page, for a checkpoint, if it's a change */
 } Planned;
 
@@ -326,8 +345,8 @@ static Planned plan(const Incoming *in)
     unsigned key = (unsigned)planned.command->first_key;
     if (key == 0 || key >= in->argc) return planned;
     planned.db = session->db;
-    planned.hash = keyspace_prefetch(session->db, in->argv[key]);
-    planned.saves = (planned.command->flags & CMD_WRITE) && keyspace_prefetch_page(session->db, planned.hash);
+    planned.at = keyspace_prefetch(session->db, in->argv[key]);
+    planned.saves = (planned.command->flags & CMD_WRITE) && keyspace_prefetch_page(session->db, planned.at.hash);
     return planned;
 }
 
@@ -338,9 +357,9 @@ static void run_chunk(Incoming *batch, size_t count)
         planned[i] = plan(&batch[i]);
     for (size_t i = 0; i < count; i++) {
         if (planned[i].saves)
-            keyspace_prefetch_page_entries(planned[i].db, planned[i].hash);
+            keyspace_prefetch_page_entries(planned[i].db, planned[i].at.hash);
         else if (planned[i].db != NULL)
-            keyspace_prefetch_entry(planned[i].db, planned[i].hash);
+            keyspace_prefetch_entry(planned[i].at);
     }
     for (size_t i = 0; i < count; i++) {
         batch[i].skipped = batch[i].client->closing || batch[i].client->held ||
@@ -348,7 +367,7 @@ static void run_chunk(Incoming *batch, size_t count)
         if (batch[i].skipped) continue;
         /* The hash belongs to the bytes at this address, and those stay until the batch ends. */
         bool keyed = planned[i].db != NULL;
-        keyspace_expect(keyed ? batch[i].argv[planned[i].command->first_key] : (Slice){ NULL, 0 }, planned[i].hash);
+        keyspace_expect(keyed ? batch[i].argv[planned[i].command->first_key] : (Slice){ NULL, 0 }, planned[i].at.hash);
         run_one(&batch[i], planned[i].command);
     }
 }
@@ -425,23 +444,11 @@ bool arg_long_double(Request *r, int index, long double *value, const char *erro
     return false;
 }
 
-static bool check_type(Request *r, const Entry *entry, ValueType type)
+bool key_type_fits(Request *r, const Entry *entry, ValueType type)
 {
     if (entry == NULL || entry->type == type) return true;
     reply_error(r->out, ERROR_WRONG_TYPE);
     return false;
-}
-
-bool key_read(Request *r, Slice key, ValueType type, Entry **entry)
-{
-    *entry = keyspace_read(r->db, key);
-    return check_type(r, *entry, type);
-}
-
-bool key_write(Request *r, Slice key, ValueType type, Entry **entry)
-{
-    *entry = keyspace_write(r->db, key);
-    return check_type(r, *entry, type);
 }
 
 /* Prefetches the buckets of the next keys, then, when those are there, what they point to. */
@@ -449,10 +456,10 @@ static void look_ahead(const Request *r, KeyWalk *walk)
 {
     walk->used = walk->known = 0;
     for (int i = walk->index; i < r->argc && walk->known < KEYS_AHEAD; i += walk->step) {
-        walk->hash[walk->known++] = keyspace_prefetch(r->db, r->argv[i]);
+        walk->place[walk->known++] = keyspace_prefetch(r->db, r->argv[i]);
     }
     for (int i = 0; i < walk->known; i++)
-        keyspace_prefetch_entry(r->db, walk->hash[i]);
+        keyspace_prefetch_entry(walk->place[i]);
 }
 
 bool keys_next(const Request *r, KeyWalk *walk)
@@ -460,7 +467,7 @@ bool keys_next(const Request *r, KeyWalk *walk)
     walk->index += walk->step;
     if (walk->index >= r->argc) return false;
     if (walk->used == walk->known) look_ahead(r, walk);
-    keyspace_expect(r->argv[walk->index], walk->hash[walk->used++]);
+    keyspace_expect(r->argv[walk->index], walk->place[walk->used++].hash);
     return true;
 }
 

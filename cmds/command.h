@@ -218,16 +218,25 @@ static inline Slice arg_shown(const Request *r, int index)
 }
 
 /* ---- keys: look up, or answer WRONGTYPE and return false; *entry is NULL if there's no such key ---- */
-bool key_read(Request *r, Slice key, ValueType type, Entry **entry);
-bool key_write(Request *r, Slice key, ValueType type, Entry **entry);
+bool key_type_fits(Request *r, const Entry *entry, ValueType type);
+static inline bool key_read(Request *r, Slice key, ValueType type, Entry **entry)
+{
+    *entry = keyspace_read(r->db, key);
+    return (*entry != NULL && (*entry)->type == type) || key_type_fits(r, *entry, type);
+}
+static inline bool key_write(Request *r, Slice key, ValueType type, Entry **entry)
+{
+    *entry = keyspace_write(r->db, key);
+    return (*entry != NULL && (*entry)->type == type) || key_type_fits(r, *entry, type);
+}
 
 /* Walks a command's keys, every `step`-th argument from `first` on, with the memory latency of their look-ups
  * overlapped: for (KeyWalk walk = keys_from(1, 1); keys_next(r, &walk);) keyspace_read(r->db, r->argv[walk.index]); */
 #define KEYS_AHEAD 16
 typedef struct KeyWalk {
     int index, step; /* the argument that is the key */
-    int used, known; /* the hashes below */
-    uint64_t hash[KEYS_AHEAD];
+    int used, known; /* of: */
+    KeyPlace place[KEYS_AHEAD];
 } KeyWalk;
 static inline KeyWalk keys_from(int first, int step)
 {

@@ -15,12 +15,12 @@
 /* Brings what the keys from argument `first` on, at most BATCH_KEYS, are looked up in towards the cache. */
 static void prefetch_batch(const Request *r, int first)
 {
-    uint64_t hashes[BATCH_KEYS];
+    KeyPlace places[BATCH_KEYS];
     int count = MIN(r->argc - first, BATCH_KEYS);
     for (int i = 0; i < count; i++)
-        hashes[i] = keyspace_prefetch(r->db, r->argv[first + i]);
+        places[i] = keyspace_prefetch(r->db, r->argv[first + i]);
     for (int i = 0; i < count; i++)
-        keyspace_prefetch_entry(r->db, hashes[i]);
+        keyspace_prefetch_entry(places[i]);
 }
 
 /* What MOVE and PERSIST change is counted, but 3.2 tells neither those who WATCH the key nor those who listen. */

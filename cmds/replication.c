@@ -296,14 +296,13 @@ void cmd_slaveof(Request *r)
 
 bool replication_admits_write(Request *r)
 {
-    if (!slave_is_one() || !(r->command->flags & CMD_WRITE)) return true;
+    if (!(r->command->flags & CMD_WRITE)) return true;
     reply_error(r->out, "READONLY You can't write against a read only slave.");
     return false;
 }
 
 bool replication_admits(Request *r)
 {
-    if (!slave_is_one()) return true;
     bool reads = r->command->flags & CMD_READONLY, admin = session_is_admin(r->session);
     if (reads && !options.read_only_slave && !admin) {
         reply_error(r->out, "READONLY reads from the slave are disabled (read-only-slave no)");

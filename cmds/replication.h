@@ -9,7 +9,7 @@
 /* Takes the part that the options give, before any data is loaded. After server_init. */
 void replication_init(Loop *loop);
 
-/* Whether a slave runs the request's command for this client; if not, answers READONLY or MASTERDOWN. */
+/* Whether this server, a slave, runs the request's command for this client; if not, answers READONLY or MASTERDOWN. */
 bool replication_admits_write(Request *r);
 bool replication_admits(Request *r);
 

@@ -178,7 +178,7 @@ static void look_up(Sort *sort, const Pattern *pattern, const SortItem *items, s
 {
     size_t ends[BATCH_ITEMS];
     Slice names[BATCH_ITEMS];
-    uint64_t hashes[BATCH_ITEMS];
+    KeyPlace places[BATCH_ITEMS];
     Db *db = sort->r->db;
     char digits[NUMBER_INT_CHARS];
     g_string_truncate(sort->names, 0);
@@ -192,10 +192,10 @@ static void look_up(Sort *sort, const Pattern *pattern, const SortItem *items, s
     for (size_t i = 0; i < count; i++) {
         size_t start = i == 0 ? 0 : ends[i - 1];
         names[i] = (Slice){ sort->names->str + start, ends[i] - start };
-        hashes[i] = keyspace_prefetch(db, names[i]);
+        places[i] = keyspace_prefetch(db, names[i]);
     }
     for (size_t i = 0; i < count; i++)
-        keyspace_prefetch_entry(db, hashes[i]);
+        keyspace_prefetch_entry(places[i]);
     for (size_t i = 0; i < count; i++)
         found[i] = found_in(keyspace_read(db, names[i]), pattern);
 }

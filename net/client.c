@@ -59,7 +59,7 @@ static int64_t paused_until_ms;
 /* The turn: input, the batch, and who took part. */
 static char *arena;
 static size_t arena_used;
-static GArray *batch;                  /* Incoming; argv is an index into slices until it runs */
+static GArray *batch;                  /* Incoming; argv is in slices */
 static GArray *slices;                 /* Slice */
 static guint batch_count, slice_count; /* what is used of these two */
 static GArray *shared_args;            /* RespArg, of the command being parsed in the arena */
@@ -122,29 +122,23 @@ void client_stats_sample(void)
 
 /* ---- output ---- */
 
-static void note_writer(Client *client)
+void client_note_writer(Client *client)
 {
-    if (client->io->has_output) return;
-    client->io->has_output = true;
+    if (client->has_output) return;
+    client->has_output = true;
     g_ptr_array_add(writers, client);
-}
-
-Out *client_out(Client *client)
-{
-    note_writer(client);
-    return &client->out;
 }
 
 void client_close_now(Client *client)
 {
     client->closing = client->io->close_now = true;
-    note_writer(client);
+    client_note_writer(client);
 }
 
 void client_close_after_reply(Client *client)
 {
     client->closing = true;
-    note_writer(client);
+    client_note_writer(client);
 }
 
 /* ---- the gate ---- */
@@ -186,7 +180,7 @@ void client_gate_open(uint64_t offset)
         while (passed < marks->len && g_array_index(marks, GateMark, passed).offset <= offset)
             passed++;
         if (passed == 0) continue;
-        note_writer(client);
+        client_note_writer(client);
         if (passed == marks->len) {
             drop_marks(client);
         } else {
@@ -275,14 +269,12 @@ static void check_output_limits(Client *client)
     client_close_now(client);
 }
 
-void client_output_grew(Client *client)
+void client_output_is_much(Client *client)
 {
-    ClientIo *io = client->io;
-    if (client->out.bytes < io->eager_bytes) return;
     if (handlers.before_send != NULL) handlers.before_send();
-    if (!io->close_now && !send_output(client)) client_close_now(client);
+    if (!client->io->close_now && !send_output(client)) client_close_now(client);
     check_output_limits(client);
-    io->eager_bytes = client->out.bytes + OUTPUT_EAGER;
+    client->eager_bytes = client->out.bytes + OUTPUT_EAGER;
     /* Not a slave's, which are acknowledgements without an answer. */
     if (client->out.bytes >= OUTPUT_HOLD && client->class != CLIENT_SLAVE) client->held = true;
 }
@@ -290,7 +282,7 @@ void client_output_grew(Client *client)
 static void free_client(Client *client)
 {
     ClientIo *io = client->io;
-    io->has_output = true; /* whatever the handler does, it isn't written to again */
+    client->has_output = true; /* whatever the handler does, it isn't written to again */
     handlers.closed(client);
     loop_unwatch(loop, io->watch);
     close(client->fd);
@@ -320,13 +312,13 @@ void client_hold(Client *client, bool hold)
 {
     client->io->blocked = hold;
     if (hold) client->held = true;
-    note_writer(client); /* which looks whether it goes on */
+    client_note_writer(client); /* which looks whether it goes on */
 }
 
 void client_feed_below(Client *client, size_t bytes)
 {
     client->io->feed_below = bytes;
-    if (bytes > 0) note_writer(client);
+    if (bytes > 0) client_note_writer(client);
 }
 
 /* It's given more in the next turn, which is to come at once. */
@@ -369,8 +361,8 @@ static void flush_client(Client *client)
         free_client(client);
         return;
     }
-    io->has_output = false;
-    io->eager_bytes = client->out.bytes + OUTPUT_EAGER;
+    client->has_output = false;
+    client->eager_bytes = client->out.bytes + OUTPUT_EAGER;
     if (client->held && !io->blocked && client->out.bytes <= OUTPUT_RELEASE) client->held = false;
     resume(client);
     note_hungry(client);
@@ -392,20 +384,53 @@ static GArray *new_array(guint element_bytes, guint count)
     return g_array_set_size(g_array_new(FALSE, FALSE, element_bytes), count);
 }
 
-/* Adds a whole command to the batch. */
-static void add_command(Client *client, const GArray *args, const char *bytes)
+static __attribute__((noinline)) void grow_room(guint argc)
 {
-    guint argc = args->len, first = slice_count;
-    if (argc == 0) return;
     if (batch_count == batch->len) g_array_set_size(batch, batch->len * 2);
-    if (first + argc > slices->len) g_array_set_size(slices, MAX(slices->len * 2, first + argc));
+    if (slices->len - slice_count >= argc) return;
+    uintptr_t before = (uintptr_t)slices->data;
+    g_array_set_size(slices, MAX(slices->len * 2, slice_count + argc));
+    for (guint i = 0; i < batch_count; i++) {
+        Incoming *in = &g_array_index(batch, Incoming, i);
+        in->argv = (Slice *)(void *)(slices->data + ((uintptr_t)in->argv - before));
+    }
+}
+
+/* Room for a command of so many arguments. */
+static inline void make_room(guint argc)
+{
+    if (G_UNLIKELY(batch_count == batch->len || slices->len - slice_count < argc)) grow_room(argc);
+}
+
+/* Adds a command whose arguments stand behind the slices in use. */
+static inline void add_command(Client *client, guint argc)
+{
     g_array_index(batch, Incoming, batch_count++) =
-        (Incoming){ .client = client, .argc = argc, .argv = GSIZE_TO_POINTER((gsize)first) };
+        (Incoming){ .client = client, .argc = argc, .argv = &g_array_index(slices, Slice, slice_count) };
     slice_count += argc;
+}
+
+/* Adds all commands that are as nearly all are, up to one that isn't; returns the bytes they take. */
+static size_t parse_usual(Client *client, char *bytes, const char *limit, const char *end)
+{
+    char *at = bytes;
+    while (at < limit) {
+        make_room(RESP_USUAL_ARGS);
+        uint32_t argc = resp_parse_usual(&at, end, &g_array_index(slices, Slice, slice_count));
+        if (argc == 0) break;
+        add_command(client, argc);
+    }
+    return (size_t)(at - bytes);
+}
+
+static void add_parsed(Client *client, const GArray *args, const char *bytes)
+{
+    if (args->len == 0) return;
+    make_room(args->len);
     const RespArg *arg = (const RespArg *)(const void *)args->data;
-    Slice *slice = &g_array_index(slices, Slice, first);
-    for (guint i = 0; i < argc; i++)
-        slice[i] = (Slice){ bytes + arg[i].offset, arg[i].len };
+    for (guint i = 0; i < args->len; i++)
+        g_array_index(slices, Slice, slice_count + i) = (Slice){ bytes + arg[i].offset, arg[i].len };
+    add_command(client, args->len);
 }
 
 /* Parses all whole commands that begin before `limit`; returns the bytes they take. */
@@ -413,7 +438,10 @@ static size_t parse_commands(Client *client, GArray *args, char *bytes, size_t l
 {
     ClientIo *io = client->io;
     size_t taken = 0;
-    while (taken < MIN(len, limit)) {
+    limit = MIN(len, limit);
+    while (taken < limit) {
+        if (io->parser.offset == 0) taken += parse_usual(client, bytes + taken, bytes + limit, bytes + len);
+        if (taken >= limit) break;
         if (client->class == CLIENT_SLAVE && bytes[taken] == '\n') {
             /* It lives, and says no more. As a client's command it would take the byte behind it along (resp.c). */
             taken++;
@@ -427,7 +455,7 @@ static size_t parse_commands(Client *client, GArray *args, char *bytes, size_t l
             resp_next(&io->parser);
             return len;
         }
-        add_command(client, args, bytes + taken);
+        add_parsed(client, args, bytes + taken);
         taken += io->parser.offset;
         resp_next(&io->parser);
     }
@@ -637,9 +665,6 @@ static void settle(Client *client)
 static void run_batch(void)
 {
     Incoming *incoming = (Incoming *)(void *)batch->data;
-    for (guint i = 0; i < batch_count; i++) {
-        incoming[i].argv = &g_array_index(slices, Slice, GPOINTER_TO_SIZE(incoming[i].argv));
-    }
     if (batch_count > 0) handlers.run(incoming, batch_count);
     for (guint i = 0; i < turn_clients->len; i++)
         settle(turn_clients->pdata[i]);
@@ -662,7 +687,7 @@ static void parse_backlog(Client *client)
 {
     ClientIo *io = client->io;
     io->resuming = false;
-    note_writer(client);
+    client_note_writer(client);
     if (is_paused(client)) io->paused = true;
     if (client->closing || client->held || io->paused) return;
     if (io->args == NULL) io->args = g_array_new(FALSE, FALSE, sizeof(RespArg));
@@ -688,7 +713,7 @@ static void read_client(Client *client)
 {
     if (is_paused(client)) {
         client->io->paused = true;
-        note_writer(client);
+        client_note_writer(client);
         return;
     }
     if (arena_used > ARENA_BYTES - READ_MAX - LIFT_MAX || is_batch_full() || client->io->in_turn) run_batch();
@@ -699,7 +724,7 @@ static void read_client(Client *client)
     if (client->io->ended && client->io->blocked) client_close_now(client); /* nobody waits any more */
     if (client->held) {
         client->io->backlog = true;
-        note_writer(client);
+        client_note_writer(client);
     } else {
         join_turn(client);
     }
@@ -709,7 +734,7 @@ static void client_ready(int fd, unsigned ready, void *context)
 {
     (void)fd;
     Client *client = context;
-    if (ready & LOOP_WRITE) note_writer(client);
+    if (ready & LOOP_WRITE) client_note_writer(client);
     if ((ready & LOOP_READ) && takes_input(client)) read_client(client);
 }
 
@@ -723,7 +748,7 @@ static int64_t end_pause(void *context)
         Client *client = clients->pdata[i];
         if (!client->io->paused) continue;
         client->io->paused = false;
-        note_writer(client);
+        client_note_writer(client);
     }
     return -1;
 }
@@ -775,7 +800,7 @@ Client *client_new(uint64_t id, int fd, bool unix_socket, bool operator_socket)
         .active_ms = clock_unix_ms,
     };
     client->io = g_new0(struct ClientIo, 1);
-    client->io->eager_bytes = OUTPUT_EAGER;
+    client->eager_bytes = OUTPUT_EAGER;
     client->io->watch = loop_watch(loop, fd, LOOP_READ, client_ready, client);
     g_ptr_array_add(clients, client);
     handlers.opened(client);

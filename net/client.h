@@ -28,9 +28,11 @@ typedef struct Client {
     bool closing;         /* no further command is run; closed when its output is sent, or at the end of the turn */
     bool held;            /* its commands wait: too much of its output is unsent, or client_hold said so */
     bool never_idle;      /* `timeout` doesn't apply: MONITOR */
+    bool has_output;      /* is among those that are written to at the end of the turn */
     ClientClass class;
     int64_t created_ms, active_ms; /* unix ms of the accept, and of the last bytes from the client */
     Out out;
+    size_t eager_bytes;  /* at so much output some is sent in the middle of a turn */
     void *session;       /* the commands' own state: set and freed by the handlers */
     void *replica;       /* the same of repl/master.c, if it is a slave or says that it will be; NULL: it isn't */
     struct ClientIo *io; /* private to client.c */
@@ -77,11 +79,20 @@ void client_close_listeners(void);
 
 /* The client's output, to be written at the end of this turn (also that of another client than the one whose command
  * runs: PUBLISH, MONITOR). */
-Out *client_out(Client *client);
+void client_note_writer(Client *client);
+static inline Out *client_out(Client *client)
+{
+    if (!client->has_output) client_note_writer(client);
+    return &client->out;
+}
 
 /* To be called after a client's output grew by a command: sends some of it when very much waits, and looks at the
  * limits; then the client may be closing, or held. */
-void client_output_grew(Client *client);
+void client_output_is_much(Client *client);
+static inline void client_output_grew(Client *client)
+{
+    if (client->out.bytes >= client->eager_bytes) client_output_is_much(client);
+}
 
 /* Output that comes in pieces, from a file: handlers.drained is called, each turn and from now on, while less than
  * `bytes` of the client's output is unsent. 0: no more. */

@@ -28,9 +28,8 @@ typedef struct ClientIo {
     size_t ahead_own;      /* so many bytes */
     GArray *marks;         /* GateMark, in order; NULL: none */
     int64_t soft_since_us; /* when its output went over the soft limit; 0: it is not */
-    size_t eager_bytes;    /* output beyond which it's sent in the middle of a turn */
     size_t feed_below;     /* client_feed_below's; 0: it isn't fed */
-    bool in_turn, has_output, close_now, paused;
+    bool in_turn, close_now, paused;
     bool blocked;  /* client_hold */
     bool hungry;   /* it's among hungry_clients */
     bool ended;    /* no more input: end of file, or a protocol error */

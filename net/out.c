@@ -55,17 +55,11 @@ static void add_block(Out *out, OutBlock *block)
     out->tail = block;
 }
 
-char *out_reserve(Out *out, size_t len)
+char *out_reserve_block(Out *out, size_t len)
 {
     if (out->muted) return NULL;
-    if (out->tail == NULL || out->tail->room - out->tail->used < len) add_block(out, block_new(len));
-    return out->tail->data + out->tail->used;
-}
-
-void out_commit(Out *out, size_t len)
-{
-    out->tail->used += (uint32_t)len;
-    out->bytes += len;
+    add_block(out, block_new(len));
+    return out->tail->data;
 }
 
 void out_write(Out *out, const void *bytes, size_t len)
@@ -139,16 +133,29 @@ static void reply_head(Out *out, char type, int64_t value)
     if (at != NULL) out_commit(out, format_head(at, type, value));
 }
 
+/* A whole reply of constant length, in one block. */
+static inline __attribute__((always_inline)) void reply_literal(Out *out, const char *text, size_t len)
+{
+    char *at = out_reserve(out, len);
+    if (at == NULL) return;
+    memcpy(at, text, len);
+    out_commit(out, len);
+}
+
 void reply_ok(Out *out)
 {
-    out_write(out, "+OK\r\n", 5);
+    reply_literal(out, "+OK\r\n", 5);
 }
 
 void reply_status(Out *out, const char *text)
 {
-    out_write(out, "+", 1);
-    out_write(out, text, strlen(text));
-    out_write(out, "\r\n", 2);
+    size_t len = strlen(text);
+    char *at = out_reserve(out, len + 3);
+    if (at == NULL) return;
+    at[0] = '+';
+    memcpy(at + 1, text, len);
+    memcpy(at + 1 + len, "\r\n", 2);
+    out_commit(out, len + 3);
 }
 
 void reply_error(Out *out, const char *text)
@@ -176,12 +183,12 @@ void reply_int(Out *out, int64_t value)
 
 void reply_nil(Out *out)
 {
-    out_write(out, "$-1\r\n", 5);
+    reply_literal(out, "$-1\r\n", 5);
 }
 
 void reply_nil_array(Out *out)
 {
-    out_write(out, "*-1\r\n", 5);
+    reply_literal(out, "*-1\r\n", 5);
 }
 
 /* A bulk up to this is written into one block in one go; a longer one may continue in the next. */

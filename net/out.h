@@ -32,8 +32,18 @@ typedef struct Out {
 /* Appends raw bytes (already RESP). */
 void out_write(Out *out, const void *bytes, size_t len);
 /* `len` contiguous bytes to fill at the end; then out_commit says how many were used. NULL if muted. */
-char *out_reserve(Out *out, size_t len);
-void out_commit(Out *out, size_t len);
+char *out_reserve_block(Out *out, size_t len); /* in a new block */
+static inline char *out_reserve(Out *out, size_t len)
+{
+    OutBlock *tail = out->tail;
+    if (tail == NULL || out->muted || tail->room - tail->used < len) return out_reserve_block(out, len);
+    return tail->data + tail->used;
+}
+static inline void out_commit(Out *out, size_t len)
+{
+    out->tail->used += (uint32_t)len;
+    out->bytes += len;
+}
 /* Drops `len` bytes from the front: they were sent. */
 void out_consume(Out *out, size_t len);
 void out_clear(Out *out);

@@ -102,10 +102,7 @@ static RespStatus parse_inline(RespParser *parser, GArray *args, char *bytes, si
 /* ---- multibulk commands ---- */
 
 /* Arguments for which there's room as soon as they're announced. */
-#define ARGS_AT_ONCE 64
-
-/* Digits of a usual number: behind its type there's room for as many, and for CR and LF, in any whole argument. */
-#define USUAL_DIGITS 4
+#define ARGS_AT_ONCE RESP_USUAL_ARGS
 
 /* What a head line begins with, how large its number may be, and what is answered to a line without end and to another
  * number. */
@@ -119,46 +116,11 @@ static const HeadKind count_head = { '*', INT64_MIN, RESP_MULTIBULK_MAX, "too bi
                                      "invalid multibulk length" };
 static const HeadKind bulk_head = { '$', 0, RESP_BULK_MAX, "too big bulk count string", "invalid bulk length" };
 
-/* Nearly every head line: a short number as it should be. What is behind the line, or NULL: look closer. */
-static inline const char *read_usual_head(const char *at, const char *end, char type, uint32_t *value)
-{
-    if (end - at < USUAL_DIGITS + 3 || at[0] != type || at[1] == '0') return NULL;
-    uint32_t number = 0;
-#pragma GCC unroll 4
-    for (int i = 1; i <= USUAL_DIGITS; i++) {
-        uint32_t digit = (uint8_t)at[i] - (uint32_t)'0';
-        if (digit > 9) return NULL;
-        number = number * 10 + digit;
-        if (at[i + 1] != '\r') continue;
-        *value = number;
-        return at + i + 3;
-    }
-    return NULL;
-}
-
-/* Nearly every command: it's whole, has few arguments, and usual heads. Its length, or 0: look closer. */
-static size_t parse_usual(GArray *args, const char *bytes, size_t len)
-{
-    const char *end = bytes + len;
-    uint32_t count, arg_len;
-    const char *at = read_usual_head(bytes, end, '*', &count);
-    if (at == NULL || count > ARGS_AT_ONCE) return 0;
-    if (args->len != count) g_array_set_size(args, count);
-    RespArg *arg = (RespArg *)(void *)args->data;
-    for (uint32_t i = 0; i < count; i++) {
-        at = read_usual_head(at, end, '$', &arg_len);
-        if (at == NULL || (size_t)(end - at) < arg_len + 2) return 0;
-        arg[i] = (RespArg){ (size_t)(at - bytes), arg_len };
-        at += arg_len + 2;
-    }
-    return (size_t)(at - bytes);
-}
-
 /* Reads the number in a head line ("*3" or "$5") that starts at parser->offset, and moves behind the line. */
 static RespStatus parse_head(RespParser *parser, const HeadKind *kind, char *bytes, size_t len, int64_t *value)
 {
     uint32_t usual;
-    const char *behind = read_usual_head(bytes + parser->offset, bytes + len, kind->type, &usual);
+    const char *behind = resp_usual_head(bytes + parser->offset, bytes + len, kind->type, &usual);
     if (behind != NULL) {
         parser->offset = (size_t)(behind - bytes);
         *value = usual;
@@ -198,6 +160,20 @@ static RespStatus parse_argument(RespParser *parser, GArray *args, char *bytes, 
     parser->offset += bulk_len + 2;
     parser->bulk_len = 0;
     return RESP_COMMAND;
+}
+
+/* A command that is as nearly all are. Its length, or 0: look closer. */
+static size_t parse_usual(GArray *args, char *bytes, size_t len)
+{
+    Slice usual[RESP_USUAL_ARGS];
+    char *at = bytes;
+    uint32_t count = resp_parse_usual(&at, bytes + len, usual);
+    if (count == 0) return 0;
+    if (args->len != count) g_array_set_size(args, count);
+    RespArg *arg = (RespArg *)(void *)args->data;
+    for (uint32_t i = 0; i < count; i++)
+        arg[i] = (RespArg){ (size_t)(usual[i].ptr - bytes), usual[i].len };
+    return (size_t)(at - bytes);
 }
 
 RespStatus resp_parse(RespParser *parser, GArray *args, char *bytes, size_t len)

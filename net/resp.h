@@ -49,4 +49,46 @@ static inline void resp_next(RespParser *parser)
 /* How long the command's bytes must be, at least, for the next call to get further; 0: not known. */
 size_t resp_needs(const RespParser *parser);
 
+/* ---- nearly every command ---- */
+
+#define RESP_USUAL_ARGS 64 /* at most */
+
+/* Digits of a usual number: behind its type there's room for as many, and for CR and LF, in any whole argument. */
+#define RESP_USUAL_DIGITS 4
+
+/* A head line with a short number as it should be: what is behind the line, or NULL: look closer. */
+static inline char *resp_usual_head(char *at, const char *end, char type, uint32_t *value)
+{
+    if (end - at < RESP_USUAL_DIGITS + 3 || at[0] != type || at[1] == '0') return NULL;
+    uint32_t number = 0;
+#pragma GCC unroll 4
+    for (int i = 1; i <= RESP_USUAL_DIGITS; i++) {
+        uint32_t digit = (uint8_t)at[i] - (uint32_t)'0';
+        if (digit > 9) return NULL;
+        number = number * 10 + digit;
+        if (at[i + 1] != '\r') continue;
+        *value = number;
+        return at + i + 3;
+    }
+    return NULL;
+}
+
+/* What resp_parse does with a command that is whole, and has few arguments and usual heads, without its state: *at
+ * moves behind it, and `args` (room for RESP_USUAL_ARGS) are its arguments; returns how many. 0: nothing is changed but
+ * what args holds, and resp_parse has to look. */
+static inline uint32_t resp_parse_usual(char **at, const char *end, Slice *args)
+{
+    uint32_t count, len;
+    char *here = resp_usual_head(*at, end, '*', &count);
+    if (here == NULL || count > RESP_USUAL_ARGS) return 0;
+    for (uint32_t i = 0; i < count; i++) {
+        here = resp_usual_head(here, end, '$', &len);
+        if (here == NULL || (size_t)(end - here) < len + 2) return 0;
+        args[i] = (Slice){ here, len };
+        here += len + 2;
+    }
+    *at = here;
+    return count;
+}
+
 #endif

@@ -112,12 +112,13 @@ void element_find_many(const ElementTable *elements, const Slice *keys, size_t c
 {
     g_assert(count <= ELEMENT_BATCH);
     uint64_t hash[ELEMENT_BATCH];
+    const Bucket *bucket[ELEMENT_BATCH];
     for (size_t i = 0; i < count; i++) {
         hash[i] = table_hash(keys[i]);
-        table_prefetch(&elements->table, hash[i]);
+        bucket[i] = table_prefetch(&elements->table, hash[i]);
     }
     for (size_t i = 0; i < count; i++)
-        table_prefetch_element(&elements->table, hash[i]);
+        table_prefetch_element(bucket[i], hash[i]);
     for (size_t i = 0; i < count; i++) {
         void **slot = element_find(elements, hash[i], keys[i]);
         found[i] = slot == NULL ? NULL : *slot;

@@ -26,25 +26,12 @@
 
 /* ---- hashes ---- */
 
-static Slice expected_key;
-static uint64_t expected_hash;
+KeyspaceExpected keyspace_expected;
 
-void keyspace_expect(Slice key, uint64_t hash)
+static inline uint64_t key_hash(Slice key)
 {
-    expected_key = key;
-    expected_hash = hash;
-}
-
-static uint64_t key_hash(Slice key)
-{
-    return key.ptr == expected_key.ptr && key.len == expected_key.len ? expected_hash : table_hash(key);
-}
-
-uint64_t keyspace_prefetch(const Db *db, Slice key)
-{
-    uint64_t hash = table_hash(key);
-    table_prefetch(&db->table, hash);
-    return hash;
+    bool expected = key.ptr == keyspace_expected.key.ptr && key.len == keyspace_expected.key.len;
+    return expected ? keyspace_expected.hash : table_hash(key);
 }
 
 bool keyspace_prefetch_page(const Db *db, uint64_t hash)
@@ -70,10 +57,10 @@ static uint64_t entry_hash(const void *element)
 static bool entry_match(const void *element, Slice key)
 {
     const Entry *entry = element;
-    return entry->key_len == key.len && memcmp(entry_key_bytes(entry), key.ptr, key.len) == 0;
+    return entry->key_len == key.len && bytes_equal(entry_key_bytes(entry), key.ptr, key.len);
 }
 
-static Entry **find_slot(const Db *db, uint64_t hash, Slice key)
+static inline __attribute__((always_inline)) Entry **find_slot(const Db *db, uint64_t hash, Slice key)
 {
     return (Entry **)table_find(&db->table, hash, key, entry_match);
 }
@@ -213,10 +200,10 @@ void keyspace_evict(Db *db, Entry *entry)
 }
 
 /* The slot of a key that hasn't expired, or NULL. */
-static Entry **find_live(Db *db, uint64_t hash, Slice key)
+static inline __attribute__((always_inline)) Entry **find_live(Db *db, uint64_t hash, Slice key)
 {
     Entry **slot = find_slot(db, hash, key);
-    if (slot == NULL || !keyspace_is_expired(*slot)) return slot;
+    if (slot == NULL || G_LIKELY(!keyspace_is_expired(*slot))) return slot;
     if (db->keyspace->hide_expired) return NULL;
     wheel_remove(&db->wheel, *slot);
     keyspace_expire(db, *slot);

@@ -156,14 +156,32 @@ void keyspace_hide_expired(Keyspace *ks, bool hide);
 bool keyspace_is_expired(const Entry *entry);
 
 /* Two passes that hide memory latency for a batch of look-ups: first hash the keys and prefetch their buckets, then,
- * when those are there, their entries. The hash of the key at this address is remembered by keyspace_expect, so that
- * the look-up that follows need not compute it again. */
-uint64_t keyspace_prefetch(const Db *db, Slice key);
-static inline void keyspace_prefetch_entry(const Db *db, uint64_t hash)
+ * when those are there and before anything is stored, their entries. */
+typedef struct KeyPlace {
+    uint64_t hash;
+    const Bucket *bucket;
+} KeyPlace;
+static inline KeyPlace keyspace_prefetch(const Db *db, Slice key)
 {
-    table_prefetch_element(&db->table, hash);
+    uint64_t hash = table_hash(key);
+    return (KeyPlace){ hash, table_prefetch(&db->table, hash) };
 }
-void keyspace_expect(Slice key, uint64_t hash);
+static inline void keyspace_prefetch_entry(KeyPlace place)
+{
+    table_prefetch_element(place.bucket, place.hash);
+}
+
+/* Remembers the hash of the key at this address, so that the look-up that follows need not compute it again. */
+typedef struct KeyspaceExpected {
+    Slice key;
+    uint64_t hash;
+} KeyspaceExpected;
+extern KeyspaceExpected keyspace_expected;
+static inline void keyspace_expect(Slice key, uint64_t hash)
+{
+    keyspace_expected = (KeyspaceExpected){ key, hash };
+}
+
 /* The same two passes for a key that's about to change: whether a checkpoint has its page saved first, for which all
  * elements of that are looked at. Then the second takes the place of keyspace_prefetch_entry. */
 bool keyspace_prefetch_page(const Db *db, uint64_t hash);

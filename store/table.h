@@ -109,10 +109,12 @@ static inline Bucket *table_bucket(const Table *table, uint32_t index)
     return &table->segment[top - TABLE_BASE_BITS + 1][index ^ (1U << top)];
 }
 
-/* Brings the bucket of a hash towards the cache, so that a later table_find doesn't wait. */
-static inline void table_prefetch(const Table *table, uint64_t hash)
+/* Brings the bucket of a hash, which it returns, towards the cache, so that a later table_find doesn't wait. */
+static inline const Bucket *table_prefetch(const Table *table, uint64_t hash)
 {
-    prefetch(table_bucket(table, table_index(table, hash)));
+    const Bucket *bucket = table_bucket(table, table_index(table, hash));
+    prefetch(bucket);
+    return bucket;
 }
 
 /* One bit (the top one of a byte) for every slot of the bucket whose tag equals `tag`; bytes 0 to 6 are the slots.
@@ -126,11 +128,9 @@ static inline uint64_t table_tag_hits(const Bucket *bucket, uint8_t tag)
     return (diff - 0x0101010101010101ULL) & ~diff & 0x0080808080808080ULL;
 }
 
-/* Brings the first element that may be the one sought towards the cache; the bucket itself should have been prefetched.
- */
-static inline void table_prefetch_element(const Table *table, uint64_t hash)
+/* Brings the first element of the bucket, which should have come, that may be the one sought towards the cache. */
+static inline void table_prefetch_element(const Bucket *bucket, uint64_t hash)
 {
-    const Bucket *bucket = table_bucket(table, table_index(table, hash));
     uint64_t hits = table_tag_hits(bucket, table_tag(hash));
     if (hits == 0) return;
     const char *element = bucket->slot[__builtin_ctzll(hits) >> 3];
