@@ -139,7 +139,7 @@ static void switch_over(void)
     char before[BACKUP_ID_CHARS + 1], *error = NULL;
     log_line(LOG_NOTICE, "%s: the data is loaded anew.", job.note);
     transaction_touch_all(NULL);
-    job.loading = persist_roll_back(job.note, before, &error);
+    job.loading = persist_roll_back(job.note, false, before, &error);
     if (!job.loading) {
         end_job(error);
     } else {
@@ -288,6 +288,18 @@ static bool hide_replaced(void)
     return any;
 }
 
+void backups_discard(const char *id)
+{
+    g_autofree char *error = backup_hide(".", id);
+    if (error != NULL) {
+        log_line(LOG_WARNING, "Backup %s can't be deleted: %s", id, error);
+        return;
+    }
+    g_strlcpy(job.id, id, sizeof(job.id));
+    job.kind = JOB_DELETE;
+    start_thread();
+}
+
 static void drop_replaced(void)
 {
     checkpointed = false;
@@ -362,7 +374,8 @@ static bool check_ready(Request *r)
     if (server_loading) {
         reply_error(r->out, "LOADING CKV is loading the dataset in memory");
     } else if (!journal_is_open()) {
-        reply_error(r->out, "ERR persistence is off");
+        g_autofree char *why = persist_closed();
+        reply_errorf(r->out, "ERR %s", why);
     } else if (job.kind != JOB_NONE) {
         reply_error(r->out, "ERR a backup or a rollback is in progress");
     } else {

@@ -16,6 +16,8 @@ void backups_start(void);
 #define BACKUP_REPLACED "before full sync from "
 /* There is a new checkpoint. */
 void backups_checkpointed(void);
+/* Deletes a backup, as a job: none may be in progress. */
+void backups_discard(const char *id);
 
 /* Goes back to an offset of our own history, which stays it; what is given up is a backup with that note, and its
  * commands are in a file diverged-*.resp. NULL: begun; or what is wrong (g_free). */

@@ -2,8 +2,10 @@
  *
  * Design. Loading is a state machine run by a timer in slices, so that clients are answered (with LOADING) meanwhile:
  * the newest whole checkpoint, or the older one if that fails, or nothing if the journal reaches back to the beginning;
- * then the journal from there. Checkpoints are driven by another timer, which gives the walk a share of the loop's time
- * while clients have commands and all of it while they haven't.
+ * then the journal from there. If that can't be, the program ends: but if it came by a full sync just now, the master
+ * has it still, so there's no data and no journal (persist_lost) until it's replaced by another. Checkpoints are driven
+ * by another timer, which gives the walk a share of the loop's time while clients have commands and all of it while
+ * they haven't.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "cmds/persist.h"
@@ -64,6 +66,8 @@ static struct {
     bool torn;       /* writes at its end were cut off */
     int64_t load_started_us, load_started_ms, last_log_us;
     uint64_t journal_bytes; /* to be replayed */
+    bool synced;            /* it came by a full sync, and wasn't loaded yet */
+    char *lost;             /* persist_lost */
     /* checkpoints */
     int64_t slice_ended_us, retry_ms, last_due_ms;
     uint64_t commands_seen;
@@ -89,6 +93,49 @@ static void refuse_start(const char *message)
     handover_refuse(message);
     fprintf(stderr, "ckv: dir %s: %s\n", options.dir, message);
     _exit(1);
+}
+
+static void empty_keyspace(void)
+{
+    for (int i = 0; i < keyspace->db_count; i++)
+        keyspace_flush(&keyspace->dbs[i]);
+}
+
+/* Nothing of it stays in memory. On the disk it stays: a start refuses it as well, or can read it after all. */
+static void lose(const char *why)
+{
+    state.lost = g_strdup(why); /* it may be the reader's */
+    log_line(
+        LOG_WARNING,
+        "Failed trying to load the MASTER synchronization DB from disk: %s. Until another full sync there's no data.",
+        why);
+    g_clear_pointer(&state.load, checkpoint_load_free);
+    g_clear_pointer(&state.reader, journal_reader_free);
+    replay_end();
+    checkpoint_forget_all();
+    empty_keyspace();
+    state.changes_saved = keyspace->changes;
+    for (int f = 0; f < 2; f++)
+        persist_manifest.checkpoint[f].whole |= state.tried[f]; /* as MANIFEST has it */
+    server_loading = false;
+}
+
+/* The data can't be loaded. The caller is to return. */
+static void cant_load(const char *message)
+{
+    if (!state.synced) refuse_start(message);
+    lose(message);
+}
+
+const char *persist_lost(void)
+{
+    return state.lost;
+}
+
+char *persist_closed(void)
+{
+    if (state.lost == NULL) return g_strdup("persistence is off");
+    return g_strdup_printf("what the master sent can't be loaded: %s", state.lost);
 }
 
 /* ---- opening ---- */
@@ -151,41 +198,39 @@ static void on_journal_progress(void *context)
     loop_wake(state.loop);
 }
 
-static void empty_keyspace(void)
-{
-    for (int i = 0; i < keyspace->db_count; i++)
-        keyspace_flush(&keyspace->dbs[i]);
-}
-
 /* A checkpoint begins a segment of the journal: if that isn't there, neither is what was written since. Only where a
- * history begins (a clone, a rollback) there may be none yet. */
-static void check_segment_is_there(void)
+ * history begins (a clone, a rollback) there may be none yet. NULL, or what is wrong. */
+static char *check_segment_is_there(void)
 {
-    if (state.slot < 0 || state.offset == persist_manifest.start) return;
+    if (state.slot < 0 || state.offset == persist_manifest.start) return NULL;
     char *error = NULL;
     g_autoptr(GArray) segments = journal_segments(".", &error);
-    if (segments == NULL) refuse_start(error);
+    if (segments == NULL) return error;
     for (guint i = 0; i < segments->len; i++) {
-        if (g_array_index(segments, JournalSegment, i).offset == state.offset) return;
+        if (g_array_index(segments, JournalSegment, i).offset == state.offset) return NULL;
     }
-    g_autofree char *message = g_strdup_printf(
-        JOURNAL_DIRECTORY "/%020" G_GINT64_MODIFIER
-                          "u.ckj is missing, which has what was written since the checkpoint in "
-                          "%s. Nothing was changed; put it back, or run: ckv check DIR --repair (which gives it up)",
-        state.offset, checkpoint_file_name[state.slot]);
-    refuse_start(message);
+    return g_strdup_printf("%s/%020" G_GINT64_MODIFIER
+                           "u.ckj is missing, which has what was written since the checkpoint in %s. Nothing was "
+                           "changed; put it back, or run: ckv check DIR --repair (which gives it up)",
+                           JOURNAL_DIRECTORY, state.offset, checkpoint_file_name[state.slot]);
 }
 
 static void begin_replay(void)
 {
-    char *error = NULL;
-    check_segment_is_there();
+    g_autofree char *error = check_segment_is_there();
+    if (error != NULL) {
+        cant_load(error);
+        return;
+    }
     /* Where there was a history before this one, the journal may have segments of both. (A repair doesn't know.) */
     bool repaired = strcmp(persist_manifest.state, MANIFEST_REPAIRED) == 0;
     const char *history = persist_manifest.history2[0] == '\0' && !repaired ? persist_manifest.history : NULL;
     state.reader = journal_reader_new(".", state.offset, history, &error);
-    if (state.reader == NULL) refuse_start(error);
-    state.journal_bytes = journal_reader_left(state.reader);
+    if (state.reader == NULL) {
+        cant_load(error);
+    } else {
+        state.journal_bytes = journal_reader_left(state.reader);
+    }
 }
 
 /* Whether the journal has all there ever was. */
@@ -222,7 +267,8 @@ static bool begin_load_slot(int slot, char **error)
     if (databases == 0) return state.load != NULL;
     g_autofree char *message = g_strdup_printf("%s has keys in database %d; start with --databases %d or more",
                                                checkpoint_file_name[slot], databases - 1, databases);
-    refuse_start(message);
+    cant_load(message);
+    return true; /* no other will do */
 }
 
 static void load_failed(char *error);
@@ -243,7 +289,8 @@ static void begin_load(const char *why)
             g_strdup_printf("%s, and there's no other checkpoint. Nothing was changed. To see what is left, run: "
                             "ckv check DIR; to go back to a backup: ckv backup list, ckv rollback ID",
                             why);
-        refuse_start(message);
+        cant_load(state.synced ? why : message);
+        return;
     }
     state.offset = persist_manifest.start;
     replay_begin(-1);
@@ -350,39 +397,38 @@ static const char *why_another_history(void)
 }
 
 /* MANIFEST says that the journal is open before anything is added to it: that it was closed, or by whom it was written,
- * isn't to be seen in it for sure after a power cut. */
-static void settle_history(void)
+ * isn't to be seen in it for sure after a power cut. NULL, or what is wrong. */
+static char *settle_history(void)
 {
-    char *message;
     io->mkdir(JOURNAL_DIRECTORY, 0700); /* in vain: journal_open says why */
     const char *why = why_another_history();
-    if (why == NULL) {
-        message = write_state(open_state());
-    } else {
-        char history[MANIFEST_ID_CHARS + 1];
-        random_hex(history, MANIFEST_ID_CHARS);
-        Manifest changed = with_history(history, state.offset);
-        g_strlcpy(changed.state, open_state(), sizeof(changed.state));
-        manifest_place(changed.place);
-        message = manifest_write(".", &changed);
-        persist_manifest = changed;
-        log_line(LOG_NOTICE, "%s: history %s begins at offset %" G_GUINT64_FORMAT ".", why, history, state.offset);
-    }
-    if (message != NULL) refuse_start(message);
+    if (why == NULL) return write_state(open_state());
+    char history[MANIFEST_ID_CHARS + 1];
+    random_hex(history, MANIFEST_ID_CHARS);
+    Manifest changed = with_history(history, state.offset);
+    g_strlcpy(changed.state, open_state(), sizeof(changed.state));
+    manifest_place(changed.place);
+    char *message = manifest_write(".", &changed);
+    persist_manifest = changed;
+    log_line(LOG_NOTICE, "%s: history %s begins at offset %" G_GUINT64_FORMAT ".", why, history, state.offset);
+    return message;
 }
 
 static void loading_done(void)
 {
-    settle_history();
-    char *message = open_journal(state.offset, replay_db());
-    if (message != NULL) refuse_start(message);
+    g_autofree char *message = settle_history();
+    if (message == NULL) message = open_journal(state.offset, replay_db());
+    if (message != NULL) {
+        cant_load(message);
+        return;
+    }
     replay_end();
     effects_start();
     if (server_loading) {
         log_line(LOG_NOTICE, "DB loaded from disk: %.3f seconds",
                  (double)(clock_now_us() - state.load_started_us) / 1e6);
     }
-    server_loading = false;
+    server_loading = state.synced = false;
     state.changes_saved = keyspace->changes;
     state.ready();
 }
@@ -399,8 +445,11 @@ static void end_of_journal(bool torn)
     }
     g_clear_pointer(&state.reader, journal_reader_free);
     if (torn) {
-        char *message = journal_cut(".", state.offset);
-        if (message != NULL) refuse_start(message);
+        g_autofree char *message = journal_cut(".", state.offset);
+        if (message != NULL) {
+            cant_load(message);
+            return;
+        }
     }
     loading_done();
 }
@@ -414,13 +463,15 @@ static void replay_slice(void)
         case JOURNAL_BATCH: break;
         case JOURNAL_END: end_of_journal(false); return;
         case JOURNAL_TORN: end_of_journal(true); return;
-        case JOURNAL_BAD: refuse_start(journal_reader_error(state.reader));
+        case JOURNAL_BAD: cant_load(journal_reader_error(state.reader)); return;
         }
         /* The first batch may begin before the checkpoint's offset only if that isn't between batches: never. */
         if (replay_run(batch.payload, batch.unix_ms, &error)) continue;
         g_autofree char *message = g_strdup_printf("%s, batch at byte %" G_GUINT64_FORMAT ": %s; run: ckv check DIR",
                                                    batch.file, batch.file_offset, error);
-        refuse_start(message);
+        g_free(error);
+        cant_load(message);
+        return;
     }
 }
 
@@ -461,8 +512,10 @@ static void begin_loading(void)
     state.load_started_us = state.last_log_us = clock_now_us();
     state.load_started_ms = clock_unix_ms;
     state.tried[0] = state.tried[1] = false;
+    g_clear_pointer(&state.lost, g_free);
     checkpoint_init(keyspace, &persist_manifest, wake_loop);
     begin_load(NULL);
+    if (state.lost != NULL) return;
     bool nothing = state.load == NULL && state.journal_bytes == 0;
     server_loading = !nothing;
     if (nothing) replay_slice();
@@ -642,7 +695,7 @@ static bool drive_checkpoint(int64_t budget_us, CheckpointStep *step)
 bool persist_begin_checkpoint(char **error)
 {
     if (!journal_is_open() || server_loading) {
-        *error = g_strdup(server_loading ? "the data is being loaded" : "persistence is off");
+        *error = server_loading ? g_strdup("the data is being loaded") : persist_closed();
         return false;
     }
     /* At the end, one more doesn't touch the file that may be being copied, which is the newest. */
@@ -805,7 +858,7 @@ static void drop_dataset(void)
     finished("the dataset is loaded anew");
     checkpoint_forget_all();
     effects_stop();
-    journal_close();
+    if (state.lost == NULL) journal_close();
     empty_keyspace();
 }
 
@@ -825,9 +878,9 @@ static void read_manifest_again(void)
     persist_manifest = manifest;
 }
 
-bool persist_roll_back(const char *note, char *before, char **error)
+bool persist_roll_back(const char *note, bool synced, char *before, char **error)
 {
-    if (!journal_commit() || !journal_wait_durable()) {
+    if (state.lost == NULL && (!journal_commit() || !journal_wait_durable())) {
         *error = g_strdup(journal_trouble() != NULL ? journal_trouble() : "the journal can't be written");
         return false;
     }
@@ -837,6 +890,7 @@ bool persist_roll_back(const char *note, char *before, char **error)
     *error = rollback_swap(".", note, before, &begun);
     if (*error != NULL && begun) refuse_start(*error); /* the next start finishes it */
     read_manifest_again();
+    if (*error == NULL) state.synced = synced;
     load_again();
     return *error == NULL;
 }
@@ -844,7 +898,7 @@ bool persist_roll_back(const char *note, char *before, char **error)
 bool persist_reload_now(char **error)
 {
     if (!journal_is_open()) {
-        *error = g_strdup("persistence is off");
+        *error = persist_closed();
         return false;
     }
     if (!journal_commit()) {
@@ -865,6 +919,10 @@ bool persist_reload_now(char **error)
 /* The history from here on, and whether a master's stream is followed in it. */
 static bool change_manifest(const char *history, const char *word, char **error)
 {
+    if (state.lost != NULL) {
+        *error = persist_closed();
+        return false;
+    }
     if (!journal_commit() || !journal_wait_durable()) {
         *error = g_strdup(journal_trouble() != NULL ? journal_trouble() : "the journal can't be written");
         return false;

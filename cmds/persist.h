@@ -45,9 +45,15 @@ bool persist_stop(bool save);
 
 /* Empties all databases in memory and loads them from disk again, in slices as at the start: after a rollback. */
 void persist_reload(void);
-/* Puts what rollback_build made in place, and loads it as persist_reload does; `before` gets the id of the backup of
- * what there was. False: *error (g_free it), and nothing has changed. */
-bool persist_roll_back(const char *note, char *before, char **error);
+/* Puts what rollback_build made in place, or (`synced`) what a full sync brought, and loads it as persist_reload does;
+ * `before` gets the id of the backup of what there was. False: *error (g_free it), and nothing has changed. */
+bool persist_roll_back(const char *note, bool synced, char *before, char **error);
+/* Why what a full sync brought can't be loaded, which doesn't end the program; NULL: it's loaded, or being loaded.
+ * Until something else takes its place there's no data, and the journal isn't open; what can't be loaded is in the
+ * directory and in the manifest. */
+const char *persist_lost(void);
+/* Why the journal isn't open, but for the data being loaded (g_free). */
+char *persist_closed(void);
 /* The same at once, serving nobody meanwhile: DEBUG RELOAD. False: *error (g_free it), and nothing happened. */
 bool persist_reload_now(char **error);
 

@@ -34,7 +34,7 @@
 
 static bool is_ready(void)
 {
-    return !server_loading && journal_is_open() && backups_idle();
+    return !server_loading && (journal_is_open() || persist_lost() != NULL) && backups_idle();
 }
 
 static void own_facts(GuardFacts *own)
@@ -44,6 +44,11 @@ static void own_facts(GuardFacts *own)
     memcpy(own->history2, persist_manifest.history2, sizeof(own->history2));
     for (int i = 0; i < keyspace->db_count; i++)
         own->keys += keyspace_size(&keyspace->dbs[i]);
+    int newest = manifest_newest(&persist_manifest);
+    own->lost = persist_lost() != NULL;
+    if (!own->lost || newest < 0) return;
+    own->keys = persist_manifest.checkpoint[newest].keys;
+    own->offset = persist_manifest.checkpoint[newest].offset;
 }
 
 static bool in_units;
@@ -111,10 +116,16 @@ static char *replace_data(const char *note)
 {
     char before[MANIFEST_ID_CHARS + 1], *error = NULL;
     if (!backups_idle()) return g_strdup("a backup or a rollback is in progress");
+    bool was_lost = persist_lost() != NULL;
     effect_commit();
     transaction_touch_all(NULL);
-    if (!persist_roll_back(note, before, &error)) return error;
-    log_line(LOG_NOTICE, "What there was is kept as backup %s, until there is a checkpoint of what came.", before);
+    if (!persist_roll_back(note, true, before, &error)) return error;
+    if (was_lost) {
+        /* Else each try that fails would leave one more. */
+        backups_discard(before);
+    } else {
+        log_line(LOG_NOTICE, "What there was is kept as backup %s, until there is a checkpoint of what came.", before);
+    }
     return NULL;
 }
 
@@ -136,6 +147,7 @@ static const SlaveHooks hooks = {
     .follow_history = follow_history,
     .receiver = receiver_words,
     .replace = replace_data,
+    .lost = persist_lost,
     .go_back = go_back,
     .going_back_failed = backups_rollback_failed,
     .handed_over = failover_answered,
@@ -244,7 +256,7 @@ bool replication_take_over(Request *r, Slice history)
     log_line(LOG_WARNING, "Failover request received for replid %.*s.", (int)MIN(history.len, 64), history.ptr);
     if (!slave_is_one()) {
         reply_error(r->out, "ERR PSYNC FAILOVER can't be sent to a master.");
-    } else if (!is_ready() || !slice_equal(history, slice_of(persist_manifest.history))) {
+    } else if (!is_ready() || !journal_is_open() || !slice_equal(history, slice_of(persist_manifest.history))) {
         reply_error(r->out, "ERR PSYNC FAILOVER replid must match my replid.");
     } else {
         return become_master(r, "failover");
@@ -276,7 +288,7 @@ void cmd_slaveof(Request *r)
     if (!arg_int(r, 2, &port, NULL)) return;
     if (port < 1 || port > 65535 || !is_host(r->argv[1])) {
         reply_error(r->out, "ERR SLAVEOF takes a host and a port, or NO ONE");
-    } else if (!journal_is_open()) {
+    } else if (!journal_is_open() && persist_lost() == NULL) {
         reply_error(r->out, "ERR a slave needs the journal, and this server runs with persistence no");
     } else {
         g_autofree char *host = g_strndup(r->argv[1].ptr, r->argv[1].len);

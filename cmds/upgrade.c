@@ -113,6 +113,7 @@ static void end_of_child(const char *step)
 static const char *what_is_busy(void)
 {
     if (server_loading) return "the data is being loaded";
+    if (persist_lost() != NULL) return "what the master sent can't be loaded";
     if (persist_is_busy()) return "a checkpoint is being made";
     if (!backups_idle()) return "a backup or a rollback is in progress";
     if (!master_may_pass()) return "a slave is being sent a full sync";

@@ -79,6 +79,7 @@ void guard_choose_history(GuardFacts *own, const GuardFacts *master)
 
 GuardOutlook guard_outlook(const GuardFacts *own, const GuardFacts *master)
 {
+    if (own->lost) return GUARD_FULL_SYNC;
     if (!master->known) return own->offset > 0 ? GUARD_MAY_CONTINUE : GUARD_FULL_SYNC;
     if (same(own->history, master->history))
         return own->offset <= master->offset ? GUARD_MAY_CONTINUE : GUARD_FULL_SYNC;

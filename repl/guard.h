@@ -24,6 +24,7 @@ typedef struct GuardFacts {
     char history2[GUARD_ID_CHARS + 1];
     uint64_t offset;  /* bytes of the stream */
     uint64_t offset2; /* bytes of it that history2 has in common with history */
+    bool lost;        /* of ours: it can't be loaded, but may be whole on the disk */
 } GuardFacts;
 
 /* Reads INFO's text, of Redis 3.2 (whose run_id is its history's id) to 7.0 and CKV. */

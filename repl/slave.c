@@ -511,6 +511,12 @@ static void tick_transfer(void)
 static void tick_loading(void)
 {
     send_sign_of_life();
+    const char *lost = slave.hooks->lost();
+    if (lost != NULL) {
+        fail(RETRY_LATER_MS, "MASTER <-> SLAVE sync: what the master sent can't be loaded, trying again in %d s: %s",
+             RETRY_LATER_MS / 1000, lost);
+        return;
+    }
     if (!slave.hooks->ready()) return;
     log_line(LOG_NOTICE, "MASTER <-> SLAVE sync: Finished with success");
     go_online();

@@ -9,7 +9,8 @@
  *   CONNECTING  the socket is on its way
  *   HANDSHAKE   handshake.h
  *   TRANSFER    a full sync: transfer.h, until the child has made a data directory of it
- *   LOADING     which has taken the place of the old one and is being loaded
+ *   LOADING     which has taken the place of the old one and is being loaded; if that fails, there's no data until
+ *               another full sync
  *   GOING_BACK  what the new master doesn't have was given up, the data is loaded as of before
  *   CONNECTED   units of the stream (stream.h) are run and journaled, in the very bytes
  *
@@ -27,7 +28,7 @@
 #include "repl/guard.h"
 
 typedef struct SlaveHooks {
-    /* The data is loaded, and nobody else is about to replace it. */
+    /* The data is loaded, or lost, and nobody else is about to replace it. */
     bool (*ready)(void);
     /* Our history, offset and number of keys. */
     void (*facts)(GuardFacts *own);
@@ -53,6 +54,8 @@ typedef struct SlaveHooks {
     char **(*receiver)(const char *history, uint64_t offset);
     /* Puts it in the place of ours, which becomes a backup with that note, and begins to load it. */
     char *(*replace)(const char *note);
+    /* Why it couldn't be loaded, until it's replaced in its turn; NULL: it is, or is being loaded. */
+    const char *(*lost)(void);
 
     /* Begins to go back to an offset: then `ready` is false for a while, and failed tells how it ended (NULL: well). */
     char *(*go_back)(uint64_t offset, const char *note);

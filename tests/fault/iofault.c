@@ -6,7 +6,8 @@
  * Everything is said by environment variables, read once:
  *
  *   IOFAULT_DIR      the directory, absolute and without symbolic links; without it nothing is touched
- *   IOFAULT_MATCH    parts of paths, comma-separated; only files whose path below the directory has one of them count
+ *   IOFAULT_MATCH    parts of paths, comma-separated; only files whose path below the directory has one of them count;
+ *                    one with a / before it must be the path's beginning
  *   IOFAULT_CALLS    which operations count, comma-separated: the names of the enum below; default: all but read
  *   IOFAULT_AT       the number of the operation, from 1; 0 (default): only count
  *   IOFAULT_MODE     once (default): that one fails
@@ -139,7 +140,8 @@ static const char *path_below(const char *path)
     snprintf(list, sizeof(list), "%s", plan.match);
     char *rest = NULL;
     for (char *part = strtok_r(list, ",", &rest); part != NULL; part = strtok_r(NULL, ",", &rest)) {
-        if (strstr(below, part) != NULL) return below;
+        const char *at = strstr(below, part[0] == '/' ? part + 1 : part);
+        if (at != NULL && (part[0] != '/' || at == below)) return below;
     }
     return NULL;
 }

@@ -21,17 +21,19 @@ def quick_steps(args):
     seed = ("--seed", str(args.seed)) if args.seed is not None else ()
     return [("kill", ("--rounds", "10", *seed)), ("nth", ("--sample", "12", *seed)), ("full", ()),
             ("flip", ("--sample", "60", "--checkpoints", "2")), ("start", ()), ("rollback", ()),
-            ("powercut", ("--cuts", "20", "--tries", "1", *seed)), ("sync", ("--step", "5"))]
+            ("powercut", ("--cuts", "20", "--tries", "1", *seed)), ("sync", ("--step", "5")),
+            ("resync", ("--keys", "50000"))]
 
 
 def long_steps(args):
     seed = ("--seed", str(args.seed)) if args.seed is not None else ()
     steps = [("kill", ("--rounds", str(args.rounds), *seed)), ("nth", ("--fsync", "always,everysec,no", *seed)),
-             ("full", ()), ("start", ()), ("rollback", ()), ("sync", ()), ("flip", ()),
+             ("full", ()), ("start", ()), ("rollback", ()), ("sync", ()), ("resync", ()), ("flip", ()),
              ("flip", ("--by", "server", "--sample", "300")), ("powercut", ("--cuts", "400", "--tries", "6", *seed))]
     if args.sanitized:
         clean = ("--ckv", args.sanitized)
-        steps += [("kill", ("--rounds", "20", *clean)), ("flip", ("--sample", "1000", *clean)), ("rollback", clean)]
+        steps += [("kill", ("--rounds", "20", *clean)), ("flip", ("--sample", "1000", *clean)), ("rollback", clean),
+                  ("resync", ("--keys", "100000", *clean))]
     return steps
 
 
@@ -39,7 +41,7 @@ def run_step(args, name, options):
     """Counts of a script: (passed, failed, skipped)."""
     print("== %s %s" % (name, " ".join(options)), flush=True)
     command = [sys.executable, os.path.join(HERE, name + ".py"), "--ckv", args.ckv, *options]
-    if name in ("nth", "full", "powercut", "sync"):
+    if name in ("nth", "full", "powercut", "sync", "resync"):
         command += ["--library", args.library]
     start = time.monotonic()
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -57,6 +57,13 @@ static GuardFacts promoted(const char *history, uint64_t offset, uint64_t keys, 
     return facts;
 }
 
+static GuardFacts unloaded(const char *history, uint64_t offset, uint64_t keys)
+{
+    GuardFacts facts = server(history, offset, keys);
+    facts.lost = true;
+    return facts;
+}
+
 static void judges(void **state)
 {
     (void)state;
@@ -81,6 +88,10 @@ static void judges(void **state)
         { server(A, 50, 0), { .known = false }, GUARD_MAY_CONTINUE, NULL },
         { server(A, 0, 0), { .known = false }, GUARD_FULL_SYNC, NULL },
         { server("", 50, 5), server("", 60, 9), GUARD_FULL_SYNC, NULL },
+        { unloaded(A, 50, 5), server(A, 60, 9), GUARD_FULL_SYNC, NULL },
+        { unloaded(A, 50, 5), server(A, 60, 0), GUARD_FULL_SYNC, "no keys" },
+        { unloaded(A, 51, 5), promoted(B, 90, 9, A, 50), GUARD_FULL_SYNC, NULL },
+        { unloaded(A, 50, 5), { .known = false }, GUARD_FULL_SYNC, "INFO" },
     };
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         print_message("case %zu\n", i);
