@@ -20,11 +20,11 @@ DEPS_TEST := $(DEPS_RUN) libcmocka-dev tcl tcllib procps gdbmtool redis-tools re
 
 PKGS := glib-2.0 libsystemd
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Wno-sign-conversion -Werror
-CFLAGS := -std=gnu11 -D_GNU_SOURCE -O2 -g -fno-omit-frame-pointer $(WARN) -I. $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+CFLAGS := -std=gnu11 -D_GNU_SOURCE -O2 -g $(WARN) -I. $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LDLIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lgdbm -llzf -lm -lpthread
-SAN_FLAGS_asan := -fsanitize=address,undefined -fno-sanitize-recover=all
-SAN_FLAGS_tsan := -fsanitize=thread
-SAN_FLAGS_fuzz := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+SAN_FLAGS_asan := -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+SAN_FLAGS_tsan := -fno-omit-frame-pointer -fsanitize=thread
+SAN_FLAGS_fuzz := -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 CFLAGS += $(SAN_FLAGS_$(SAN))
 # The server is optimised as a whole when it's linked; the tests, of which there are many, link the same objects without.
 LTO := $(if $(SAN)$(findstring clang,$(CC)),,-flto=auto)
