@@ -32,6 +32,7 @@ SMALL_BYTES = 3  # redis-benchmark's
 SETTLE_S = 0.5
 DECAY_S = 12  # jemalloc returns freed pages over 10 s, and only while it's used
 DECAY_REQUESTS = 100000
+WARMING_REQUESTS = 200000
 OTHER_SEED = 2
 ZIPF = 0.99
 
@@ -235,7 +236,7 @@ def connection_bytes(subject, count):
 # ---- memory
 
 def row_memory(bench):
-    """What the resident size grows by, from the empty server's; measured once: it hardly differs."""
+    """What the resident size grows by, from that of the empty server; measured once: it hardly differs."""
     one, small = bench.one, bench.small
     for what, most, count, mix, size, key_size in (
             ("a key of 16 + 64 bytes, of %d" % one, 115, one, "set", 64, 16),
@@ -255,8 +256,10 @@ def row_memory(bench):
 
 
 def bytes_each(subject, count, *words):
+    """Without what a server keeps for connections and requests: a load that stores nothing had all of it before."""
     def now():
         return subject.memory_kb() * 1024, int(subject.info("memory")["used_memory"])
+    subject.throughput("--mix", "exists", "--keys", count, "--pipeline", 64, "--requests", WARMING_REQUESTS)
     before = now()
     subject.fill(count, *words)
     time.sleep(SETTLE_S)
