@@ -6,6 +6,7 @@ FUZZ_SECONDS ?= 20
 STEPS ?= 1000000#         of make fuzz-diff, in all SEEDS together
 SEEDS ?= 10
 PREFIX ?= /usr/local
+PROFILE ?=#              generate | use: `make release` does it
 BUILD := build$(if $(SAN),-$(SAN))$(if $(findstring clang,$(CC)),-clang)
 ROUNDS ?= 200#            kills of each fsync mode in make fault
 ROUNDS_REPLICAS ?= 8
@@ -19,13 +20,15 @@ DEPS_TEST := $(DEPS_RUN) libcmocka-dev tcl tcllib procps gdbmtool redis-tools re
 	$(if $(shell command -v npm),,nodejs npm)
 
 PKGS := glib-2.0 libsystemd
+PROFILE_generate := -fprofile-generate -fprofile-update=prefer-atomic
+PROFILE_use := -fprofile-use -fprofile-partial-training -w#  what the training didn't run is no reason to complain
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Wno-sign-conversion -Werror
 CFLAGS := -std=gnu11 -D_GNU_SOURCE -O2 -g $(WARN) -I. $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LDLIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lgdbm -llzf -lm -lpthread
 SAN_FLAGS_asan := -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 SAN_FLAGS_tsan := -fno-omit-frame-pointer -fsanitize=thread
 SAN_FLAGS_fuzz := -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
-CFLAGS += $(SAN_FLAGS_$(SAN))
+CFLAGS += $(SAN_FLAGS_$(SAN)) $(PROFILE_$(PROFILE))
 # The server is optimised as a whole when it's linked; the tests, of which there are many, link the same objects without.
 LTO := $(if $(SAN)$(findstring clang,$(CC)),,-flto=auto)
 CFLAGS += $(if $(LTO),-fno-lto)
@@ -38,10 +41,19 @@ UNIT := $(patsubst tests/unit/%.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 PARALLEL := $(MAKE) --no-print-directory -j$(shell nproc)
 
-.PHONY: all run test unit e2e golden upstream sentinel-suite differential replicas fuzz-diff clients clients-readme \
+.PHONY: all release run test unit e2e golden upstream sentinel-suite differential replicas fuzz-diff clients clients-readme \
 	compat report fuzz fault fault-quick bench bench-peers bench-persistence bench-replication bench-upgrade ha ha-test \
 	ha-long upgrade-test test-load test-bench asan tsan install deps deps-test help lint format readme check-readme clean
 all: $(BUILD)/ckv ## build build/ckv (also CC=clang, SAN=asan, SAN=tsan)
+
+RELEASE := build-release
+release: $(BUILD)/load ## build-release/ckv: the compiler knows from a load (a minute) what is run most; `make install BUILD=build-release`
+	@rm -rf $(RELEASE)
+	@$(PARALLEL) BUILD=$(RELEASE) PROFILE=generate $(RELEASE)/ckv
+	@python3 bench/train.py --ckv $(RELEASE)/ckv --load $<
+	@find $(RELEASE) -name '*.o' -delete
+	@rm $(RELEASE)/ckv
+	@$(PARALLEL) BUILD=$(RELEASE) PROFILE=use $(RELEASE)/ckv
 
 run: deps ## install what is missing, build, serve on 127.0.0.1:6379
 	@$(PARALLEL) all
@@ -123,8 +135,8 @@ test-load: $(BUILD)/ckv $(BUILD)/load ## the load generator's own tests
 test-bench: $(BUILD)/ckv $(BUILD)/load $(BUILD)/pinger ## the benchmark's own tests, at tiny sizes
 	@tests/bench/test_bench.py $(BUILD)
 
-BENCH = $(PARALLEL) $(BUILD)/ckv $(BUILD)/load $(BUILD)/pinger
-BENCH_FLAGS = --build $(BUILD) $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+BENCH = $(PARALLEL) release && $(PARALLEL) BUILD=$(RELEASE) $(RELEASE)/load $(RELEASE)/pinger
+BENCH_FLAGS = --build $(RELEASE) $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 bench: deps-test ## side by side with redis-server: bench/RESULTS.md, half an hour or more (QUICK=1: a few minutes; ONLY=text: some rows; both to build/bench)
 	@$(BENCH)
 	@bench/bench.py $(BENCH_FLAGS)

@@ -48,6 +48,12 @@ def row(what, met, found=None):
 
 
 class Runs(unittest.TestCase):
+    def test_training(self):
+        """What `make release` learns from runs to its end."""
+        status, said = run(os.path.join(ROOT, "bench", "train.py"), "--ckv", os.path.join(BUILD, "ckv"), "--load",
+                           os.path.join(BUILD, "load"), "--keys", 2000)
+        self.assertEqual((status, said), (0, ""))
+
     def test_everything(self):
         """All rows, of all sections, against redis-server."""
         with tempfile.TemporaryDirectory(prefix="ckv-bench-test-") as out:
