@@ -48,12 +48,15 @@ all: $(BUILD)/ckv ## build build/ckv (also CC=clang, SAN=asan, SAN=tsan)
 
 RELEASE := build-release
 release: $(BUILD)/load ## build-release/ckv: the compiler knows from a load (a minute) what is run most; `make install BUILD=build-release`
+	$(if $(findstring clang,$(CC)),$(error make release needs gcc: clang takes profiles in another form))
+	@rm -rf $(RELEASE).tmp
+	@$(PARALLEL) BUILD=$(RELEASE).tmp PROFILE=generate $(RELEASE).tmp/ckv
+	@python3 bench/train.py --ckv $(RELEASE).tmp/ckv --load $<
+	@find $(RELEASE).tmp -name '*.o' -delete
+	@rm $(RELEASE).tmp/ckv
+	@$(PARALLEL) BUILD=$(RELEASE).tmp PROFILE=use $(RELEASE).tmp/ckv
 	@rm -rf $(RELEASE)
-	@$(PARALLEL) BUILD=$(RELEASE) PROFILE=generate $(RELEASE)/ckv
-	@python3 bench/train.py --ckv $(RELEASE)/ckv --load $<
-	@find $(RELEASE) -name '*.o' -delete
-	@rm $(RELEASE)/ckv
-	@$(PARALLEL) BUILD=$(RELEASE) PROFILE=use $(RELEASE)/ckv
+	@mv $(RELEASE).tmp $(RELEASE)
 
 run: deps ## install what is missing, build, serve on 127.0.0.1:6379
 	@$(PARALLEL) all

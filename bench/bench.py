@@ -387,7 +387,7 @@ def options_read():
     args.keys = args.keys or (KEYS_FULL // 10 if args.quick else KEYS_FULL)
     args.seconds = args.seconds or (0.25 if args.quick else 2.5)
     args.reps = args.reps or (1 if args.quick else 3)
-    args.out = args.out or (os.path.join(args.build, "bench") if partial else os.path.join(ROOT, "bench"))
+    args.out = args.out or (os.path.join(ROOT, "build", "bench") if partial else os.path.join(ROOT, "bench"))
     return args
 
 
@@ -406,7 +406,7 @@ def main():
             failed = run_rows(bench, args.only)
         except KeyboardInterrupt:
             failed = True
-            args.out = os.path.join(args.build, "bench")  # what a whole run wrote stays
+            args.out = os.path.join(ROOT, "build", "bench")  # what a whole run wrote stays
             bench.notes.add("The run was ended early: the rows that are missing weren't measured.")
         # Before all is tidied up, which may be interrupted, too.
         lines.append(("took", "%.1f minutes" % ((time.monotonic() - start) / 60)))

@@ -19,8 +19,9 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from server import IN_PROGRESS, LAST_STATUS, UnixConnection, free_port, info  # noqa: E402
 from resp import Connection  # noqa: E402
 
-SERVER_CORE, LOAD_CORE = "0", "1"
-BOTH_CORES = "0,1"  # while there is no load
+CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORE, LOAD_CORE = str(CORES[0]), str(CORES[1 % len(CORES)])
+BOTH_CORES = "%s,%s" % (SERVER_CORE, LOAD_CORE)  # while there is no load
 AHEAD = ("nice", "-n", "-10") if os.geteuid() == 0 else ()  # of whatever else runs here
 START_S_MAX = 300
 CHECKPOINT_S_MAX = 300

@@ -18,6 +18,20 @@ MIXES = ("get", "set", "mset", "del", "exists", "incr", "lpush", "rpush", "lrang
          "sismember", "spop", "hset", "hget", "zadd", "zscore", "zrank", "small_hash")
 
 
+def train(subject, keys):
+    for fsync in (None, "everysec"):
+        subject.start(fsync=fsync)
+        subject.fill(keys)
+        for mix in MIXES:
+            for pipeline in (64, 16, 1):
+                count = keys // (2 if pipeline > 1 else 8) // (100 if "lrange" in mix else 1)
+                load = subject.load_command("--mix", mix, "--pipeline", pipeline, "--keys", keys, "--requests", count)
+                subprocess.run(load, stdout=subprocess.DEVNULL, check=True)  # that something isn't there is as well
+        subject.stop(signal.SIGTERM)
+    subject.start(fsync="everysec", fresh=False)
+    subject.stop(signal.SIGTERM)
+
+
 def main():
     options = argparse.ArgumentParser(description=__doc__.split(":")[0])
     options.add_argument("--ckv", required=True, metavar="PATH", help="built with -fprofile-generate")
@@ -26,18 +40,10 @@ def main():
     args = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="ckv-train-") as parent:
         subject = Subject(os.path.abspath(args.ckv), "ckv", parent, os.path.abspath(args.load))
-        for fsync in (None, "everysec"):
-            subject.start(fsync=fsync)
-            subject.fill(args.keys)
-            for mix in MIXES:
-                for pipeline in (64, 16, 1):
-                    count = args.keys // (2 if pipeline > 1 else 8) // (100 if "lrange" in mix else 1)
-                    load = subject.load_command("--mix", mix, "--pipeline", pipeline, "--keys", args.keys, "--requests",
-                                                count)
-                    subprocess.run(load, stdout=subprocess.DEVNULL, check=True)  # that something isn't there is as well
-            subject.stop(signal.SIGTERM)
-        subject.start(fsync="everysec", fresh=False)
-        subject.stop(signal.SIGTERM)
+        try:
+            train(subject, args.keys)
+        finally:
+            subject.stop()
 
 
 if __name__ == "__main__":

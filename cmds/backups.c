@@ -271,6 +271,11 @@ void backups_checkpointed(void)
     checkpointed = true;
 }
 
+void backups_data_replaced(void)
+{
+    checkpointed = false;
+}
+
 /* Hides all backups of what full syncs replaced; true if there were any. */
 static bool hide_replaced(void)
 {

@@ -14,8 +14,9 @@ void backups_start(void);
 
 /* The note of a backup of what a full sync replaced begins so; it's deleted when there's a checkpoint of what came. */
 #define BACKUP_REPLACED "before full sync from "
-/* There is a new checkpoint. */
+/* There is a new checkpoint; the data was replaced by a full sync's, of which there's none yet. */
 void backups_checkpointed(void);
+void backups_data_replaced(void);
 /* Deletes a backup, as a job: none may be in progress. */
 void backups_discard(const char *id);
 

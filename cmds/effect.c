@@ -289,7 +289,8 @@ uint64_t effect_gate_offset(void)
 void effect_tell_trouble(void)
 {
     static bool told;
-    const char *trouble = journal_trouble(), *failure = journal_take_failure();
+    const char *failure = journal_take_failure(); /* first: without trouble behind it, it's over */
+    const char *trouble = journal_trouble();
     if (failure != NULL && trouble == NULL && !told)
         log_line(LOG_WARNING, "The journal couldn't be written for a moment: %s. It has been since; nothing is lost.",
                  failure);

@@ -120,6 +120,7 @@ static char *replace_data(const char *note)
     effect_commit();
     transaction_touch_all(NULL);
     if (!persist_roll_back(note, true, before, &error)) return error;
+    backups_data_replaced();
     if (was_lost) {
         /* Else each try that fails would leave one more. */
         backups_discard(before);

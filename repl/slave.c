@@ -37,6 +37,7 @@ static struct {
     uint64_t client_id;  /* of the link among the clients; 0: none yet */
     int64_t created_ms;  /* unix; when it got that */
     bool waits_for_room; /* the journal can't be written: units wait */
+    bool loads;          /* what a full sync brought, perhaps, and nobody has said that it failed */
     unsigned stuck;      /* so often the stream couldn't be followed, since something of it was run */
     uint64_t acked;
     int64_t retry_ms, since_ms, last_io_ms, last_sent_ms, down_since_ms; /* unix */
@@ -302,6 +303,7 @@ static void replace_data(void)
     g_clear_pointer(&slave.transfer, transfer_free);
     slave.stuck = 0;
     slave.client_id = 0;
+    slave.loads = true;
     enter(SLAVE_LOADING);
 }
 
@@ -467,9 +469,20 @@ static const LinkHandlers link_handlers = { on_connected, on_readable, on_broken
 
 /* ---- the timer ---- */
 
+/* If what came can't be loaded, says so and waits before another try; also if the link has ended meanwhile. */
+static bool load_failed(void)
+{
+    const char *lost = slave.loads ? slave.hooks->lost() : NULL;
+    if (lost == NULL) return false;
+    slave.loads = false;
+    fail(RETRY_LATER_MS, "MASTER <-> SLAVE sync: what the master sent can't be loaded, trying again in %d s: %s",
+         RETRY_LATER_MS / 1000, lost);
+    return true;
+}
+
 static void connect_again(void)
 {
-    if (clock_unix_ms < slave.retry_ms || !slave.hooks->ready()) return;
+    if (clock_unix_ms < slave.retry_ms || !slave.hooks->ready() || load_failed()) return;
     char *error = NULL;
     log_line(LOG_NOTICE, "Connecting to MASTER %s:%" G_GINT64_FORMAT, options.master_host, options.master_port);
     slave.link = link_open(slave.loop, options.master_host, options.master_port, &link_handlers, &error);
@@ -511,13 +524,7 @@ static void tick_transfer(void)
 static void tick_loading(void)
 {
     send_sign_of_life();
-    const char *lost = slave.hooks->lost();
-    if (lost != NULL) {
-        fail(RETRY_LATER_MS, "MASTER <-> SLAVE sync: what the master sent can't be loaded, trying again in %d s: %s",
-             RETRY_LATER_MS / 1000, lost);
-        return;
-    }
-    if (!slave.hooks->ready()) return;
+    if (load_failed() || !slave.hooks->ready()) return;
     log_line(LOG_NOTICE, "MASTER <-> SLAVE sync: Finished with success");
     go_online();
 }

@@ -221,7 +221,8 @@ static bool note_sync(const JsyncSegment *done, bool ok, const char *why, int64_
     }
     bool changed = !troubled || strcmp(s.trouble, why) != 0;
     g_strlcpy(s.trouble, why, sizeof(s.trouble));
-    troubled = failed = true;
+    troubled = true;
+    failed = true;
     s.failures++;
     s.last_failed = s.syncs;
     s.retry_us = now + RETRY_US;
