@@ -47,11 +47,13 @@ PARALLEL := $(MAKE) --no-print-directory -j$(shell nproc)
 all: $(BUILD)/ckv ## build build/ckv (also CC=clang, SAN=asan, SAN=tsan)
 
 RELEASE := build-release
-release: $(BUILD)/load ## build-release/ckv: the compiler knows from a load (a minute) what is run most; `make install BUILD=build-release`
+release: ## build-release/ckv: the compiler knows from a load (a minute) what is run most; `make install BUILD=build-release`
 	$(if $(findstring clang,$(CC)),$(error make release needs gcc: clang takes profiles in another form))
+	@tests/deps.sh $(DEPS_RUN) python3
 	@rm -rf $(RELEASE).tmp
+	@$(PARALLEL) $(BUILD)/load
 	@$(PARALLEL) BUILD=$(RELEASE).tmp PROFILE=generate $(RELEASE).tmp/ckv
-	@python3 bench/train.py --ckv $(RELEASE).tmp/ckv --load $<
+	@python3 bench/train.py --ckv $(RELEASE).tmp/ckv --load $(BUILD)/load
 	@find $(RELEASE).tmp -name '*.o' -delete
 	@rm $(RELEASE).tmp/ckv
 	@$(PARALLEL) BUILD=$(RELEASE).tmp PROFILE=use $(RELEASE).tmp/ckv

@@ -276,6 +276,15 @@ void backups_data_replaced(void)
     checkpointed = false;
 }
 
+/* Hides a backup, which the job is to delete. False: it can't be. */
+static bool hide(const char *id)
+{
+    g_autofree char *error = backup_hide(".", id);
+    if (error != NULL) log_line(LOG_WARNING, "Backup %s can't be deleted: %s", id, error);
+    if (error == NULL) g_strlcpy(job.id, id, sizeof(job.id));
+    return error == NULL;
+}
+
 /* Hides all backups of what full syncs replaced; true if there were any. */
 static bool hide_replaced(void)
 {
@@ -283,24 +292,14 @@ static bool hide_replaced(void)
     bool any = false;
     for (guint i = 0; i < list->len; i++) {
         const Backup *backup = list->pdata[i];
-        if (!g_str_has_prefix(backup->note, BACKUP_REPLACED)) continue;
-        g_autofree char *error = backup_hide(".", backup->id);
-        if (error != NULL) log_line(LOG_WARNING, "Backup %s can't be deleted: %s", backup->id, error);
-        if (error != NULL) continue;
-        g_strlcpy(job.id, backup->id, sizeof(job.id));
-        any = true;
+        if (g_str_has_prefix(backup->note, BACKUP_REPLACED) && hide(backup->id)) any = true;
     }
     return any;
 }
 
 void backups_discard(const char *id)
 {
-    g_autofree char *error = backup_hide(".", id);
-    if (error != NULL) {
-        log_line(LOG_WARNING, "Backup %s can't be deleted: %s", id, error);
-        return;
-    }
-    g_strlcpy(job.id, id, sizeof(job.id));
+    if (!hide(id)) return;
     job.kind = JOB_DELETE;
     start_thread();
 }

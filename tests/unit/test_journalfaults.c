@@ -396,15 +396,20 @@ static void failed_syncs_heal(void **state)
     model_check_all();
 }
 
-/* Whoever waits isn't told of a sync that began, and failed, before: the next one counts. */
-static void only_new_syncs_count(void **state)
+static void open_always(void)
 {
-    (void)state;
     sim_start();
     JournalStart start = model_start();
     start.sync = JOURNAL_SYNC_ALWAYS;
     model_open(start);
     assert_true(journal_wait_durable());
+}
+
+/* Whoever waits isn't told of a sync that began, and failed, before: the next one counts. */
+static void only_new_syncs_count(void **state)
+{
+    (void)state;
+    open_always();
     sim_set_sync_us(20000);
     uint64_t calls = sim_calls(SIM_SYNC);
     sim_fail(SIM_SYNC, 1, 1, EIO);
@@ -421,11 +426,7 @@ static void only_new_syncs_count(void **state)
 static void passed_failures_are_told(void **state)
 {
     (void)state;
-    sim_start();
-    JournalStart start = model_start();
-    start.sync = JOURNAL_SYNC_ALWAYS;
-    model_open(start);
-    assert_true(journal_wait_durable());
+    open_always();
     assert_null(journal_take_failure());
     sim_fail(SIM_SYNC, 1, 1, EIO);
     model_write(1);
