@@ -254,6 +254,7 @@ static void start(int argc, char **argv)
                                         .closed = command_closed,
                                         .run = command_run_batch,
                                         .before_send = command_before_send,
+                                        .turn_ends = journal_end_turn,
                                         .drained = master_drained });
     command_init(keyspace_new((int)options.databases));
     server_init(loop, executable);

@@ -373,6 +373,7 @@ static void flush_all(void *context)
 {
     (void)context;
     if (handlers.before_send != NULL) handlers.before_send();
+    if (handlers.turn_ends != NULL && handlers.turn_ends()) loop_no_wait(loop);
     while (writers->len > 0)
         flush_client(g_ptr_array_remove_index_fast(writers, writers->len - 1));
 }

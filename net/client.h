@@ -56,6 +56,9 @@ typedef struct ClientHandlers {
     /* Called before output leaves, each turn and between two commands: what the replies promise is to be true then, or
      * they're to be held back by client_gate_close. NULL: nothing to do. */
     void (*before_send)(void);
+    /* Called when a turn ends, behind before_send and in front of the output. True: the next turn is to come at once,
+     * whether a client is ready or not. NULL: it never need. */
+    bool (*turn_ends)(void);
     /* Less of the client's output is unsent than client_feed_below said: it may be given more. At most once a turn.
      * NULL: nobody feeds. */
     void (*drained)(Client *client);

@@ -45,7 +45,12 @@ static struct {
     bool closed;         /* what ends at file_end is the seal of a closed journal */
     bool cannot_reserve; /* the file system can't */
     bool open, aside, troubled;
+    /* In `always`: what was written and durable when the turn before ended, when the latter was news, and up to where a
+     * sync was asked for. */
+    uint64_t turn_written, turn_durable, asked;
+    int64_t durable_us;
     /* Settings. */
+    JournalSync sync;
     uint64_t segment_bytes;
     char history[JOURNAL_ID_CHARS + 1];
     /* What is wrong. */
@@ -458,6 +463,7 @@ static void forget(void)
 static void start_threads(const JournalStart *start)
 {
     j.open = true;
+    j.sync = start->sync;
     room_start(j.segment_bytes);
     jsync_start(start);
 }
@@ -623,6 +629,24 @@ void journal_place_clear(JournalPlace *place)
     place->fd = -1;
 }
 
+/* Who was answered after a sync often writes again at once. What such a round writes is synced together, instead of
+ * what its first ones wrote before the others': a sync begins when a turn has brought nothing more. But if the round
+ * takes longer than a sync, the disk works meanwhile. */
+bool journal_end_turn(void)
+{
+    if (j.sync != JOURNAL_SYNC_ALWAYS) return false;
+    uint64_t is_durable = jsync_durable();
+    bool more = j.written != j.turn_written || is_durable != j.turn_durable;
+    if (is_durable != j.turn_durable) j.durable_us = clock_now_us();
+    j.turn_written = j.written;
+    j.turn_durable = is_durable;
+    if (is_durable >= j.written || is_durable < j.asked) return false;
+    if (more && clock_now_us() - j.durable_us < jsync_last_us()) return true;
+    j.asked = j.written;
+    jsync_want(j.asked);
+    return false;
+}
+
 void journal_sync_soon(void)
 {
     jsync_want(j.written);
@@ -635,6 +659,7 @@ bool journal_is_open(void)
 
 void journal_set_sync(JournalSync sync)
 {
+    j.sync = sync;
     jsync_set_mode(sync);
 }
 

@@ -12,8 +12,9 @@
  *
  * A write to the file is one system call and doesn't wait for the disk; room is reserved ahead (journalroom.h), so that
  * a full disk is known before a command runs. A segment is finished when it's long, or when its room is used up and the
- * next one is at hand. A thread syncs: `always`: whenever something was written since its last sync;
- * `everysec`: once a second; `no`: only when a segment is finished.
+ * next one is at hand. A thread syncs: `always`: what several turns of the loop wrote, as soon as those who were
+ * answered after the sync before had the time to write again (journal_end_turn); `everysec`: once a second; `no`: only
+ * when a segment is finished.
  *
  * A batch that can't be written stays in memory and is tried again; so long journal_trouble() says what is wrong. After
  * a failed sync the kernel may have dropped what it held, so what isn't durable yet is read back, verified, and written
@@ -80,6 +81,9 @@ void journal_save_place(const JournalPlace *place, Tape *tape);
 void journal_restore_place(JournalPlace *place, TapeReader *tape);
 /* Closes its descriptor, if that is still its own. */
 void journal_place_clear(JournalPlace *place);
+/* In `always`, at the end of each turn of the loop, behind journal_commit: lets the sync begin if it's time. True: the
+ * next turn is to come at once, and find out. (Should no turn end, it begins within a second.) */
+bool journal_end_turn(void);
 /* The thread makes durable what there is, as soon as it can. */
 void journal_sync_soon(void);
 

@@ -2,7 +2,7 @@
  *
  * Design. The writer puts down how far it has come; the thread works through the segments in order, syncs the first one
  * that isn't durable, and moves `durable` to where that one ended when the sync began. `goal` is an offset that has to
- * become durable as soon as it can; `always` sets it to the end whenever there is something, `everysec` once a second,
+ * become durable as soon as it can; the loop sets it in `always`, the thread once a second otherwise: to the end, or in
  * `no` to the beginning of the last segment. After a failed sync the kernel takes the pages for clean, wherever their
  * content is; a second sync would succeed and mean nothing. So what isn't durable is read back, verified and written
  * again first. A finished segment is sealed when it's durable and the name of its follower is: never before, since a
@@ -32,6 +32,7 @@
 #define DROP_BYTES (1UL << 20)
 
 static _Atomic uint64_t durable;
+static _Atomic int64_t last_us; /* what the last sync took */
 static _Atomic bool troubled;
 static _Atomic bool failed; /* since jsync_take_failure was called */
 
@@ -49,11 +50,10 @@ static struct {
     uint64_t releases;   /* how often that was said */
     bool quit;
     int64_t sleeping_us;      /* until when the thread sleeps; 0: it doesn't */
-    int64_t pass_us;          /* when the goal was set last */
+    int64_t pass_us;          /* when the goal was set last, or all there was began to be synced */
     int64_t retry_us;         /* after a failure: not before */
     uint64_t syncs, failures; /* begun; failed */
     uint64_t last_failed;     /* the number of the sync that failed last: the first is 1 */
-    int64_t last_sync_us;
     char trouble[JSYNC_TROUBLE_CHARS];
 } s;
 
@@ -82,7 +82,7 @@ static int64_t sync_due_us(void)
     if (durable < s.goal || durable < last->offset)
         due = 0;
     else if (s.mode != JOURNAL_SYNC_NO && durable < last->end)
-        due = s.mode == JOURNAL_SYNC_ALWAYS ? 0 : s.pass_us + SECOND_US;
+        due = s.pass_us + SECOND_US;
     return due < s.retry_us ? s.retry_us : due;
 }
 
@@ -211,7 +211,7 @@ static bool note_sync(const JsyncSegment *done, bool ok, const char *why, int64_
     segment->rewrite = done->rewrite;
     segment->named = done->named;
     int64_t now = clock_now_us();
-    s.last_sync_us = now - began_us;
+    last_us = now - began_us;
     g_cond_broadcast(&s.tried);
     if (ok) {
         durable = done->end;
@@ -237,6 +237,7 @@ static void sync_one(int64_t now)
         s.pass_us = now;
     }
     JsyncSegment segment = *first_unsynced();
+    if (segment.end == last_segment()->end) s.pass_us = now;
     s.syncs++;
     g_mutex_unlock(&s.lock);
     char why[JSYNC_TROUBLE_CHARS] = "";
@@ -376,7 +377,7 @@ void jsync_init(uint64_t first_durable)
     troubled = failed = false;
     s.goal = s.release = 0;
     s.quit = false;
-    s.sleeping_us = s.retry_us = s.last_sync_us = 0;
+    s.sleeping_us = s.retry_us = last_us = 0;
     s.syncs = s.failures = s.last_failed = 0;
 }
 
@@ -468,6 +469,11 @@ uint64_t jsync_durable(void)
     return durable;
 }
 
+int64_t jsync_last_us(void)
+{
+    return last_us;
+}
+
 bool jsync_wait(uint64_t offset)
 {
     if (durable >= offset) return true;
@@ -528,6 +534,6 @@ void jsync_stats(JournalStats *stats)
     stats->bytes = total_bytes();
     stats->syncs = s.syncs;
     stats->failures += s.failures;
-    stats->last_sync_us = s.last_sync_us;
+    stats->last_sync_us = last_us;
     g_mutex_unlock(&s.lock);
 }

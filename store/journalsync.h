@@ -45,6 +45,8 @@ void jsync_set_mode(JournalSync mode);
 /* The last segment has grown. */
 void jsync_written(uint64_t end, uint64_t bytes);
 uint64_t jsync_durable(void);
+/* How long the last sync took, us; 0: there was none yet. */
+int64_t jsync_last_us(void);
 /* Waits until the offset is durable. False: an attempt failed that began meanwhile. */
 bool jsync_wait(uint64_t offset);
 void jsync_release(uint64_t offset, int64_t keep_sec, uint64_t keep_bytes);

@@ -141,6 +141,7 @@ bool model_commit(void)
     assert_int_equal(journal_pending_bytes(), 0);
     assert_int_equal(journal_written(), base + stream->len);
     model_note_batch();
+    (void)journal_end_turn();
     return true;
 }
 

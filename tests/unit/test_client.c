@@ -277,7 +277,7 @@ static void serve(void (*peers)(void), bool plain_poll)
     offset_written = offset_safe = 0;
     g_atomic_int_set(&peer_done, 0);
     loop = loop_new(plain_poll);
-    client_init(loop, (ClientHandlers){ on_opened, on_closed, run, before_send, on_drained });
+    client_init(loop, (ClientHandlers){ on_opened, on_closed, run, before_send, NULL, on_drained });
     assert_null(client_listen_tcp("127.0.0.1", &port, 511));
     assert_true(port > 0);
     loop_timer(loop, 0, stop_when_done, NULL);

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "store/io.h"
 #include "store/journalroom.h"
 #include "store/mem.h"
@@ -35,8 +36,10 @@ static void count_progress(void *context)
 
 static void wait_for_durable(uint64_t offset, int ms_max)
 {
-    for (int i = 0; i < ms_max && journal_durable() < offset; i++)
+    for (int i = 0; i < ms_max && journal_durable() < offset; i++) {
+        (void)journal_end_turn();
         g_usleep(1000);
+    }
     assert_true(journal_durable() >= offset);
 }
 
@@ -88,6 +91,107 @@ static void syncs_are_shared(void **state)
     model_write(1000);
     wait_for_durable(journal_offset(), 1000);
     assert_true(journal_stats().syncs < 20);
+    assert_true(journal_close());
+}
+
+static void write_unsynced(int batches)
+{
+    for (int i = 0; i < batches; i++) {
+        model_append(0, (Slice[]){ SLICE("SET"), SLICE("key"), SLICE("value") }, 3);
+        assert_true(journal_commit());
+        model_note_batch();
+    }
+}
+
+/* Whether the machine has stood still since, so long that what waits began by itself. */
+static bool stood_still(int64_t since_us)
+{
+    return clock_now_us() - since_us > 100000;
+}
+
+/* In `always` a sync begins when a turn has brought nothing more: neither while those write who were answered after the
+ * one before, nor while that runs. False: the machine stood still, which says nothing. */
+static bool gather(void)
+{
+    assert_false(journal_end_turn()); /* nobody has written */
+    uint64_t syncs = journal_stats().syncs;
+    int64_t began_us = clock_now_us();
+    bool more = true;
+    for (int writes = 0; writes < 3 && more; writes++) {
+        write_unsynced(2);
+        more = journal_end_turn();
+    }
+    bool begun = journal_stats().syncs != syncs;
+    if (stood_still(began_us)) return false;
+    assert_true(more && !begun);
+    uint64_t first = journal_offset();
+    assert_false(journal_end_turn());
+    g_usleep(20000);
+    write_unsynced(1); /* while that sync runs */
+    bool second = journal_end_turn();
+    if (stood_still(began_us)) return false;
+    assert_false(second);
+    while (journal_durable() < first)
+        g_usleep(1000);
+    began_us = clock_now_us();
+    more = journal_end_turn(); /* those that it answers may write */
+    g_usleep(20000);
+    uint64_t then = journal_stats().syncs;
+    if (stood_still(began_us)) return false;
+    assert_true(more);
+    assert_int_equal(then, syncs + 1);
+    assert_false(journal_end_turn());
+    wait_for_durable(journal_offset(), 2000);
+    assert_int_equal(journal_stats().syncs, syncs + 2);
+    return true;
+}
+
+static void turns_are_gathered(void **state)
+{
+    (void)state;
+    sim_start();
+    sim_set_sync_us(200000);
+    JournalStart start = model_start();
+    start.sync = JOURNAL_SYNC_ALWAYS;
+    start.segment_bytes = 1 << 20;
+    model_open(start);
+    write_unsynced(1);
+    wait_for_durable(journal_offset(), 2000); /* from now on it's known how long one takes */
+    for (int done = 0, tries = 0; done < 2; tries++) {
+        assert_true(tries < 20);
+        if (gather()) done++;
+        wait_for_durable(journal_offset(), 2000);
+    }
+    assert_true(journal_close());
+}
+
+/* Those who never stop writing don't keep the others waiting: for a sync no longer than one takes, or, should the loop
+ * be stuck, a second. */
+static void gathering_ends(void **state)
+{
+    (void)state;
+    sim_start();
+    sim_set_sync_us(5000);
+    JournalStart start = model_start();
+    start.sync = JOURNAL_SYNC_ALWAYS;
+    start.segment_bytes = 1 << 20;
+    model_open(start);
+    write_unsynced(1);
+    wait_for_durable(journal_offset(), 2000);
+    uint64_t syncs = journal_stats().syncs;
+    for (int turns = 0; journal_stats().syncs < syncs + 5; turns++) {
+        assert_true(turns < 20000);
+        write_unsynced(1);
+        (void)journal_end_turn();
+        g_usleep(100);
+    }
+    for (int ms = 0; journal_durable() < journal_offset(); ms++) {
+        assert_true(ms < 5000);
+        g_usleep(1000);
+    }
+    journal_set_sync(JOURNAL_SYNC_EVERYSEC);
+    write_unsynced(1);
+    assert_false(journal_end_turn());
     assert_true(journal_close());
 }
 
@@ -643,6 +747,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(sync_modes, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(syncs_are_shared, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(turns_are_gathered, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(gathering_ends, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(each_call_fails, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(faults_to_the_end, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(reading_fails, model_enter, model_leave),
