@@ -32,6 +32,11 @@ static int kernel_allocate(int fd, off_t at, off_t len)
     return fallocate(fd, FALLOC_FL_KEEP_SIZE, at, len);
 }
 
+static void kernel_begin_writing(int fd, off_t at, off_t len)
+{
+    (void)sync_file_range(fd, at, len, SYNC_FILE_RANGE_WRITE);
+}
+
 const Io io_kernel = {
     .open = kernel_open,
     .close = close,
@@ -39,6 +44,7 @@ const Io io_kernel = {
     .write = pwrite,
     .sync = kernel_sync,
     .allocate = kernel_allocate,
+    .begin_writing = kernel_begin_writing,
     .truncate = ftruncate,
     .rename = rename,
     .unlink = unlink,
@@ -188,8 +194,10 @@ static bool copy_all(Copy *copy, void (*progress)(uint64_t done, void *context),
 {
     while (copy->done < copy->size) {
         size_t len = MIN(COPY_CHUNK, (size_t)(copy->size - copy->done));
+        off_t at = (off_t)copy->done;
         bool ok = copy->in_kernel ? copy_in_kernel(copy, len) : copy_bytes(copy, len);
         if (!ok) return false;
+        io->begin_writing(copy->to, at, (off_t)copy->done - at);
         if (progress != NULL) progress(copy->done, context);
     }
     return io->sync(copy->to) == 0;

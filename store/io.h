@@ -14,6 +14,9 @@
 
 #include "base/slice.h"
 
+/* So much is left to a sync to write at most: see begin_writing. */
+#define IO_BURST_BYTES (4UL << 20)
+
 typedef struct Io {
     int (*open)(const char *path, int flags, mode_t mode); /* O_CLOEXEC is added */
     int (*close)(int fd);
@@ -21,6 +24,10 @@ typedef struct Io {
     ssize_t (*write)(int fd, const void *from, size_t len, off_t at);
     int (*sync)(int fd);                          /* fdatasync(2); fsync(2) on a directory */
     int (*allocate)(int fd, off_t at, off_t len); /* room on disk beyond the end; the file's size stays */
+    /* The kernel begins to write what it holds of the file from there on (`len` 0: to its end), so that the next sync
+     * finds little to do: a burst of writes takes the disk from others, and a virtual machine's host may stop all of
+     * that meanwhile. Doesn't wait. It's advice: what fails, the sync says. */
+    void (*begin_writing)(int fd, off_t at, off_t len);
     int (*truncate)(int fd, off_t len);
     int (*rename)(const char *from, const char *to);
     int (*unlink)(const char *path);

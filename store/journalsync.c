@@ -42,6 +42,7 @@ static struct {
     GCond wake;       /* for the thread: something is to be done */
     GCond tried;      /* for the loop: a sync succeeded or failed */
     GArray *segments; /* of JsyncSegment, by offset; the loop adds, the thread removes */
+    uint64_t writing; /* up to where the kernel was told to write the last segment's file */
     JournalSync mode;
     uint64_t goal;
     uint64_t release;    /* segments that end here or before can go, */
@@ -86,10 +87,16 @@ static int64_t sync_due_us(void)
     return due < s.retry_us ? s.retry_us : due;
 }
 
+/* Is there so much more that the kernel should begin to write it? */
+static bool writing_is_due(void)
+{
+    return last_segment()->bytes >= MAX(s.writing, last_segment()->synced) + IO_BURST_BYTES;
+}
+
 /* Under the lock: the thread is woken if it would sleep for too long. (A signal is a system call.) */
 static void wake_if_due(void)
 {
-    if (s.sleeping_us > sync_due_us()) g_cond_signal(&s.wake);
+    if (s.sleeping_us > sync_due_us() || (s.sleeping_us > 0 && writing_is_due())) g_cond_signal(&s.wake);
 }
 
 /* ---- in the thread ---- */
@@ -341,6 +348,20 @@ static bool finish_one(void)
     return false;
 }
 
+/* Under the lock, which it lets go of for the while. False: there's too little to write yet. */
+static bool begin_writing(void)
+{
+    if (!writing_is_due()) return false;
+    const JsyncSegment *last = last_segment();
+    int fd = last->fd;
+    uint64_t from = MAX(s.writing, last->synced), end = last->bytes;
+    s.writing = end;
+    g_mutex_unlock(&s.lock);
+    io->begin_writing(fd, (off_t)from, (off_t)(end - from));
+    g_mutex_lock(&s.lock);
+    return true;
+}
+
 static void sleep_until(int64_t due)
 {
     s.sleeping_us = due;
@@ -359,7 +380,7 @@ static gpointer thread_main(gpointer unused)
         int64_t now = clock_now_us();
         int64_t due = sync_due_us();
         if (due <= now) sync_one(now);
-        bool more = finish_one() || release_one();
+        bool more = finish_one() || release_one() || begin_writing();
         if (due > now && !more) sleep_until(due);
     }
     while (finish_one())
@@ -375,7 +396,7 @@ void jsync_init(uint64_t first_durable)
     s.segments = g_array_new(FALSE, FALSE, sizeof(JsyncSegment));
     durable = first_durable;
     troubled = failed = false;
-    s.goal = s.release = 0;
+    s.goal = s.release = s.writing = 0;
     s.quit = false;
     s.sleeping_us = s.retry_us = last_us = 0;
     s.syncs = s.failures = s.last_failed = 0;
@@ -385,6 +406,7 @@ void jsync_add_segment(JsyncSegment segment)
 {
     g_mutex_lock(&s.lock);
     g_array_append_val(s.segments, segment);
+    s.writing = 0;
     if (thread != NULL) g_cond_signal(&s.wake);
     g_mutex_unlock(&s.lock);
 }

@@ -12,6 +12,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "store/io.h"
+
 /* gdbm's blocks: a big one holds a directory of more records, which makes writing quicker and the file smaller; a small
  * dataset isn't to take 100 kB for that. */
 #define BLOCK_SMALL   4096
@@ -25,6 +27,7 @@ struct PageFile {
     GDBM_FILE db;
     char *path;
     bool writes;
+    size_t unwritten; /* bytes put since the kernel was told to write */
 };
 
 static char *describe(const PageFile *file, const char *path)
@@ -48,7 +51,7 @@ PageFile *pagefile_open(const char *path, PageFileMode mode, size_t expected, ch
         return NULL;
     }
     PageFile *file = g_new(PageFile, 1);
-    *file = (PageFile){ db, g_strdup(path), mode != PAGEFILE_READ };
+    *file = (PageFile){ .db = db, .path = g_strdup(path), .writes = mode != PAGEFILE_READ };
     if (gdbm_needs_recovery(db)) { /* a new file whose first sync failed */
         *error = describe(file, path);
         pagefile_abandon(file);
@@ -101,6 +104,11 @@ static bool changed(const PageFile *file, bool said_good, char **error)
 
 bool pagefile_put(PageFile *file, Slice key, Slice sealed, char **error)
 {
+    file->unwritten += key.len + sealed.len;
+    if (file->unwritten >= IO_BURST_BYTES) {
+        io->begin_writing(gdbm_fdesc(file->db), 0, 0);
+        file->unwritten = 0;
+    }
     errno = 0;
     return changed(file, gdbm_store(file->db, to_datum(key), to_datum(sealed), GDBM_REPLACE) == 0, error);
 }

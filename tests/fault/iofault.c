@@ -545,7 +545,9 @@ int fdatasync(int fd)
 
 int sync_file_range(int fd, off64_t at, off64_t len, unsigned flags)
 {
-    return judge_fd(SYNC, fd) == FAIL ? -1 : (int)syscall(SYS_sync_file_range, fd, at, len, flags);
+    /* Who doesn't wait only gives advice, and doesn't look at the answer. */
+    bool waits = (flags & (SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WAIT_AFTER)) != 0;
+    return waits && judge_fd(SYNC, fd) == FAIL ? -1 : (int)syscall(SYS_sync_file_range, fd, at, len, flags);
 }
 
 /* ---- room ---- */

@@ -52,6 +52,7 @@ static struct {
 } faults[SIM_OPS];
 static int64_t disk_room;
 static unsigned long sync_us;
+static uint64_t begun_bytes;
 
 static bool recording;
 static GArray *events;   /* of Event */
@@ -218,6 +219,15 @@ static int sim_allocate(int fd, off_t at, off_t len)
     return result;
 }
 
+static void sim_begin_writing(int fd, off_t at, off_t len)
+{
+    (void)fd;
+    (void)at;
+    g_mutex_lock(&lock);
+    begun_bytes += (uint64_t)len;
+    g_mutex_unlock(&lock);
+}
+
 static int sim_truncate(int fd, off_t len)
 {
     g_mutex_lock(&lock);
@@ -270,6 +280,7 @@ static const Io sim_table = {
     .write = sim_write,
     .sync = sim_sync,
     .allocate = sim_allocate,
+    .begin_writing = sim_begin_writing,
     .truncate = sim_truncate,
     .rename = sim_rename,
     .unlink = sim_unlink,
@@ -321,6 +332,7 @@ void sim_start(void)
     memset(faults, 0, sizeof(faults));
     disk_room = -1;
     sync_us = 0;
+    begun_bytes = 0;
     io = &sim_table;
 }
 
@@ -376,6 +388,14 @@ void sim_set_sync_us(unsigned long us)
     g_mutex_lock(&lock);
     sync_us = us;
     g_mutex_unlock(&lock);
+}
+
+uint64_t sim_begun_bytes(void)
+{
+    g_mutex_lock(&lock);
+    uint64_t bytes = begun_bytes;
+    g_mutex_unlock(&lock);
+    return bytes;
 }
 
 void sim_record(void)

@@ -47,6 +47,8 @@ uint64_t sim_calls_here(SimOp op); /* in the thread that called sim_start */
 void sim_set_room(int64_t bytes);
 /* How long a sync takes. */
 void sim_set_sync_us(unsigned long us);
+/* Bytes that the kernel was told to begin to write. */
+uint64_t sim_begun_bytes(void);
 
 /* From now on keeps a log of what happens to files below the working directory. What is there already is durable. */
 void sim_record(void);

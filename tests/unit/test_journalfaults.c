@@ -195,6 +195,29 @@ static void gathering_ends(void **state)
     assert_true(journal_close());
 }
 
+/* The kernel is told to write long before a sync, so that this has little to do. */
+static void writing_begins_early(void **state)
+{
+    (void)state;
+    sim_start();
+    g_autofree char *value = g_strnfill(100000, 'x');
+    JournalStart start = model_start();
+    start.segment_bytes = 64 << 20;
+    model_open(start);
+    uint64_t before = sim_begun_bytes();
+    for (int i = 0; i < 60; i++) {
+        model_append(0, (Slice[]){ SLICE("SET"), SLICE("key"), slice_of(value) }, 3);
+        assert_true(model_commit());
+    }
+    for (int ms = 0; sim_begun_bytes() - before < 4 << 20; ms++) {
+        assert_true(ms < 5000);
+        g_usleep(1000);
+    }
+    assert_int_equal(journal_durable(), base);
+    assert_true(sim_begun_bytes() - before <= journal_stats().bytes);
+    assert_true(journal_close());
+}
+
 /* ---- faults ---- */
 
 /* What happens whatever fails; the model goes along. */
@@ -748,6 +771,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(sync_modes, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(syncs_are_shared, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(turns_are_gathered, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(writing_begins_early, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(gathering_ends, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(each_call_fails, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(faults_to_the_end, model_enter, model_leave),
