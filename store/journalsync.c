@@ -7,7 +7,8 @@
  * content is; a second sync would succeed and mean nothing. So what isn't durable is read back, verified and written
  * again first. A finished segment is sealed when it's durable and the name of its follower is: never before, since a
  * seal without follower means that a file is missing. The seal isn't synced: it's no harm if it isn't there, or in
- * pieces. Memory that one thread allocates is never freed by the other: INFO counts the loop's.
+ * pieces. Between syncs the thread has the kernel write what has come (io.h), so that a sync has little left to do.
+ * Memory that one thread allocates is never freed by the other: INFO counts the loop's.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "store/journalsync.h"
@@ -398,7 +399,8 @@ void jsync_init(uint64_t first_durable)
     troubled = failed = false;
     s.goal = s.release = s.writing = 0;
     s.quit = false;
-    s.sleeping_us = s.retry_us = last_us = 0;
+    s.sleeping_us = s.retry_us = 0;
+    last_us = 0;
     s.syncs = s.failures = s.last_failed = 0;
 }
 

@@ -72,6 +72,7 @@ typedef struct Segments {
 static bool flush(Segments *out)
 {
     if (!io_write_all(out->fd, out->buffer->data, out->buffer->len, (off_t)out->written)) return false;
+    io->begin_writing(out->fd, (off_t)out->written, (off_t)out->buffer->len);
     out->written += out->buffer->len;
     g_byte_array_set_size(out->buffer, 0);
     return true;
