@@ -14,7 +14,7 @@
 
 #include "base/slice.h"
 
-/* So much is left to a sync to write at most: see begin_writing. */
+/* Whoever writes much to a file calls begin_writing after so many bytes. */
 #define IO_BURST_BYTES (4UL << 20)
 
 typedef struct Io {
@@ -26,7 +26,7 @@ typedef struct Io {
     int (*allocate)(int fd, off_t at, off_t len); /* room on disk beyond the end; the file's size stays */
     /* The kernel begins to write what it holds of the file from there on (`len` 0: to its end), so that the next sync
      * finds little to do: a burst of writes takes the disk from others, and a virtual machine's host may stop all of
-     * that meanwhile. Doesn't wait. It's advice: what fails, the sync says. */
+     * that meanwhile. Doesn't wait until it's written. It's advice: what fails, the sync says. */
     void (*begin_writing)(int fd, off_t at, off_t len);
     int (*truncate)(int fd, off_t len);
     int (*rename)(const char *from, const char *to);

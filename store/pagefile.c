@@ -104,11 +104,11 @@ static bool changed(const PageFile *file, bool said_good, char **error)
 
 bool pagefile_put(PageFile *file, Slice key, Slice sealed, char **error)
 {
-    file->unwritten += key.len + sealed.len;
     if (file->unwritten >= IO_BURST_BYTES) {
         io->begin_writing(gdbm_fdesc(file->db), 0, 0);
         file->unwritten = 0;
     }
+    file->unwritten += key.len + sealed.len;
     errno = 0;
     return changed(file, gdbm_store(file->db, to_datum(key), to_datum(sealed), GDBM_REPLACE) == 0, error);
 }

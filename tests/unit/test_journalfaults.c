@@ -78,16 +78,23 @@ static void sync_modes(void **state)
     assert_true(journal_close());
 }
 
-/* One sync covers all that was written before it began. */
-static void syncs_are_shared(void **state)
+/* With `always`, and one segment. From now on a sync takes so long. */
+static void open_always(unsigned long us)
 {
-    (void)state;
     sim_start();
-    sim_set_sync_us(20000);
     JournalStart start = model_start();
     start.sync = JOURNAL_SYNC_ALWAYS;
     start.segment_bytes = 1 << 20;
     model_open(start);
+    assert_true(journal_wait_durable());
+    sim_set_sync_us(us);
+}
+
+/* One sync covers all that was written before it began. */
+static void syncs_are_shared(void **state)
+{
+    (void)state;
+    open_always(20000);
     model_write(1000);
     wait_for_durable(journal_offset(), 1000);
     assert_true(journal_stats().syncs < 20);
@@ -149,12 +156,7 @@ static bool gather(void)
 static void turns_are_gathered(void **state)
 {
     (void)state;
-    sim_start();
-    sim_set_sync_us(200000);
-    JournalStart start = model_start();
-    start.sync = JOURNAL_SYNC_ALWAYS;
-    start.segment_bytes = 1 << 20;
-    model_open(start);
+    open_always(200000);
     write_unsynced(1);
     wait_for_durable(journal_offset(), 2000); /* from now on it's known how long one takes */
     for (int done = 0, tries = 0; done < 2; tries++) {
@@ -170,12 +172,7 @@ static void turns_are_gathered(void **state)
 static void gathering_ends(void **state)
 {
     (void)state;
-    sim_start();
-    sim_set_sync_us(5000);
-    JournalStart start = model_start();
-    start.sync = JOURNAL_SYNC_ALWAYS;
-    start.segment_bytes = 1 << 20;
-    model_open(start);
+    open_always(5000);
     write_unsynced(1);
     wait_for_durable(journal_offset(), 2000);
     uint64_t syncs = journal_stats().syncs;
@@ -523,21 +520,11 @@ static void failed_syncs_heal(void **state)
     model_check_all();
 }
 
-static void open_always(void)
-{
-    sim_start();
-    JournalStart start = model_start();
-    start.sync = JOURNAL_SYNC_ALWAYS;
-    model_open(start);
-    assert_true(journal_wait_durable());
-}
-
 /* Whoever waits isn't told of a sync that began, and failed, before: the next one counts. */
 static void only_new_syncs_count(void **state)
 {
     (void)state;
-    open_always();
-    sim_set_sync_us(20000);
+    open_always(20000);
     uint64_t calls = sim_calls(SIM_SYNC);
     sim_fail(SIM_SYNC, 1, 1, EIO);
     model_write(1);
@@ -553,7 +540,7 @@ static void only_new_syncs_count(void **state)
 static void passed_failures_are_told(void **state)
 {
     (void)state;
-    open_always();
+    open_always(0);
     assert_null(journal_take_failure());
     sim_fail(SIM_SYNC, 1, 1, EIO);
     model_write(1);
