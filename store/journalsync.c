@@ -83,7 +83,7 @@ static int64_t sync_due_us(void)
     /* A finished segment doesn't wait for the second to be over: a checkpoint that began at its end may wait for it. */
     if (durable < s.goal || durable < last->offset)
         due = 0;
-    else if (s.mode != JOURNAL_SYNC_NO && durable < last->end)
+    else if (s.mode == JOURNAL_SYNC_EVERYSEC && durable < last->end)
         due = s.pass_us + SECOND_US;
     return due < s.retry_us ? s.retry_us : due;
 }
@@ -94,10 +94,11 @@ static bool writing_is_due(void)
     return last_segment()->bytes >= MAX(s.writing, last_segment()->synced) + IO_BURST_BYTES;
 }
 
-/* Under the lock: the thread is woken if it would sleep for too long. (A signal is a system call.) */
-static void wake_if_due(void)
+/* Would the thread sleep for too long? (A signal is a system call. Who sends one lets go of the lock before: or the
+ * thread wakes only to wait for that.) */
+static bool sleeps_too_long(void)
 {
-    if (s.sleeping_us > sync_due_us() || (s.sleeping_us > 0 && writing_is_due())) g_cond_signal(&s.wake);
+    return s.sleeping_us > sync_due_us() || (s.sleeping_us > 0 && writing_is_due());
 }
 
 /* ---- in the thread ---- */
@@ -467,8 +468,9 @@ void jsync_want(uint64_t offset)
 {
     g_mutex_lock(&s.lock);
     if (s.goal < offset) s.goal = offset;
-    g_cond_signal(&s.wake);
+    bool wake = sleeps_too_long();
     g_mutex_unlock(&s.lock);
+    if (wake) g_cond_signal(&s.wake);
 }
 
 void jsync_set_mode(JournalSync mode)
@@ -484,8 +486,9 @@ void jsync_written(uint64_t end, uint64_t bytes)
     g_mutex_lock(&s.lock);
     last_segment()->end = end;
     last_segment()->bytes = bytes;
-    wake_if_due();
+    bool wake = sleeps_too_long();
     g_mutex_unlock(&s.lock);
+    if (wake) g_cond_signal(&s.wake);
 }
 
 uint64_t jsync_durable(void)
