@@ -32,6 +32,10 @@
 /* What is durable is dropped from the page cache so many bytes at a time. */
 #define DROP_BYTES (1UL << 20)
 
+/* So much of the end isn't written early: pages are locked while they wait for the disk's queue, and the loop, which
+ * writes on there, would wait with them. */
+#define TAIL_BYTES (1UL << 20)
+
 static _Atomic uint64_t durable;
 static _Atomic int64_t last_us; /* what the last sync took */
 static _Atomic bool troubled;
@@ -91,7 +95,7 @@ static int64_t sync_due_us(void)
 /* Is there so much more that the kernel should begin to write it? */
 static bool writing_is_due(void)
 {
-    return last_segment()->bytes >= MAX(s.writing, last_segment()->synced) + IO_BURST_BYTES;
+    return last_segment()->bytes >= MAX(s.writing, last_segment()->synced) + IO_BURST_BYTES + TAIL_BYTES;
 }
 
 /* Would the thread sleep for too long? (A signal is a system call. Who sends one lets go of the lock before: or the
@@ -356,7 +360,7 @@ static bool begin_writing(void)
     if (!writing_is_due()) return false;
     const JsyncSegment *last = last_segment();
     int fd = last->fd;
-    uint64_t from = MAX(s.writing, last->synced), end = last->bytes;
+    uint64_t from = MAX(s.writing, last->synced), end = last->bytes - TAIL_BYTES;
     s.writing = end;
     g_mutex_unlock(&s.lock);
     io->begin_writing(fd, (off_t)from, (off_t)(end - from));

@@ -211,7 +211,8 @@ static void writing_begins_early(void **state)
         g_usleep(1000);
     }
     assert_int_equal(journal_durable(), base);
-    assert_true(sim_begun_bytes() - before <= journal_stats().bytes);
+    /* Not the end, where the loop goes on. */
+    assert_true(sim_begun_bytes() - before <= journal_stats().bytes - (1 << 20));
     assert_true(journal_close());
 }
 
