@@ -15,8 +15,8 @@
 /* Events taken from epoll at once. */
 #define EPOLL_EVENTS 512
 
-/* poll's first two descriptors are ours. */
-enum { POLL_WAKE, POLL_EPOLL, POLL_WATCHES };
+/* poll's first descriptor is ours: that of epoll, which watches wake_fd too, or without epoll wake_fd. */
+enum { POLL_OURS, POLL_WATCHES };
 
 struct Watch {
     Loop *loop;
@@ -86,8 +86,10 @@ Loop *loop_new(bool plain_poll)
     loop->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (loop->wake_fd < 0) g_error("eventfd: %s", g_strerror(errno));
     loop->epoll_fd = plain_poll ? -1 : epoll_create1(EPOLL_CLOEXEC);
-    poll_add(loop, poll_entry(loop->wake_fd, LOOP_READ), NULL);
-    poll_add(loop, poll_entry(loop->epoll_fd, LOOP_READ), NULL); /* poll ignores -1 */
+    struct epoll_event woken = { .events = EPOLLIN, .data.ptr = NULL };
+    if (loop->epoll_fd >= 0 && epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->wake_fd, &woken) != 0)
+        g_error("epoll_ctl: %s", g_strerror(errno));
+    poll_add(loop, poll_entry(loop->epoll_fd >= 0 ? loop->epoll_fd : loop->wake_fd, LOOP_READ), NULL);
     return loop;
 }
 
@@ -235,14 +237,24 @@ static unsigned ready_bits(unsigned events)
     return trouble | (events & POLLIN ? LOOP_READ : 0) | (events & POLLOUT ? LOOP_WRITE : 0);
 }
 
-static void dispatch_epoll(Loop *loop)
+static void empty_wake_fd(Loop *loop)
+{
+    uint64_t wakes;
+    ssize_t got = read(loop->wake_fd, &wakes, sizeof(wakes));
+    (void)got; /* it only empties the counter */
+}
+
+static void wait_epoll(Loop *loop, int ms)
 {
     struct epoll_event events[EPOLL_EVENTS];
-    int count = epoll_wait(loop->epoll_fd, events, EPOLL_EVENTS, 0);
+    int count = epoll_wait(loop->epoll_fd, events, EPOLL_EVENTS, ms);
+    clock_refresh();
     for (int i = 0; i < count; i++) {
         Watch *watch = events[i].data.ptr;
-        if (watch->dead) continue;
-        watch->ready(watch->fd, ready_bits(events[i].events), watch->context);
+        if (watch == NULL)
+            empty_wake_fd(loop);
+        else if (!watch->dead)
+            watch->ready(watch->fd, ready_bits(events[i].events), watch->context);
     }
 }
 
@@ -261,20 +273,28 @@ static void dispatch_poll(Loop *loop, int count)
     }
 }
 
+static void wait_poll(Loop *loop, int ms)
+{
+    int count = poll((struct pollfd *)(void *)loop->polled->data, loop->polled->len, ms);
+    clock_refresh();
+    if (count <= 0) return;
+    bool ours = poll_at(loop, POLL_OURS)->revents != 0;
+    dispatch_poll(loop, count);
+    if (ours && loop->epoll_fd >= 0)
+        wait_epoll(loop, 0);
+    else if (ours)
+        empty_wake_fd(loop);
+}
+
 static void turn(Loop *loop)
 {
     if (loop->before_wait != NULL) loop->before_wait(loop->hook_context);
-    int count = poll((struct pollfd *)(void *)loop->polled->data, loop->polled->len, wait_ms(loop));
+    int ms = wait_ms(loop);
     loop->no_wait = false;
-    clock_refresh();
-    if (count > 0 && poll_at(loop, POLL_WAKE)->revents != 0) {
-        uint64_t wakes;
-        ssize_t got = read(loop->wake_fd, &wakes, sizeof(wakes));
-        (void)got; /* it only empties the counter */
-    }
-    bool readers = count > 0 && poll_at(loop, POLL_EPOLL)->revents != 0;
-    if (count > 0) dispatch_poll(loop, count);
-    if (readers) dispatch_epoll(loop);
+    if (loop->epoll_fd >= 0 && loop->polled->len == POLL_WATCHES)
+        wait_epoll(loop, ms); /* one system call instead of two */
+    else
+        wait_poll(loop, ms);
     run_timers(loop);
     if (loop->after_ready != NULL) loop->after_ready(loop->hook_context);
     g_ptr_array_set_size(loop->dead, 0);

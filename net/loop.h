@@ -1,10 +1,10 @@
 /* loop.h: the readiness loop: descriptors, timers, wake-ups from threads. Knows descriptors only.
  *
- * Design. poll(2) waits; one epoll descriptor among poll's stands for all those that are only read from, which is
- * nearly all of them nearly all the time. Measured with clients on the other core of a two-core machine, keeping busy
- * readers in poll's own array instead took 19 % more CPU a request at 50 connections and 40 % more at 2,000 (few are
- * ready at once, and poll asks each), and a thousand times as much at 10,000 idle ones. Without epoll, or with the
- * plain-poll option, poll watches all.
+ * Design. One epoll descriptor watches all those that are only read from, which is nearly all of them nearly all the
+ * time; while there are others, poll(2) waits for them and for that one, else epoll itself does. Measured with clients
+ * on the other core of a two-core machine, keeping busy readers in poll's own array instead took 19 % more CPU a
+ * request at 50 connections and 40 % more at 2,000 (few are ready at once, and poll asks each), and a thousand times as
+ * much at 10,000 idle ones. Without epoll, or with the plain-poll option, poll watches all.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #ifndef CKV_NET_LOOP_H
