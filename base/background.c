@@ -3,18 +3,22 @@
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "base/background.h"
 
+#include <sched.h>
 #include <stdint.h>
 #include <sys/param.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 /* How much nicer the thread is than the loop, and for how long it may go on when the loop wants the core: the
- * scheduler's own slice is 3 ms, which is a stall. (Kernels before 6.12 take no slice.) On a core that the loop fills,
- * the thread gets a tenth of it: a fixed 15, beside a loop at -10, was less than a hundredth, and a checkpoint didn't
- * end while the load lasted. */
+ * scheduler's own slice is 3 ms, which is a stall. (Kernels before 6.12 take no slice; and any looks at it only in its
+ * tick, each 4 ms here, so the thread has to give the core away itself.) On a core that the loop fills, the thread gets
+ * a tenth of it at most: a fixed 15, beside a loop at -10, was less than a hundredth, and a checkpoint didn't end while
+ * the load lasted. */
 #define NICER    10
-#define SLICE_NS 200000
+#define SLICE_US 200
 #define NICE_MAX 19
 
 /* struct sched_attr of sched_setattr(2), which glibc has no header for that goes with its own. */
@@ -26,10 +30,20 @@ typedef struct SchedAttr {
     uint64_t runtime_ns, deadline_ns, period_ns;
 } SchedAttr;
 
+static __thread int64_t rested_us; /* 0: it's no such thread */
+
 /* Linux: each thread has its own priority. */
 void background_enter(void)
 {
     int nice = MIN(getpriority(PRIO_PROCESS, (id_t)gettid()) + NICER, NICE_MAX);
-    SchedAttr attr = { .size = sizeof(attr), .nice = nice, .runtime_ns = SLICE_NS };
+    SchedAttr attr = { .size = sizeof(attr), .nice = nice, .runtime_ns = SLICE_US * 1000 };
     if (syscall(SYS_sched_setattr, 0, &attr, 0) != 0) setpriority(PRIO_PROCESS, (id_t)gettid(), nice);
+    rested_us = clock_now_us();
+}
+
+void background_rest(void)
+{
+    if (rested_us == 0 || clock_now_us() - rested_us < SLICE_US) return;
+    sched_yield();
+    rested_us = clock_now_us();
 }

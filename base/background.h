@@ -7,4 +7,8 @@
 /* The calling thread lets the loop go first from now on, where they share a core. */
 void background_enter(void);
 
+/* Called between small pieces of such a thread's work: lets the loop go on, if it waits for the core and the thread has
+ * had it for long enough. In other threads it does nothing. */
+void background_rest(void);
+
 #endif

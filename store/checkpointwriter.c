@@ -102,6 +102,7 @@ static void store_batch(CheckpointWriter *writer, const char *bytes, size_t len)
                                           : pagefile_delete(writer->file, key, &error);
         if (!good) fail(writer, error);
         at = sealed.ptr + sealed.len;
+        background_rest();
     }
 }
 
@@ -119,6 +120,7 @@ static bool spill(CheckpointWriter *writer, const Image *batch)
     }
     writer->spill_end += batch->len;
     g_array_append_val(writer->spilled, writer->spill_end);
+    background_rest();
     return true;
 }
 
