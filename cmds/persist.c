@@ -424,6 +424,7 @@ static void loading_done(void)
     }
     replay_end();
     effects_start();
+    (void)persist_oldest_ms(); /* now, and not when INFO asks: it may read files */
     if (server_loading) {
         log_line(LOG_NOTICE, "DB loaded from disk: %.3f seconds",
                  (double)(clock_now_us() - state.load_started_us) / 1e6);
@@ -806,7 +807,7 @@ void persist_hold(bool held)
     g_assert(state.holds >= 0);
 }
 
-/* When the journal began, if nothing was before it; -1: something was. INFO asks often. */
+/* When the journal began, if nothing was before it; -1: something was. No file is read twice. */
 static int64_t beginning_ms(uint64_t first_offset)
 {
     static uint64_t known_offset;
@@ -815,7 +816,8 @@ static int64_t beginning_ms(uint64_t first_offset)
     if (first_offset > persist_manifest.start || !manifest_begins_empty(&persist_manifest)) return -1;
     if (known_ms < 0 || known_offset != first_offset || strcmp(known_history, persist_manifest.history) != 0) {
         known_offset = first_offset;
-        known_ms = journal_offset() > first_offset ? state_first_ms(".", first_offset) : -1;
+        known_ms = journal_first_ms(first_offset);
+        if (known_ms < 0 && journal_offset() > first_offset) known_ms = state_first_ms(".", first_offset);
         memcpy(known_history, persist_manifest.history, sizeof(known_history));
     }
     return known_ms;

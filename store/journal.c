@@ -49,6 +49,8 @@ static struct {
      * sync was asked for. */
     uint64_t turn_written, turn_durable, asked;
     int64_t durable_us;
+    uint64_t first;   /* the offset of the first batch since the journal was opened, */
+    int64_t first_ms; /* and its time; 0: there's none yet */
     /* Settings. */
     JournalSync sync;
     uint64_t segment_bytes;
@@ -270,6 +272,10 @@ static bool write_batch(void)
         (void)io->truncate(j.fd, (off_t)j.file_end);
         if (!j.cannot_reserve) j.reserved_end = j.file_end;
         return false;
+    }
+    if (j.first_ms == 0) {
+        j.first = j.written;
+        j.first_ms = clock_unix_ms;
     }
     j.file_end += j.len;
     j.closed = false;
@@ -688,6 +694,11 @@ uint64_t journal_written(void)
 uint64_t journal_durable(void)
 {
     return jsync_durable();
+}
+
+int64_t journal_first_ms(uint64_t offset)
+{
+    return j.first_ms != 0 && j.first == offset ? j.first_ms : -1;
 }
 
 int journal_db(void)

@@ -82,7 +82,7 @@ void journal_restore_place(JournalPlace *place, TapeReader *tape);
 /* Closes its descriptor, if that is still its own. */
 void journal_place_clear(JournalPlace *place);
 /* In `always`, at the end of each turn of the loop, behind journal_commit: lets the sync begin if it's time. True: the
- * next turn is to come at once, and find out. (Should no turn end, it begins within a second.) */
+ * next turn is to come at once, and find out. */
 bool journal_end_turn(void);
 /* The thread makes durable what there is, as soon as it can. */
 void journal_sync_soon(void);
@@ -115,6 +115,8 @@ void journal_forget_db(void);
 uint64_t journal_offset(void);
 uint64_t journal_written(void);
 uint64_t journal_durable(void);
+/* Unix ms of the batch that begins at `offset`, if that was the first one since the journal was opened; else -1. */
+int64_t journal_first_ms(uint64_t offset);
 /* The database that the stream is in at journal_offset(). */
 int journal_db(void);
 /* Bytes that wait in memory. */

@@ -154,6 +154,7 @@ static void release(void **state)
     journal_release(first, 0, 0);
     wait_for_segments(count - 2);
     assert_int_equal(journal_stats().first_offset, first);
+    assert_int_equal(journal_first_ms(first), -1);
     journal_release(UINT64_MAX, 0, 0);
     wait_for_segments(1);
     Found found = model_read(".", base);
@@ -840,8 +841,10 @@ static void format_stays(void **state)
     clock_unix_ms = 1700000000000;
     model_reset(258);
     model_open(model_start());
+    assert_int_equal(journal_first_ms(258), -1);
     model_append(-1, (Slice[]){ SLICE("PING") }, 1);
     assert_true(model_commit());
+    assert_int_equal(journal_first_ms(258), 1700000000000);
     assert_true(journal_close());
     Bytes whole = load("journal/00000000000000000258.ckj");
     assert_int_equal(whole.len, 64 + 40 + 14 + 40);
