@@ -19,6 +19,7 @@
 #include "base/options.h"
 #include "cmds/carry.h"
 #include "cmds/command.h"
+#include "cmds/effect.h"
 #include "cmds/persist.h"
 #include "cmds/replication.h"
 #include "cmds/server.h"
@@ -254,7 +255,7 @@ static void start(int argc, char **argv)
                                         .closed = command_closed,
                                         .run = command_run_batch,
                                         .before_send = command_before_send,
-                                        .turn_ends = journal_end_turn,
+                                        .turn_ends = effects_end_turn,
                                         .drained = master_drained });
     command_init(keyspace_new((int)options.databases));
     server_init(loop, executable);

@@ -22,6 +22,7 @@
 #include "cmds/sync.h"
 #include "repl/master.h"
 #include "repl/slave.h"
+#include "store/checkpoint.h"
 #include "store/evict.h"
 
 /* Commands in a chunk: enough to overlap every miss that the memory system can have in flight. */
@@ -364,6 +365,10 @@ static void run_chunk(Incoming *batch, size_t count)
     for (size_t i = 0; i < count; i++) {
         batch[i].skipped = batch[i].client->closing || batch[i].client->held ||
                            (failover_state != FAILOVER_NONE && failover_holds(batch[i].client, planned[i].command));
+        if (!batch[i].skipped && planned[i].saves && checkpoint_is_pressed()) {
+            client_put_off(batch[i].client);
+            batch[i].skipped = true;
+        }
         if (batch[i].skipped) continue;
         /* The hash belongs to the bytes at this address, and those stay until the batch ends. */
         bool keyed = planned[i].db != NULL;

@@ -8,6 +8,7 @@
 #include "base/options.h"
 #include "cmds/ack.h"
 #include "repl/master.h"
+#include "store/checkpoint.h"
 #include "store/journal.h"
 
 _Static_assert((int)FSYNC_EVERYSEC == (int)JOURNAL_SYNC_EVERYSEC && (int)FSYNC_ALWAYS == (int)JOURNAL_SYNC_ALWAYS &&
@@ -339,6 +340,12 @@ void effects_stop(void)
     ack_forget();
     client_gate_abandon(UINT64_MAX); /* what isn't safe by now won't be confirmed */
     effects_on = false;
+}
+
+bool effects_end_turn(void)
+{
+    checkpoint_end_turn();
+    return journal_end_turn();
 }
 
 /* ---- refusing ---- */

@@ -36,6 +36,9 @@ bool effects_lost(void);
 void effects_start(void);
 void effects_stop(void);
 
+/* At the end of each turn of the loop (handlers.turn_ends): true if the next one is to come at once. */
+bool effects_end_turn(void);
+
 /* ---- for handlers: what is journaled instead of the command, in the order of the calls ----
  *
  * Once the keys have been looked up for writing, or stored: a look-up may find that a key has expired, and its DEL

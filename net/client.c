@@ -38,6 +38,7 @@
 #define WRITE_BLOCKS 64
 #define INPUT_MAX    (1024UL * 1024 * 1024) /* of one client, as in Redis */
 #define BATCH_MAX    16384                  /* commands; then the batch runs, so that slices and arena stay small */
+#define RESUMED_MAX  256                    /* commands of a batch of those who go on, at most one client's more */
 #define BATCH_FIRST  1024
 #define SLICES_FIRST 4096
 #define SLICES_MAX   (20 * 1024) /* arguments; the same, so that one client's share more still fits into: */
@@ -64,10 +65,12 @@ static GArray *slices;                 /* Slice */
 static guint batch_count, slice_count; /* what is used of these two */
 static GArray *shared_args;            /* RespArg, of the command being parsed in the arena */
 static GPtrArray *turn_clients;
-static GPtrArray *resumed_clients; /* those whose backlog runs next */
-static GPtrArray *hungry_clients;  /* those that are given more output next */
-static GPtrArray *writers;         /* clients whose output isn't empty, or that are to be closed */
-static GPtrArray *gated;           /* clients with marks */
+static GQueue resumed_clients;    /* those whose backlog runs next, in order */
+static GList *passed_over;        /* the last of those at their front whose turn came in vain */
+static bool put_off;              /* in this turn: client_put_off */
+static GPtrArray *hungry_clients; /* those that are given more output next */
+static GPtrArray *writers;        /* clients whose output isn't empty, or that are to be closed */
+static GPtrArray *gated;          /* clients with marks */
 
 ClientStats client_stats;
 
@@ -288,7 +291,8 @@ static void free_client(Client *client)
     close(client->fd);
     out_clear(&client->out);
     g_ptr_array_remove_index(clients, find_place(client->id));
-    if (io->resuming) g_ptr_array_remove_fast(resumed_clients, client);
+    if (passed_over != NULL && passed_over->data == client) passed_over = passed_over->prev;
+    if (io->resuming) g_queue_remove(&resumed_clients, client);
     if (io->hungry) g_ptr_array_remove_fast(hungry_clients, client);
     drop_marks(client);
     g_free(io->own);
@@ -304,8 +308,16 @@ static void resume(Client *client)
     ClientIo *io = client->io;
     if (client->held || !io->backlog || io->paused || io->resuming) return;
     io->resuming = true;
-    g_ptr_array_add(resumed_clients, client);
     loop_no_wait(loop);
+    if (!io->resumed) {
+        g_queue_push_tail(&resumed_clients, client);
+    } else if (passed_over == NULL) {
+        g_queue_push_head(&resumed_clients, client);
+        passed_over = resumed_clients.head;
+    } else {
+        g_queue_insert_after(&resumed_clients, passed_over, client);
+        passed_over = passed_over->next;
+    }
 }
 
 void client_hold(Client *client, bool hold)
@@ -313,6 +325,13 @@ void client_hold(Client *client, bool hold)
     client->io->blocked = hold;
     if (hold) client->held = true;
     client_note_writer(client); /* which looks whether it goes on */
+}
+
+void client_put_off(Client *client)
+{
+    client->held = true;
+    put_off = true;
+    client_note_writer(client); /* which lets it go on */
 }
 
 void client_feed_below(Client *client, size_t bytes)
@@ -365,6 +384,7 @@ static void flush_client(Client *client)
     client->eager_bytes = client->out.bytes + OUTPUT_EAGER;
     if (client->held && !io->blocked && client->out.bytes <= OUTPUT_RELEASE) client->held = false;
     resume(client);
+    io->resumed = false;
     note_hungry(client);
     loop_want(loop, io->watch, (takes_input(client) ? LOOP_READ : 0) | (sendable(client) > 0 ? LOOP_WRITE : 0));
 }
@@ -374,8 +394,11 @@ static void flush_all(void *context)
     (void)context;
     if (handlers.before_send != NULL) handlers.before_send();
     if (handlers.turn_ends != NULL && handlers.turn_ends()) loop_no_wait(loop);
-    while (writers->len > 0)
-        flush_client(g_ptr_array_remove_index_fast(writers, writers->len - 1));
+    put_off = false;
+    passed_over = NULL;
+    for (guint i = 0; i < writers->len; i++) /* in order, so that none who was put off is overtaken; more may come */
+        flush_client(writers->pdata[i]);
+    g_ptr_array_set_size(writers, 0);
 }
 
 /* ---- input: parsing ---- */
@@ -605,13 +628,13 @@ static void append_head(GByteArray *to, char type, size_t value)
     g_byte_array_append(to, (const guint8 *)head, (guint)len);
 }
 
-/* The client's commands that the batch skipped, as RESP. */
-static GByteArray *encode_skipped(const Client *client)
+/* The commands that the batch skipped among those from `begin` to `end`, as RESP. */
+static GByteArray *encode_skipped(guint begin, guint end)
 {
     GByteArray *encoded = g_byte_array_new();
-    for (guint i = 0; i < batch_count; i++) {
+    for (guint i = begin; i < end; i++) {
         const Incoming *in = &g_array_index(batch, Incoming, i);
-        if (in->client != client || !in->skipped) continue;
+        if (!in->skipped) continue;
         append_head(encoded, '*', in->argc);
         for (uint32_t a = 0; a < in->argc; a++) {
             append_head(encoded, '$', in->argv[a].len);
@@ -624,10 +647,10 @@ static GByteArray *encode_skipped(const Client *client)
 
 /* Puts a held client's skipped commands in front of its other input: in the place where they were, if they came from
  * its own buffer. */
-static void keep_skipped(Client *client)
+static void keep_skipped(Client *client, guint begin, guint end)
 {
     ClientIo *io = client->io;
-    g_autoptr(GByteArray) skipped = encode_skipped(client);
+    g_autoptr(GByteArray) skipped = encode_skipped(begin, end);
     size_t left = io->own_len - io->own_parsed;
     if (skipped->len > io->own_parsed) {
         char *joined = g_malloc(skipped->len + left);
@@ -646,13 +669,15 @@ static void keep_skipped(Client *client)
     if (!io->backlog) drop_own(io);
 }
 
-static void settle(Client *client)
+/* Its commands are those of the batch from `begin` to `end`. */
+static void settle(Client *client, guint begin, guint end)
 {
     ClientIo *io = client->io;
     io->in_turn = false;
+    if (begin < end && !g_array_index(batch, Incoming, begin).skipped) io->resumed = false;
     if (client->closing) return;
     if (client->held) {
-        keep_skipped(client);
+        keep_skipped(client, begin, end);
     } else {
         settle_own(io);
     }
@@ -667,8 +692,11 @@ static void run_batch(void)
 {
     Incoming *incoming = (Incoming *)(void *)batch->data;
     if (batch_count > 0) handlers.run(incoming, batch_count);
-    for (guint i = 0; i < turn_clients->len; i++)
-        settle(turn_clients->pdata[i]);
+    for (guint i = 0, begin = 0, end = 0; i < turn_clients->len; i++, begin = end) {
+        while (end < batch_count && incoming[end].client == turn_clients->pdata[i])
+            end++;
+        settle(turn_clients->pdata[i], begin, end);
+    }
     g_ptr_array_set_size(turn_clients, 0);
     if (slices->len > SLICES_KEPT) {
         g_array_free(slices, TRUE);
@@ -688,6 +716,7 @@ static void parse_backlog(Client *client)
 {
     ClientIo *io = client->io;
     io->resuming = false;
+    io->resumed = true;
     client_note_writer(client);
     if (is_paused(client)) io->paused = true;
     if (client->closing || client->held || io->paused) return;
@@ -699,15 +728,25 @@ static void parse_backlog(Client *client)
     join_turn(client);
 }
 
+/* They come before what is read in this turn. Where commands are put off they run in small batches, and once one is in
+ * this turn the others wait, too. */
+static void parse_resumed(void)
+{
+    while (resumed_clients.length > 0 && !put_off) {
+        if (batch_count >= RESUMED_MAX || is_batch_full())
+            run_batch();
+        else
+            parse_backlog(g_queue_pop_head(&resumed_clients));
+    }
+}
+
 static void finish_turn(void *context)
 {
     (void)context;
-    while (resumed_clients->len > 0) {
-        if (is_batch_full()) run_batch();
-        parse_backlog(g_ptr_array_remove_index_fast(resumed_clients, resumed_clients->len - 1));
-    }
+    parse_resumed();
     run_batch();
     feed_hungry();
+    if (resumed_clients.length > 0) loop_no_wait(loop);
 }
 
 static void read_client(Client *client)
@@ -717,6 +756,7 @@ static void read_client(Client *client)
         client_note_writer(client);
         return;
     }
+    parse_resumed();
     if (arena_used > ARENA_BYTES - READ_MAX - LIFT_MAX || is_batch_full() || client->io->in_turn) run_batch();
     if (!takes_input(client)) return;
     ssize_t got = client->held ? append_own(client, client->io->own_len + READ_OWN) : read_more(client);
@@ -844,7 +884,8 @@ void client_init(Loop *the_loop, ClientHandlers the_handlers)
     slices = new_array(sizeof(Slice), SLICES_FIRST);
     shared_args = g_array_new(FALSE, FALSE, sizeof(RespArg));
     turn_clients = g_ptr_array_new();
-    resumed_clients = g_ptr_array_new();
+    g_queue_init(&resumed_clients);
+    put_off = false;
     hungry_clients = g_ptr_array_new();
     writers = g_ptr_array_new();
     gated = g_ptr_array_new();
@@ -862,7 +903,7 @@ void client_shutdown(void)
     g_ptr_array_free(clients, TRUE);
     g_ptr_array_free(writers, TRUE);
     g_ptr_array_free(gated, TRUE);
-    g_ptr_array_free(resumed_clients, TRUE);
+    g_queue_clear(&resumed_clients);
     g_ptr_array_free(hungry_clients, TRUE);
     g_ptr_array_free(turn_clients, TRUE);
     g_array_free(batch, TRUE);

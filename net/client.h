@@ -26,7 +26,7 @@ typedef struct Client {
     bool unix_socket;     /* came in by any Unix socket */
     bool operator_socket; /* came in by the operator's socket in the data directory */
     bool closing;         /* no further command is run; closed when its output is sent, or at the end of the turn */
-    bool held;            /* its commands wait: too much of its output is unsent, or client_hold said so */
+    bool held;            /* its commands wait: too much of its output is unsent, or one of the calls below said so */
     bool never_idle;      /* `timeout` doesn't apply: MONITOR */
     bool has_output;      /* is among those that are written to at the end of the turn */
     ClientClass class;
@@ -103,6 +103,10 @@ void client_feed_below(Client *client, size_t bytes);
 
 /* Makes the client's further commands wait, or lets them go on: WAIT. One that hangs up meanwhile is closed at once. */
 void client_hold(Client *client, bool hold);
+
+/* For handlers.run: the command at hand, which it then skips, and all further ones of the client wait for the next
+ * turn, which comes at once. None who was put off before is overtaken by what is read then. */
+void client_put_off(Client *client);
 
 /* The reply gate: output that waits for an offset, which only grows, to be reached: the journal's.
  *

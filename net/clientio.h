@@ -35,6 +35,7 @@ typedef struct ClientIo {
     bool ended;    /* no more input: end of file, or a protocol error */
     bool backlog;  /* own may hold whole commands that weren't parsed yet */
     bool resuming; /* it's among resumed_clients */
+    bool resumed;  /* it was in this turn, and nothing of it has run yet */
 } ClientIo;
 
 /* A new client with this id, which is greater than any other's. */

@@ -18,6 +18,9 @@
 /* A file is written from scratch if more pages of it are garbage than this, and than it keeps. */
 #define GARBAGE_MAX 1024
 
+/* What a turn of the loop gives to a checkpoint. */
+#define TURN_US_MAX 1000
+
 /* Pages saved, or pieces of a string or a big page copied, between two looks at the clock: at most 256 kB of one. */
 #define PAGES_A_LOOK 4
 #define PIECE_BYTES  (64UL << 10)
@@ -71,6 +74,7 @@ typedef struct Walk {
     guint garbage_at;
     uint64_t garbage_page;
     int64_t started_us;
+    int64_t turn_us; /* what it took of this turn of the loop */
     uint64_t pages, total, bytes;
     bool saving; /* a page is being encoded */
     bool finishing;
@@ -610,11 +614,23 @@ void pages_save(PageMap *map, uint64_t hash)
     Walk *walk = state.walk;
     uint64_t page = pages_page(map, hash);
     if (!pages_is_pending(map, page)) return;
+    int64_t began_us = clock_now_us();
     if (walk->page.map == map && walk->page.page == page) {
         page_copy_finish(walk);
     } else {
         save_page(walk, map, page);
     }
+    walk->turn_us += clock_now_us() - began_us;
+}
+
+bool checkpoint_is_pressed(void)
+{
+    return state.walk != NULL && state.walk->turn_us >= TURN_US_MAX;
+}
+
+void checkpoint_end_turn(void)
+{
+    if (state.walk != NULL) state.walk->turn_us = 0;
 }
 
 /* ---- the walk ---- */
@@ -861,16 +877,9 @@ static CheckpointStep walk_done(Walk *walk)
     return CHECKPOINT_DONE;
 }
 
-CheckpointStep checkpoint_step(int64_t budget_us, uint64_t durable)
+static CheckpointStep walk_until(Walk *walk, int64_t until_us, uint64_t durable)
 {
-    Walk *walk = state.walk;
-    g_assert(walk != NULL);
-    if (writer_error(walk->writer) != NULL) {
-        g_autofree char *why = g_strdup(writer_error(walk->writer));
-        return walk_fail(why);
-    }
-    if (walk->finishing) return writer_is_done(walk->writer, NULL) ? walk_done(walk) : CHECKPOINT_WAIT;
-    for (int64_t until_us = clock_now_us() + budget_us; clock_now_us() < until_us;) {
+    while (clock_now_us() < until_us) {
         if (writer_waiting(walk->writer) > WRITER_QUEUE_BYTES) return CHECKPOINT_WAIT;
         for (int i = 0; i < PAGES_A_LOOK; i++) {
             if (walk_on(walk)) continue;
@@ -880,6 +889,21 @@ CheckpointStep checkpoint_step(int64_t budget_us, uint64_t durable)
         }
     }
     return CHECKPOINT_MORE;
+}
+
+CheckpointStep checkpoint_step(int64_t budget_us, uint64_t durable)
+{
+    Walk *walk = state.walk;
+    g_assert(walk != NULL);
+    if (writer_error(walk->writer) != NULL) {
+        g_autofree char *why = g_strdup(writer_error(walk->writer));
+        return walk_fail(why);
+    }
+    if (walk->finishing) return writer_is_done(walk->writer, NULL) ? walk_done(walk) : CHECKPOINT_WAIT;
+    int64_t began_us = clock_now_us();
+    CheckpointStep step = walk_until(walk, began_us + budget_us, durable);
+    walk->turn_us += clock_now_us() - began_us;
+    return step;
 }
 
 void checkpoint_wait(void)

@@ -47,6 +47,12 @@ typedef enum CheckpointStep {
 /* `durable`: up to where the journal is; a checkpoint is only listed when its own offset is. */
 CheckpointStep checkpoint_step(int64_t budget_us, uint64_t durable);
 
+/* Whether a running one has had its time in this turn of the loop, with its steps and with pages that were saved before
+ * changes: what would have another one saved had better wait for the next. */
+bool checkpoint_is_pressed(void);
+/* The turn has ended. */
+void checkpoint_end_turn(void);
+
 /* Ends a running one without a result. */
 void checkpoint_abort(const char *why);
 

@@ -741,6 +741,30 @@ static void test_long_elements_given_up(void **context)
     checkpoint_in_slices(keep_big, 0);
 }
 
+/* Pages saved before changes and steps count towards what a turn gives to a checkpoint. */
+static void test_turns_are_bounded(void **context)
+{
+    (void)context;
+    char *error = NULL, key[20];
+    for (int i = 0; i < 100000; i++)
+        keyspace_put_string(&ks->dbs[0], (Slice){ key, (size_t)sprintf(key, "k%d", i) }, SLICE("some value"));
+    assert_false(checkpoint_is_pressed());
+    assert_true(checkpoint_start(++offset, 0, clock_unix_ms, &error));
+    assert_false(checkpoint_is_pressed());
+    int changes = 0;
+    for (; changes < 100000 && !checkpoint_is_pressed(); changes++)
+        keyspace_put_string(&ks->dbs[0], (Slice){ key, (size_t)sprintf(key, "k%d", changes) }, SLICE("another"));
+    assert_in_range(changes, 1, 99999);
+    checkpoint_end_turn();
+    assert_false(checkpoint_is_pressed());
+    while (!checkpoint_is_pressed() && checkpoint_status().state == CHECKPOINT_WALKING) {
+        if (checkpoint_step(100, 0) == CHECKPOINT_WAIT) checkpoint_wait();
+    }
+    assert_true(checkpoint_is_pressed());
+    checkpoint_abort("enough");
+    assert_false(checkpoint_is_pressed());
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -754,6 +778,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_long_string_in_slices, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_elements, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_elements_given_up, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_turns_are_bounded, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
