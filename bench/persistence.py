@@ -7,6 +7,7 @@ medians count. Redis has appendonly on, as each row says. The load is load.c's, 
 SPDX-License-Identifier: GPL-3.0-or-later
 """
 import argparse
+import collections
 import os
 import random
 import shutil
@@ -17,7 +18,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from subject import (BOTH_CORES, KEY, LOAD_CORE, SERVER_CORE, Found, Subject, begin_checkpoint,  # noqa: E402
+from subject import (BOTH_CORES, KEY, LOAD_CORE, SERVER_CORE, Subject, begin_checkpoint,  # noqa: E402
                      wait_checkpoint)
 
 LOAD = ("--mix", "set", "--clients", 50, "--pipeline", 16)
@@ -26,7 +27,10 @@ BIG_VALUE_BYTES = 8
 FULL_LOAD = 0.9  # a load that used so much of its core may have been what was measured
 POLL_S = 0.005
 STALL_S_MAX = 300
-MACHINE_ROW = "the same: the machine itself stood still, at most"
+
+# Of PINGs, in milliseconds: the longest; the 99.9th percentile; the longest that the server's core, or the whole
+# machine, ran nothing; the longest without what of it the machine stood still.
+Stall = collections.namedtuple("Stall", "longest most machine own")
 
 
 class Bench:
@@ -69,21 +73,22 @@ class Bench:
         self.row("the same: the server's CPU time, us a request", ckv.cpu_us, redis.cpu_us, "-", None, "%.2f")
 
     def stalls(self, what, target, good, measure, reps=None):
-        """A row of the longest PING in ms, one of the 99.9th percentile, and one of the machine's own longest pause;
-        ckv's longest."""
-        longest, most, machine = zip(*self.medians(measure, reps))
-        self.row(what, *longest, target, good, "%.2f")
-        self.row("the same: 99.9 % are within", *most, "-", None, "%.2f")
-        self.row(MACHINE_ROW, *machine, "-", None, "%.2f")
-        return longest[0]
+        """Rows of the longest PING in ms and of what belongs to it; ckv's longest."""
+        return self.stall_rows(what, target, good, *self.medians(measure, reps))
+
+    def stall_rows(self, what, target, good, ckv, redis):
+        self.row(what, ckv.longest, redis.longest, target, good, "%.2f")
+        self.row("the same: 99.9 % are within", ckv.most, redis.most, "-", None, "%.2f")
+        self.row("the same: the machine itself stood still, at most", ckv.machine, redis.machine, "-", None, "%.2f")
+        self.row("the longest without that", ckv.own, redis.own, "-", None, "%.2f")
+        return ckv.longest
 
 
 def median(values):
     """Of numbers; or of tuples, place by place."""
-    if isinstance(values[0], Found):
-        return Found(*map(statistics.median, zip(*values)))
     if isinstance(values[0], tuple):
-        return tuple(map(statistics.median, zip(*values)))
+        places = map(statistics.median, zip(*values))
+        return values[0]._make(places) if hasattr(values[0], "_make") else tuple(places)
     return statistics.median(values)
 
 
@@ -122,9 +127,19 @@ def with_load(subject, measure, *words):
 
 # ---- stalls
 
+def own_us(pings, pauses):
+    """The longest of the PINGs when the pauses of the machine are taken off, each (start, length)."""
+    longest = 0
+    for start, wait in pings:
+        if wait <= longest:
+            break  # they come longest first
+        paused = sum(max(0, min(start + wait, begin + length) - max(start, begin)) for begin, length in pauses)
+        longest = max(longest, wait - paused)
+    return longest
+
+
 def stall_ms(bench, subject, during=None):
-    """The longest PING, the 99.9th percentile, and the longest that the server's core, or the whole machine, ran
-    nothing: from during() until the checkpoint that it began has ended; for some seconds in any case."""
+    """What PINGs waited, from during() until the checkpoint that it began has ended; for some seconds in any case."""
     pingers = [subprocess.Popen(["taskset", "-c", core, bench.pinger, where, str(STALL_S_MAX)], stdout=subprocess.PIPE,
                                 text=True) for core, where in ((LOAD_CORE, subject.pinged()), (SERVER_CORE, "-"))]
     end = time.monotonic() + bench.seconds
@@ -135,13 +150,14 @@ def stall_ms(bench, subject, during=None):
     time.sleep(max(0, end - time.monotonic()))
     for pinger in pingers:
         pinger.terminate()
-    said = [pinger.communicate(timeout=STALL_S_MAX)[0] for pinger in pingers]
+    said = [[tuple(map(int, line.split())) for line in pinger.communicate(timeout=STALL_S_MAX)[0].splitlines()]
+            for pinger in pingers]
     if any(pinger.returncode != 0 for pinger in pingers):
         raise RuntimeError("the pinger failed")
-    _, longest, _, most, first = map(int, said[0].split())
-    if not first:
+    (pings, *waits), (naps, *pauses) = said
+    if not pings[4]:
         bench.notes.add("The pinger had no real-time priority: what it waited for may have been its core.")
-    return longest / 1000, most / 1000, int(said[1].split()[1]) / 1000
+    return Stall(pings[1] / 1000, pings[3] / 1000, naps[1] / 1000, own_us(waits, pauses) / 1000)
 
 
 def start_checkpoint(subject):

@@ -21,7 +21,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.join(HERE, "..", "tests", "ha"))
 from cluster import NAME, Client, Cluster, first_ack_after, have_sentinel  # noqa: E402
-from persistence import MACHINE_ROW, Bench, run_rows, stall_ms, with_load  # noqa: E402
+from persistence import Bench, Stall, run_rows, stall_ms, with_load  # noqa: E402
 from subject import LOAD_CORE, Subject  # noqa: E402
 
 CLIENTS = ("--mix", "set", "--clients", 50)
@@ -183,12 +183,11 @@ def row_sync(bench):
     without = bench.stalls("longest PING under load, ms, %d keys, no sync" % bench.five, "-", None,
                            lambda pair: with_load(pair, lambda: stall_ms(bench, pair), *words))
     found = bench.medians(lambda pair: with_load(pair, lambda: full_sync(bench, pair), *words), 1)
-    longest, most, machine, extra, beside, took = zip(*found)
+    stalls = [Stall(*places[:-3]) for places in found]
+    extra, beside, took = zip(*(places[-3:] for places in found))
     limit = 64 + dataset * 0.05
-    bench.row("longest PING during a full sync, ms, %d keys" % bench.five, *longest, "5 ms, or as without",
-              lambda value, _: value <= max(5, without), "%.2f")
-    bench.row("the same: 99.9 % are within", *most, "-", None, "%.2f")
-    bench.row(MACHINE_ROW, *machine, "-", None, "%.2f")
+    bench.stall_rows("longest PING during a full sync, ms, %d keys" % bench.five, "5 ms, or as without",
+                     lambda value, _: value <= max(5, without), *stalls)
     within = "%.0f MB" % limit, lambda value, _: value <= limit, "%.1f"
     bench.row("extra memory of the master, MB", *extra, *within)
     bench.row("extra memory of the slave, all its processes, beyond the data at the end, MB", *beside, *within)
@@ -196,8 +195,7 @@ def row_sync(bench):
 
 
 def full_sync(bench, pair):
-    """The longest PING, the 99.9th percentile, the machine's longest pause, the master's and the slave's extra memory
-    and the time of a full sync under load."""
+    """What PINGs waited, the master's and the slave's extra memory and the time of a full sync under load."""
     pair.slave.stop()
     seen = {}
 
@@ -214,8 +212,7 @@ def full_sync(bench, pair):
         seen["extra"] = (pair.memory_kb("VmHWM") - before + child) / 1024
         seen["beside"] = max(0, most - pair.slave.memory_kb()) / 1024
         seen["took"] = time.monotonic() - start
-    longest, most, machine = stall_ms(bench, pair, sync)
-    return longest, most, machine, seen["extra"], seen["beside"], seen["took"]
+    return *stall_ms(bench, pair, sync), seen["extra"], seen["beside"], seen["took"]
 
 
 def row_away(bench):
