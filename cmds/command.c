@@ -338,7 +338,8 @@ typedef struct Planned {
     bool saves; /* its page, for a checkpoint, if it's a change */
 } Planned;
 
-static Planned plan(const Incoming *in)
+/* `pressed`: what has a page saved won't run in this turn. */
+static Planned plan(const Incoming *in, bool pressed)
 {
     const Session *session = in->client->session;
     Planned planned = { .command = command_find(in->argv[0]) };
@@ -347,17 +348,19 @@ static Planned plan(const Incoming *in)
     if (key == 0 || key >= in->argc) return planned;
     planned.db = session->db;
     planned.at = keyspace_prefetch(session->db, in->argv[key]);
-    planned.saves = (planned.command->flags & CMD_WRITE) && keyspace_prefetch_page(session->db, planned.at.hash);
+    planned.saves = (planned.command->flags & CMD_WRITE) && keyspace_saves_page(session->db, planned.at.hash);
+    if (planned.saves && !pressed) keyspace_prefetch_page(session->db, planned.at.hash);
     return planned;
 }
 
 static void run_chunk(Incoming *batch, size_t count)
 {
     Planned planned[CHUNK_COMMANDS];
+    bool pressed = checkpoint_is_pressed();
     for (size_t i = 0; i < count; i++)
-        planned[i] = plan(&batch[i]);
+        planned[i] = plan(&batch[i], pressed);
     for (size_t i = 0; i < count; i++) {
-        if (planned[i].saves)
+        if (planned[i].saves && !pressed)
             keyspace_prefetch_page_entries(planned[i].db, planned[i].at.hash);
         else if (planned[i].db != NULL)
             keyspace_prefetch_entry(planned[i].at);

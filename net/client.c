@@ -38,7 +38,7 @@
 #define WRITE_BLOCKS 64
 #define INPUT_MAX    (1024UL * 1024 * 1024) /* of one client, as in Redis */
 #define BATCH_MAX    16384                  /* commands; then the batch runs, so that slices and arena stay small */
-#define RESUMED_MAX  256                    /* commands of a batch of those who go on, at most one client's more */
+#define RESUMED_MAX  64                     /* commands of a batch of those who go on, at most one client's more */
 #define BATCH_FIRST  1024
 #define SLICES_FIRST 4096
 #define SLICES_MAX   (20 * 1024) /* arguments; the same, so that one client's share more still fits into: */

@@ -13,7 +13,7 @@
 #include "store/journal.h"
 
 /* Batches that wait in memory beyond this go to the spill file. */
-#define SPILL_BYTES (24UL << 20)
+#define SPILL_BYTES (12UL << 20)
 
 /* Buffers kept for reuse, and how big one may be for that. */
 #define SPARE_MAX       8

@@ -34,11 +34,14 @@ static inline uint64_t key_hash(Slice key)
     return expected ? keyspace_expected.hash : table_hash(key);
 }
 
-bool keyspace_prefetch_page(const Db *db, uint64_t hash)
+bool keyspace_saves_page(const Db *db, uint64_t hash)
 {
-    if (!pages_saves(db->pages, hash)) return false;
+    return pages_saves(db->pages, hash);
+}
+
+void keyspace_prefetch_page(const Db *db, uint64_t hash)
+{
     pages_prefetch(&db->table, db->pages->pending_bits, pages_page(db->pages, hash));
-    return true;
 }
 
 void keyspace_prefetch_page_entries(const Db *db, uint64_t hash)

@@ -182,9 +182,10 @@ static inline void keyspace_expect(Slice key, uint64_t hash)
     keyspace_expected = (KeyspaceExpected){ key, hash };
 }
 
-/* The same two passes for a key that's about to change: whether a checkpoint has its page saved first, for which all
- * elements of that are looked at. Then the second takes the place of keyspace_prefetch_entry. */
-bool keyspace_prefetch_page(const Db *db, uint64_t hash);
+/* Whether a checkpoint has the page of a key that's about to change saved first. For that all elements of the page are
+ * looked at: the same two passes for these, the second in the place of keyspace_prefetch_entry. */
+bool keyspace_saves_page(const Db *db, uint64_t hash);
+void keyspace_prefetch_page(const Db *db, uint64_t hash);
 void keyspace_prefetch_page_entries(const Db *db, uint64_t hash);
 
 /* The clock of Entry.lru: seconds since start of time, modulo 2^24. And how long ago the entry was used, in ms (OBJECT
