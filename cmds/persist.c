@@ -807,7 +807,7 @@ void persist_hold(bool held)
     g_assert(state.holds >= 0);
 }
 
-/* When the journal began, if nothing was before it; -1: something was. No file is read twice. */
+/* When the journal began, if nothing was before it; -1: something was. INFO asks often, so it's kept. */
 static int64_t beginning_ms(uint64_t first_offset)
 {
     static uint64_t known_offset;

@@ -4,10 +4,8 @@
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "net/client.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <glib.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -24,6 +22,7 @@
 #include "base/log.h"
 #include "base/number.h"
 #include "base/options.h"
+#include "tests/unit/peer.h"
 
 #define SEED 20260804
 
@@ -299,17 +298,6 @@ static void serve_both(void (*peers)(void))
 
 /* ---- peers ---- */
 
-static int dial(void)
-{
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    g_assert(fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
-    struct timeval limit = { .tv_sec = 20 };
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-    return fd;
-}
-
 static void send_bytes(int fd, const char *bytes, size_t len)
 {
     while (len > 0) {
@@ -360,7 +348,7 @@ static void expect_big(int fd, size_t len)
 /* One of STAT's numbers, asked on a connection of its own. */
 static int64_t ask_stat(int which)
 {
-    int fd = dial();
+    int fd = peer_dial(port);
     char reply[200] = "";
     send_text(fd, "STAT\r\n");
     ssize_t got = read(fd, reply, sizeof(reply) - 1); /* so short a reply comes whole */
@@ -375,7 +363,7 @@ enum { STAT_CLIENTS, STAT_OUTPUT, STAT_INPUT };
 
 static void expect_alive(void)
 {
-    int fd = dial();
+    int fd = peer_dial(port);
     send_text(fd, "ECHO still\r\n");
     expect_text(fd, "$5\r\nstill\r\n");
     close(fd);
@@ -385,7 +373,7 @@ static void expect_alive(void)
 
 static void peers_pipeline(void)
 {
-    int fd = dial();
+    int fd = peer_dial(port);
     g_autoptr(GString) sent = g_string_new(NULL), expected = g_string_new(NULL);
     for (int i = 0; i < 20000; i++) {
         g_string_append_printf(sent, i % 2 ? "ECHO %05d\r\n" : "*2\r\n$4\r\nECHO\r\n$5\r\n%05d\r\n", i);
@@ -398,7 +386,7 @@ static void peers_pipeline(void)
 
 static void peers_byte_by_byte(void)
 {
-    int fd = dial();
+    int fd = peer_dial(port);
     const char *text = "*3\r\n$3\r\nLEN\r\n$0\r\n\r\n$3\r\na\r\n\r\n\r\n  ECHO \"a\\x41 b\"\r\n*0\r\nECHO 'c d'\r\n";
     for (const char *at = text; *at != '\0'; at++) {
         send_bytes(fd, at, 1);
@@ -418,7 +406,7 @@ static void peers_random_pieces(void)
     GString *sent[CONNECTIONS], *expected[CONNECTIONS];
     size_t at[CONNECTIONS] = { 0 };
     for (int c = 0; c < CONNECTIONS; c++) {
-        fds[c] = dial();
+        fds[c] = peer_dial(port);
         sent[c] = g_string_new(NULL);
         expected[c] = g_string_new(NULL);
         for (int i = 0; i < 200; i++) {
@@ -448,7 +436,7 @@ static void peers_random_pieces(void)
 static void peers_big_bulk(void)
 {
     enum { MIB = 100 };
-    int fd = dial();
+    int fd = peer_dial(port);
     g_autofree char *head = g_strdup_printf("*3\r\n$3\r\nLEN\r\n$2\r\nab\r\n$%d\r\n", MIB << 20);
     g_autofree char *chunk = g_strnfill(1 << 20, 'x');
     send_text(fd, head);
@@ -466,7 +454,7 @@ static void peers_announce(void)
 {
     int fds[50];
     for (int i = 0; i < 50; i++) {
-        fds[i] = dial();
+        fds[i] = peer_dial(port);
         send_text(fds[i], "*2\r\n$3\r\nLEN\r\n$536870912\r\nabc");
     }
     g_usleep(20000);
@@ -481,7 +469,7 @@ static void peers_announce(void)
 static void peers_many_arguments(void)
 {
     enum { ARGUMENTS = 200000 };
-    int fd = dial();
+    int fd = peer_dial(port);
     g_autoptr(GString) sent = g_string_new(NULL), expected = g_string_new(NULL);
     g_string_append_printf(sent, "*%d\r\n$3\r\nLEN\r\n", ARGUMENTS + 1);
     g_string_append_printf(expected, "*%d\r\n", ARGUMENTS);
@@ -496,15 +484,15 @@ static void peers_many_arguments(void)
 
 static void peers_errors(void)
 {
-    int fd = dial();
+    int fd = peer_dial(port);
     send_text(fd, "ECHO a\r\n*1\r\n$4\r\nNOPE\r\n*1\r\nfoo\r\nECHO never\r\n");
     expect_text(fd, "$1\r\na\r\n-ERR unknown\r\n-ERR Protocol error: expected '$', got 'f'\r\n");
     expect_closed(fd);
-    fd = dial();
+    fd = peer_dial(port);
     send_text(fd, "QUIT\r\nECHO never\r\n*1\r\nfoo\r\n");
     expect_text(fd, "+OK\r\n");
     expect_closed(fd);
-    fd = dial();
+    fd = peer_dial(port);
     send_text(fd, "ECHO a\r\nKILL\r\nECHO b\r\n");
     expect_closed(fd);
 }
@@ -513,7 +501,7 @@ static void peers_garbage(void)
 {
     g_autoptr(GRand) rand = g_rand_new_with_seed(SEED);
     for (int round = 0; round < 200; round++) {
-        int fd = dial();
+        int fd = peer_dial(port);
         char bytes[3000];
         static const char likely[] = "*$12\r\n\r\n\0\"' ax";
         for (size_t i = 0; i < sizeof(bytes); i++) {
@@ -531,7 +519,7 @@ static void peers_garbage(void)
 
 static void peers_half_closed(void)
 {
-    int fd = dial();
+    int fd = peer_dial(port);
     send_text(fd, "ECHO a\r\nBIG 20000000\r\nECHO b\r\nECHO unfini");
     shutdown(fd, SHUT_WR);
     g_usleep(20000);
@@ -544,7 +532,7 @@ static void peers_half_closed(void)
 static void peers_reset(void)
 {
     for (int i = 0; i < 50; i++) {
-        int fd = dial();
+        int fd = peer_dial(port);
         send_text(fd, i % 2 ? "BIG 10000000\r\nECHO a\r\n" : "*2\r\n$3\r\nLEN\r\n$100000\r\nabc");
         if (i % 3 == 0) g_usleep(1000);
         struct linger at_once = { .l_onoff = 1 };
@@ -563,7 +551,7 @@ static void peers_reset(void)
 static void peers_reads_late(void)
 {
     enum { COMMANDS = 1500, BYTES = 100000 };
-    int fd = dial();
+    int fd = peer_dial(port);
     for (int i = 0; i < COMMANDS; i++)
         send_text(fd, i % 2 ? "BIG 100000\r\n" : "*2\r\n$3\r\nBIG\r\n$6\r\n100000\r\n");
     send_text(fd, "ECHO last\r\nQUIT\r\n");
@@ -583,7 +571,7 @@ static void peers_held_end(void)
 {
     enum { HELD = 200 };
     for (int with_error = 0; with_error < 2; with_error++) {
-        int fd = dial();
+        int fd = peer_dial(port);
         g_autofree char *argument = g_strnfill(400000, 'x');
         for (int i = 0; i < HELD; i++) {
             send_text(fd, "*2\r\n$4\r\nECHO\r\n$400000\r\n");
@@ -604,7 +592,7 @@ static void peers_held_end(void)
 
 static void peers_hard_limit(void)
 {
-    int fd = dial();
+    int fd = peer_dial(port);
     send_text(fd, "BIG 50000000\r\nECHO a\r\n");
     for (int tries = 0; ask_stat(STAT_CLIENTS) > 1; tries++) {
         g_assert(tries < 1000);
@@ -612,7 +600,7 @@ static void peers_hard_limit(void)
     }
     close(fd);
     /* Output that comes from others is limited as well. */
-    int subscriber = dial(), teller = dial();
+    int subscriber = peer_dial(port), teller = peer_dial(port);
     send_text(subscriber, "SUBSCRIBE\r\n");
     expect_text(subscriber, "+OK\r\n");
     g_autofree char *text = g_strnfill(1000000, 'x');
@@ -639,7 +627,7 @@ static void expect_silence(int fd)
 
 static void make_safe(int offset)
 {
-    int fd = dial();
+    int fd = peer_dial(port);
     g_autofree char *text = g_strdup_printf("SAFE %d\r\n", offset);
     send_text(fd, text);
     expect_text(fd, "+OK\r\n");
@@ -649,7 +637,7 @@ static void make_safe(int offset)
 /* What is before the write leaves, the rest with the offset that it waits for; others aren't held. */
 static void peers_gate(void)
 {
-    int fd = dial();
+    int fd = peer_dial(port);
     send_text(fd, "ECHO a\r\nWRITE b\r\nECHO c\r\nWRITE d\r\nECHO e\r\n");
     expect_text(fd, "$1\r\na\r\n");
     expect_silence(fd);
@@ -672,7 +660,7 @@ static void peers_gate(void)
 /* Closing clients wait for what the gate holds, killed ones don't, and one that went away is forgotten. */
 static void peers_gate_ends(void)
 {
-    int quits = dial(), half = dial(), gone = dial(), killed = dial();
+    int quits = peer_dial(port), half = peer_dial(port), gone = peer_dial(port), killed = peer_dial(port);
     send_text(quits, "WRITE a\r\nQUIT\r\n");
     expect_silence(quits);
     send_text(half, "WRITE b\r\nECHO c\r\n");
@@ -697,7 +685,7 @@ static void peers_gate_ends(void)
 /* What can't be promised is never sent, and who waits for more waits on. */
 static void peers_gate_abandoned(void)
 {
-    int first = dial(), second = dial(), third = dial();
+    int first = peer_dial(port), second = peer_dial(port), third = peer_dial(port);
     send_text(first, "ECHO a\r\nWRITE b\r\nECHO c\r\n");
     expect_text(first, "$1\r\na\r\n");
     send_text(second, "WRITE d\r\n");
@@ -715,7 +703,7 @@ static void peers_gate_abandoned(void)
 /* A client that was told to wait answers nothing until it's let go, then in order; others don't notice. */
 static void peers_hold(void)
 {
-    int fd = dial(), other = dial();
+    int fd = peer_dial(port), other = peer_dial(port);
     send_text(fd, "ECHO a\r\nHOLD\r\nECHO b\r\n");
     expect_text(fd, "$1\r\na\r\n+OK\r\n");
     send_text(fd, "ECHO c\r\nEC");
@@ -735,7 +723,7 @@ static void peers_hold(void)
 /* All of it comes, though the peer reads late, and never was much of it unsent. */
 static void peers_feed(void)
 {
-    int fd = dial();
+    int fd = peer_dial(port);
     send_text(fd, "FEED 5000000\r\n");
     for (size_t left = 5000000; left > 0;) {
         char bytes[65536];
@@ -752,7 +740,7 @@ static void peers_feed(void)
 /* A client that waits at the gate costs no turns of the loop, and its output is limited as any other. */
 static void peers_gate_waits(void)
 {
-    int fd = dial();
+    int fd = peer_dial(port);
     send_text(fd, "WRITE a\r\nBIG 3000000\r\n");
     expect_silence(fd);
     g_assert(ask_stat(STAT_OUTPUT) > 3000000);
@@ -770,11 +758,11 @@ static void peers_gate_random(void)
     g_autoptr(GRand) rand = g_rand_new_with_seed(SEED);
     int fds[CONNECTIONS];
     GString *expected[CONNECTIONS];
-    int sync = dial();
+    int sync = peer_dial(port);
     send_text(sync, "SYNC\r\n");
     expect_text(sync, "+OK\r\n");
     for (int c = 0; c < CONNECTIONS; c++) {
-        fds[c] = dial();
+        fds[c] = peer_dial(port);
         expected[c] = g_string_new(NULL);
     }
     for (int round = 0; round < 100; round++) {
@@ -811,11 +799,11 @@ static void peers_max_clients(void)
 {
     int fds[5];
     for (int i = 0; i < 5; i++) {
-        fds[i] = dial();
+        fds[i] = peer_dial(port);
         send_text(fds[i], "ECHO a\r\n");
         expect_text(fds[i], "$1\r\na\r\n");
     }
-    int fd = dial();
+    int fd = peer_dial(port);
     expect_text(fd, "-ERR max number of clients reached\r\n");
     expect_closed(fd);
     for (int i = 0; i < 5; i++)
@@ -827,7 +815,7 @@ static void peers_max_clients(void)
 /* After a second: an idle client, and one whose output stays over the soft limit, are closed; a subscriber isn't. */
 static void peers_overdue(void)
 {
-    int idle = dial(), subscriber = dial(), unread = dial();
+    int idle = peer_dial(port), subscriber = peer_dial(port), unread = peer_dial(port);
     send_text(subscriber, "SUBSCRIBE\r\n");
     expect_text(subscriber, "+OK\r\n");
     send_text(unread, "BIG 50000000\r\n");
@@ -849,7 +837,7 @@ static void peers_overdue(void)
 
 static void peers_pause(void)
 {
-    int pauser = dial(), fd = dial(), gone = dial();
+    int pauser = peer_dial(port), fd = peer_dial(port), gone = peer_dial(port);
     send_text(pauser, "PAUSE 200\r\n");
     expect_text(pauser, "+OK\r\n");
     int64_t start_us = clock_now_us();
@@ -872,7 +860,7 @@ static void peers_idle_crowd(void)
     int count = (int)MIN(CROWD, (files.rlim_cur - 100) / 2);
     g_autofree int *fds = g_new(int, (gsize)count);
     for (int i = 0; i < count; i++)
-        fds[i] = dial();
+        fds[i] = peer_dial(port);
     for (int round = 0; round < 2; round++) {
         peers_pipeline();
         g_usleep(120000);

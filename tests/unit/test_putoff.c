@@ -4,9 +4,7 @@
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "net/client.h"
 
-#include <arpa/inet.h>
 #include <glib.h>
-#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -16,10 +14,10 @@
 #include <cmocka.h>
 
 #include "base/options.h"
+#include "tests/unit/peer.h"
 
-#define CLIENTS       300 /* more than a batch of those who go on takes */
-#define SLOWS_A_TURN  20
-#define REPLY_SECONDS 20
+#define CLIENTS      300 /* more than a batch of those who go on takes */
+#define SLOWS_A_TURN 20
 
 static Loop *loop;
 static int port;
@@ -79,17 +77,6 @@ static int64_t stop_when_done(void *context)
 
 /* ---- the peers, in a thread (where cmocka's assertions don't belong) ---- */
 
-static int dial(void)
-{
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    g_assert(fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
-    struct timeval limit = { .tv_sec = REPLY_SECONDS };
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-    return fd;
-}
-
 static void ask(int fd, const char *command, int times)
 {
     g_autoptr(GString) text = g_string_new(NULL);
@@ -109,9 +96,9 @@ static void expect_oks(int fd, int times)
 static gpointer peers(gpointer unused)
 {
     (void)unused;
-    int fds[CLIENTS], fast = dial();
+    int fds[CLIENTS], fast = peer_dial(port);
     for (int c = 0; c < CLIENTS; c++) {
-        fds[c] = dial();
+        fds[c] = peer_dial(port);
         if (c == CLIENTS - 1) { /* none of the others is answered yet */
             ask(fast, "FAST", 1);
             expect_oks(fast, 1);
