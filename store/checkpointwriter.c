@@ -11,6 +11,7 @@
 #include "base/background.h"
 #include "store/io.h"
 #include "store/journal.h"
+#include "store/mem.h"
 
 /* Batches that wait in memory beyond this go to the spill file. */
 #define SPILL_BYTES (12UL << 20)
@@ -148,7 +149,7 @@ static void take_batch(CheckpointWriter *writer, Image *batch)
     g_atomic_pointer_add(&writer->waiting, -(gssize)batch->len);
     if (batch->cap > SPARE_BYTES_MAX) {
         /* Nobody reuses it, and giving the memory of a long string back to the system takes milliseconds. */
-        g_free(batch->bytes);
+        mem_free_elsewhere(batch->bytes);
         *batch = (Image){ 0 };
     }
     g_async_queue_push(writer->used, batch);

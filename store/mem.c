@@ -64,6 +64,11 @@ static bool is_sparse(const void *block)
 #define block_new(size)   malloc(size)
 #define block_free(block) free(block)
 
+void mem_free_elsewhere(void *block)
+{
+    free(block);
+}
+
 const char *mem_allocator(void)
 {
     return "sanitizer";
@@ -78,9 +83,11 @@ const char *mem_allocator(void)
  * gives freed pages back: else the loop does so itself, as much at once as is due, and never while it's idle. */
 const char *malloc_conf = "thp:always,background_thread:true,max_background_threads:1,dirty_decay_ms:5000";
 
+static gsize freed_elsewhere; /* atomic: bytes of the loop's that others freed */
+
 /* jemalloc counts what each thread allocates and frees, size classes included; the difference of the two is exact
- * without its global statistics, which take a refresh of microseconds. (All of the heap belongs to the loop's thread.)
- */
+ * without its global statistics, which take a refresh of microseconds. (All of the heap belongs to the loop's thread;
+ * what another frees of it is told by that one.) */
 static size_t heap_used(void)
 {
     static uint64_t *allocated, *freed;
@@ -89,7 +96,13 @@ static size_t heap_used(void)
         g_assert(mallctl("thread.allocatedp", &allocated, &size, NULL, 0) == 0);
         g_assert(mallctl("thread.deallocatedp", &freed, &size, NULL, 0) == 0);
     }
-    return (size_t)(*allocated - *freed);
+    return (size_t)(*allocated - *freed) - g_atomic_pointer_get(&freed_elsewhere);
+}
+
+void mem_free_elsewhere(void *block)
+{
+    g_atomic_pointer_add(&freed_elsewhere, (gssize)sallocx(block, 0));
+    free(block);
 }
 
 size_t mem_round(size_t size)

@@ -27,6 +27,9 @@ void mem_flush(void);
  * mustn't know the old one any more. */
 void *mem_move(void *block);
 
+/* Frees a block (not NULL) of the loop's in another thread: by g_free there it would stay counted in mem_used. */
+void mem_free_elsewhere(void *block);
+
 /* The largest mem_used seen by mem_note_peak. */
 size_t mem_peak(void);
 void mem_note_peak(void);

@@ -18,6 +18,7 @@
 #include "store/hash.h"
 #include "store/image.h"
 #include "store/list.h"
+#include "store/mem.h"
 #include "store/pagefile.h"
 #include "store/record.h"
 #include "store/set.h"
@@ -617,6 +618,20 @@ static void test_long_string_in_slices(void **context)
     checkpoint_in_slices(keep_long, 0);
 }
 
+/* What the writer's thread frees of the loop's memory is gone from used_memory, too. */
+static void test_long_string_is_uncounted(void **context)
+{
+    (void)context;
+    put_long('a');
+    checkpoint_in_slices(keep_long, 0);
+    size_t used = mem_used();
+    for (char fill = 'b'; fill < 'g'; fill++) {
+        put_long(fill);
+        checkpoint_in_slices(keep_long, 0);
+    }
+    assert_in_range(mem_used(), used - LONG_BYTES / 2, used + LONG_BYTES / 2);
+}
+
 /* ---- pages that are copied in pieces ---- */
 
 #define ELEMENT_BYTES (256UL << 10)
@@ -776,6 +791,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_elements_in_wrong_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_string, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_string_in_slices, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_long_string_is_uncounted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_elements, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_elements_given_up, setup, teardown),
         cmocka_unit_test_setup_teardown(test_turns_are_bounded, setup, teardown),
