@@ -138,6 +138,12 @@ def own_us(pings, pauses):
     return longest
 
 
+def stop_pinger(pinger):
+    """What it has to tell, its lines as tuples. One after the other: it goes ahead of the server while it sorts."""
+    pinger.terminate()
+    return [tuple(map(int, line.split())) for line in pinger.communicate(timeout=STALL_S_MAX)[0].splitlines()]
+
+
 def stall_ms(bench, subject, during=None):
     """What PINGs waited, from during() until the checkpoint that it began has ended; for some seconds in any case."""
     pingers = [subprocess.Popen(["taskset", "-c", core, bench.pinger, where, str(STALL_S_MAX)], stdout=subprocess.PIPE,
@@ -148,10 +154,7 @@ def stall_ms(bench, subject, during=None):
         during()
         settle(subject)
     time.sleep(max(0, end - time.monotonic()))
-    for pinger in pingers:
-        pinger.terminate()
-    said = [[tuple(map(int, line.split())) for line in pinger.communicate(timeout=STALL_S_MAX)[0].splitlines()]
-            for pinger in pingers]
+    said = [stop_pinger(pinger) for pinger in pingers]
     if any(pinger.returncode != 0 for pinger in pingers):
         raise RuntimeError("the pinger failed")
     (pings, *waits), (naps, *pauses) = said

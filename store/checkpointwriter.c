@@ -298,7 +298,10 @@ static Image *exchange(CheckpointWriter *writer, Image *batch)
     *batch = *sent;
     *sent = bytes;
     batch->len = 0;
-    image_room(batch, WRITER_BATCH_BYTES + BATCH_MORE_BYTES);
+    if (batch->bytes == NULL) {
+        batch->cap = WRITER_BATCH_BYTES + BATCH_MORE_BYTES;
+        batch->bytes = mem_new_buffer(batch->cap);
+    }
     return sent;
 }
 

@@ -64,6 +64,11 @@ static bool is_sparse(const void *block)
 #define block_new(size)   malloc(size)
 #define block_free(block) free(block)
 
+void *mem_new_buffer(size_t size)
+{
+    return g_malloc(size);
+}
+
 void mem_free_elsewhere(void *block)
 {
     free(block);
@@ -97,6 +102,41 @@ static size_t heap_used(void)
         g_assert(mallctl("thread.deallocatedp", &freed, &size, NULL, 0) == 0);
     }
     return (size_t)(*allocated - *freed) - g_atomic_pointer_get(&freed_elsewhere);
+}
+
+static extent_hooks_t *heap_hooks;
+
+static void *new_small_pages(extent_hooks_t *hooks, void *at, size_t size, size_t alignment, bool *zero, bool *commit,
+                             unsigned arena)
+{
+    (void)hooks;
+    void *memory = heap_hooks->alloc(heap_hooks, at, size, alignment, zero, commit, arena);
+    if (memory != NULL) madvise(memory, size, MADV_NOHUGEPAGE);
+    return memory;
+}
+
+/* An arena as the heap's but for its pages. */
+static unsigned new_buffer_arena(void)
+{
+    static extent_hooks_t hooks;
+    size_t size = sizeof(heap_hooks);
+    g_assert(mallctl("arena.0.extent_hooks", &heap_hooks, &size, NULL, 0) == 0);
+    hooks = *heap_hooks;
+    hooks.alloc = new_small_pages;
+    extent_hooks_t *changed = &hooks;
+    unsigned arena;
+    size = sizeof(arena);
+    g_assert(mallctl("arenas.create", &arena, &size, &changed, sizeof(changed)) == 0);
+    return arena;
+}
+
+void *mem_new_buffer(size_t size)
+{
+    static unsigned arena;
+    if (arena == 0) arena = new_buffer_arena();
+    void *block = mallocx(size, MALLOCX_ARENA(arena) | MALLOCX_TCACHE_NONE);
+    if (block == NULL) g_error("out of memory: can't allocate %zu bytes", size);
+    return block;
 }
 
 void mem_free_elsewhere(void *block)
