@@ -11,6 +11,7 @@
 #include "store/image.h"
 #include "store/large.h"
 #include "store/list.h"
+#include "store/mem.h"
 #include "store/record.h"
 #include "store/set.h"
 #include "store/zset.h"
@@ -405,7 +406,7 @@ static ValueCopy *copy_of(const Entry *entry)
 
 static size_t entry_bytes(const Entry *entry)
 {
-    return (size_t)(entry_string_bytes(entry) - (const char *)entry) + entry->str.cap;
+    return mem_round((size_t)(entry_string_bytes(entry) - (const char *)entry) + entry->str.cap);
 }
 
 /* The copy is made, or not wanted any more. */
@@ -414,7 +415,7 @@ static void copy_free(Walk *walk, ValueCopy *copy)
     g_queue_remove(&walk->copies, copy);
     if (copy->large != NULL) copy->large->copy = NULL;
     if (copy->checksum != NULL) pagefile_checksum_end(copy->checksum);
-    walk->held -= copy->record.cap;
+    walk->held -= image_bytes(&copy->record);
     g_free(copy->record.bytes);
     if (copy->adopted) {
         walk->held -= entry_bytes(copy->entry);
@@ -439,7 +440,7 @@ static void copy_begin(Walk *walk, ValueCopy *copy)
 {
     size_t len = copy->entry->str.len;
     image_room(&copy->record, sizeof(RecordHead) + copy->key.len + IMAGE_VARINT_BYTES_MAX + len + sizeof(uint64_t));
-    walk->held += copy->record.cap;
+    walk->held += image_bytes(&copy->record);
     writer_begin_record(&copy->record, RECORD_PUT, &copy->key);
     size_t payload_at = copy->record.len;
     image_put_varint(&copy->record, len);
@@ -452,9 +453,9 @@ static void copy_end(Walk *walk, ValueCopy *copy)
 {
     uint64_t checksum = pagefile_checksum_end(g_steal_pointer(&copy->checksum));
     account(&checkpoint_files[walk->slot], &copy->sum, record_seal(&copy->record, 0, checksum));
-    walk->held -= copy->record.cap;
+    walk->held -= image_bytes(&copy->record);
     writer_send(walk->writer, &copy->record);
-    walk->held += copy->record.cap; /* of the buffer that came in exchange */
+    walk->held += image_bytes(&copy->record); /* of the buffer that came in exchange */
     copy_done(walk, copy);
 }
 
@@ -549,7 +550,7 @@ static void save_page_in_pieces(Walk *walk, PageMap *map, uint64_t page)
     state.elements = g_ptr_array_new();
     image_room(&copy->record, sizeof(RecordHead) + key.len + bytes + sizeof(uint64_t) +
                                   LIST_CHUNK_HEAD_BYTES_MAX * (size_t)copy->elements->len);
-    walk->held += copy->record.cap;
+    walk->held += image_bytes(&copy->record);
     writer_begin_record(&copy->record, RECORD_PUT, &key);
     copy->checksum = pagefile_checksum_begin(record_slice(&key));
 }
@@ -559,7 +560,7 @@ static void page_copy_drop(Walk *walk)
     PageCopy *copy = &walk->page;
     if (copy->map == NULL) return;
     if (copy->checksum != NULL) pagefile_checksum_end(copy->checksum);
-    walk->held -= copy->record.cap;
+    walk->held -= image_bytes(&copy->record);
     g_free(copy->record.bytes);
     g_ptr_array_free(copy->elements, TRUE);
     *copy = (PageCopy){ .map = NULL };
@@ -575,9 +576,9 @@ static void page_copy_end(Walk *walk)
             record_seal(&copy->record, 0, checksum));
     map->pending[copy->page / 64] &= ~(1ULL << (copy->page % 64));
     walk->pages++;
-    walk->held -= copy->record.cap;
+    walk->held -= image_bytes(&copy->record);
     writer_send(walk->writer, &copy->record);
-    walk->held += copy->record.cap; /* of the buffer that came in exchange */
+    walk->held += image_bytes(&copy->record); /* of the buffer that came in exchange */
     page_copy_drop(walk);
 }
 
@@ -929,7 +930,7 @@ CheckpointStatus checkpoint_status(void)
 
 size_t checkpoint_waiting_bytes(void)
 {
-    return state.walk == NULL ? 0 : writer_waiting(state.walk->writer) + state.walk->held;
+    return state.walk == NULL ? 0 : writer_held(state.walk->writer) + state.walk->held;
 }
 
 void checkpoint_forget_all(void)

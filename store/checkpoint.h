@@ -70,7 +70,7 @@ typedef struct CheckpointStatus {
 } CheckpointStatus;
 CheckpointStatus checkpoint_status(void);
 
-/* The bytes in memory that wait for the writer. */
+/* The memory that is taken by what waits for the writer. */
 size_t checkpoint_waiting_bytes(void);
 
 /* Waits until the writer has something to say. */

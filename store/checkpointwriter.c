@@ -29,6 +29,7 @@ struct CheckpointWriter {
     GThread *thread;
     GAsyncQueue *sent, *used; /* Image *; an empty one among the sent: the end */
     gsize waiting;            /* atomic: bytes sent that the thread still holds in memory */
+    gsize held;               /* atomic: what the buffers of these, and the empty ones, take */
     GPtrArray *spare;         /* the loop's */
     int slot;
     PageFileMode mode;
@@ -149,6 +150,7 @@ static void take_batch(CheckpointWriter *writer, Image *batch)
     g_atomic_pointer_add(&writer->waiting, -(gssize)batch->len);
     if (batch->cap > SPARE_BYTES_MAX) {
         /* Nobody reuses it, and giving the memory of a long string back to the system takes milliseconds. */
+        g_atomic_pointer_add(&writer->held, -(gssize)image_bytes(batch));
         mem_free_elsewhere(batch->bytes);
         *batch = (Image){ 0 };
     }
@@ -282,6 +284,7 @@ static void collect_used(CheckpointWriter *writer)
             image->len = 0;
             g_ptr_array_add(writer->spare, image);
         } else {
+            g_atomic_pointer_add(&writer->held, -(gssize)image_bytes(image));
             g_free(image->bytes);
             g_free(image);
         }
@@ -294,6 +297,7 @@ static Image *exchange(CheckpointWriter *writer, Image *batch)
 {
     Image *sent = writer->spare->len > 0 ? g_ptr_array_remove_index_fast(writer->spare, writer->spare->len - 1)
                                          : g_new0(Image, 1);
+    g_atomic_pointer_add(&writer->held, (gssize)image_bytes(batch) - (gssize)image_bytes(sent));
     Image bytes = *batch;
     *batch = *sent;
     *sent = bytes;
@@ -318,6 +322,12 @@ size_t writer_waiting(CheckpointWriter *writer)
 {
     collect_used(writer);
     return g_atomic_pointer_get(&writer->waiting);
+}
+
+size_t writer_held(CheckpointWriter *writer)
+{
+    collect_used(writer);
+    return g_atomic_pointer_get(&writer->held);
 }
 
 void writer_finish(CheckpointWriter *writer, const CheckpointInfo *info)

@@ -49,6 +49,8 @@ void writer_send(CheckpointWriter *writer, Image *batch);
 /* Bytes sent that are still in memory. Also frees, or keeps for writer_send's next batch, what the thread is done with.
  */
 size_t writer_waiting(CheckpointWriter *writer);
+/* The memory that this takes, with the buffers that are kept. */
+size_t writer_held(CheckpointWriter *writer);
 
 /* No more batches come: `info` (without file_bytes) goes into the file and, with it, into the manifest. */
 void writer_finish(CheckpointWriter *writer, const CheckpointInfo *info);

@@ -6,6 +6,7 @@
 #include "store/hash.h"
 #include "store/keyspace.h"
 #include "store/list.h"
+#include "store/mem.h"
 #include "store/set.h"
 #include "store/zset.h"
 
@@ -13,6 +14,11 @@
 G_STATIC_ASSERT(G_BYTE_ORDER == G_LITTLE_ENDIAN);
 
 #define CAP_FIRST 256
+
+size_t image_bytes(const Image *image)
+{
+    return image->bytes == NULL ? 0 : mem_round(image->cap);
+}
 
 char *image_room_slow(Image *image, size_t len)
 {

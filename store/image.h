@@ -25,6 +25,9 @@ typedef struct Image {
     size_t len, cap;
 } Image;
 
+/* The memory that its bytes take. */
+size_t image_bytes(const Image *image);
+
 char *image_room_slow(Image *image, size_t len);
 /* Room for `len` more bytes at the end; then add to image->len what was used. */
 static inline char *image_room(Image *image, size_t len)

@@ -15,6 +15,7 @@
 #include "base/options.h"
 #include "store/checkpoint.h"
 #include "store/checkpointfile.h"
+#include "store/evict.h"
 #include "store/hash.h"
 #include "store/image.h"
 #include "store/list.h"
@@ -632,6 +633,27 @@ static void test_long_string_is_uncounted(void **context)
     assert_in_range(mem_used(), used - LONG_BYTES / 2, used + LONG_BYTES / 2);
 }
 
+/* Nothing that waits for the writer counts for maxmemory. (A sanitizer counts what gdbm keeps, too.) */
+static void test_waiting_is_no_data(void **context)
+{
+    (void)context;
+    if (g_str_equal(mem_allocator(), "sanitizer")) skip();
+    char *error = NULL, key[20], value[400];
+    memset(value, 'v', sizeof(value));
+    for (int i = 0; i < 100000; i++)
+        keyspace_put_string(&ks->dbs[0], (Slice){ key, (size_t)sprintf(key, "k%d", i) }, (Slice){ value, 400 });
+    size_t used = evict_used();
+    assert_true(checkpoint_start(++offset, 0, clock_unix_ms, &error));
+    size_t waiting = 0;
+    for (int i = 0; i < 100000; i++) {
+        keyspace_put_string(&ks->dbs[0], (Slice){ key, (size_t)sprintf(key, "k%d", i) }, (Slice){ value, 400 });
+        waiting = MAX(waiting, checkpoint_waiting_bytes());
+        assert_in_range(evict_used(), used - (1UL << 20), used + (1UL << 20));
+    }
+    assert_true(waiting > 64UL << 10);
+    checkpoint_abort("enough");
+}
+
 /* ---- pages that are copied in pieces ---- */
 
 #define ELEMENT_BYTES (256UL << 10)
@@ -792,6 +814,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_long_string, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_string_in_slices, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_string_is_uncounted, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_waiting_is_no_data, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_elements, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_elements_given_up, setup, teardown),
         cmocka_unit_test_setup_teardown(test_turns_are_bounded, setup, teardown),
