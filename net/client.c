@@ -17,7 +17,6 @@
 #include "net/client.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -621,28 +620,51 @@ static ssize_t read_more(Client *client)
 
 /* ---- the batch ---- */
 
-static void append_head(GByteArray *to, char type, size_t value)
+/* "*3\r\n", "$10\r\n". */
+#define HEAD_BYTES_MAX (NUMBER_INT_CHARS + 3)
+
+static char *put_head(char *to, char type, size_t value)
 {
-    char head[NUMBER_INT_CHARS + 3];
-    size_t len = (size_t)snprintf(head, sizeof(head), "%c%zu\r\n", type, value);
-    g_byte_array_append(to, (const guint8 *)head, (guint)len);
+    *to++ = type;
+    to += number_format_uint(to, value);
+    memcpy(to, "\r\n", 2);
+    return to + 2;
 }
 
-/* The commands that the batch skipped among those from `begin` to `end`, as RESP. */
-static GByteArray *encode_skipped(guint begin, guint end)
+static size_t encoded_bytes_max(const Incoming *in)
 {
-    GByteArray *encoded = g_byte_array_new();
+    size_t bytes = HEAD_BYTES_MAX;
+    for (uint32_t a = 0; a < in->argc; a++)
+        bytes += HEAD_BYTES_MAX + in->argv[a].len + 2;
+    return bytes;
+}
+
+static char *put_command(char *to, const Incoming *in)
+{
+    to = put_head(to, '*', in->argc);
+    for (uint32_t a = 0; a < in->argc; a++) {
+        to = put_head(to, '$', in->argv[a].len);
+        memcpy(to, in->argv[a].ptr, in->argv[a].len);
+        memcpy(to + in->argv[a].len, "\r\n", 2);
+        to += in->argv[a].len + 2;
+    }
+    return to;
+}
+
+/* The commands that the batch skipped among those from `begin` to `end`, as RESP; to g_free. */
+static Slice encode_skipped(guint begin, guint end)
+{
+    size_t bytes_max = 0;
     for (guint i = begin; i < end; i++) {
         const Incoming *in = &g_array_index(batch, Incoming, i);
-        if (!in->skipped) continue;
-        append_head(encoded, '*', in->argc);
-        for (uint32_t a = 0; a < in->argc; a++) {
-            append_head(encoded, '$', in->argv[a].len);
-            g_byte_array_append(encoded, (const guint8 *)in->argv[a].ptr, (guint)in->argv[a].len);
-            g_byte_array_append(encoded, (const guint8 *)"\r\n", 2);
-        }
+        if (in->skipped) bytes_max += encoded_bytes_max(in);
     }
-    return encoded;
+    char *encoded = g_malloc(bytes_max), *to = encoded;
+    for (guint i = begin; i < end; i++) {
+        const Incoming *in = &g_array_index(batch, Incoming, i);
+        if (in->skipped) to = put_command(to, in);
+    }
+    return (Slice){ encoded, (size_t)(to - encoded) };
 }
 
 /* Puts a held client's skipped commands in front of its other input: in the place where they were, if they came from
@@ -650,18 +672,19 @@ static GByteArray *encode_skipped(guint begin, guint end)
 static void keep_skipped(Client *client, guint begin, guint end)
 {
     ClientIo *io = client->io;
-    g_autoptr(GByteArray) skipped = encode_skipped(begin, end);
+    Slice skipped = encode_skipped(begin, end);
     size_t left = io->own_len - io->own_parsed;
-    if (skipped->len > io->own_parsed) {
-        char *joined = g_malloc(skipped->len + left);
-        if (left > 0) memcpy(joined + skipped->len, io->own + io->own_parsed, left);
+    if (skipped.len > io->own_parsed) {
+        char *joined = g_malloc(skipped.len + left);
+        if (left > 0) memcpy(joined + skipped.len, io->own + io->own_parsed, left);
         g_free(io->own);
         io->own = joined;
-        io->own_parsed = skipped->len;
-        io->own_len = io->own_cap = skipped->len + left;
+        io->own_parsed = skipped.len;
+        io->own_len = io->own_cap = skipped.len + left;
     }
-    io->own_start = io->own_parsed - skipped->len;
-    if (skipped->len > 0) memcpy(io->own + io->own_start, skipped->data, skipped->len);
+    io->own_start = io->own_parsed - skipped.len;
+    if (skipped.len > 0) memcpy(io->own + io->own_start, skipped.ptr, skipped.len);
+    g_free((char *)skipped.ptr);
     io->own_parsed = 0;
     io->own_change++;
     resp_next(&io->parser);
