@@ -353,10 +353,33 @@ static Planned plan(const Incoming *in, bool pressed)
     return planned;
 }
 
+bool command_save_pages(const Command *command, Db *db, const Slice *argv, size_t argc)
+{
+    if (!(command->flags & CMD_WRITE) || command->first_key == 0) return true;
+    size_t end = command->last_key < 0 ? argc - (size_t)-command->last_key : (size_t)command->last_key;
+    for (size_t key = (size_t)command->first_key; key <= end && key < argc; key += (size_t)command->key_step) {
+        if (!keyspace_save_page(db, argv[key])) return false;
+    }
+    return true;
+}
+
+/* A turn saves pages for a checkpoint for a bounded time only. May the command run in this one? (One that changes a
+ * single key has its page saved when it runs: it's planned for.) */
+static bool fits_turn(const Incoming *in, const Planned *planned)
+{
+    const Command *command = planned->command;
+    const Session *session = in->client->session;
+    if (command == NULL) return true;
+    if (command->handler == cmd_exec) return transaction_save_pages(session);
+    if (session->in_multi) return true;
+    if (command->first_key == command->last_key) return !planned->saves || !checkpoint_is_pressed();
+    return command_save_pages(command, session->db, in->argv, in->argc);
+}
+
 static void run_chunk(Incoming *batch, size_t count)
 {
     Planned planned[CHUNK_COMMANDS];
-    bool pressed = checkpoint_is_pressed();
+    bool walking = checkpoint_is_walking(), pressed = checkpoint_is_pressed();
     for (size_t i = 0; i < count; i++)
         planned[i] = plan(&batch[i], pressed);
     for (size_t i = 0; i < count; i++) {
@@ -368,7 +391,7 @@ static void run_chunk(Incoming *batch, size_t count)
     for (size_t i = 0; i < count; i++) {
         batch[i].skipped = batch[i].client->closing || batch[i].client->held ||
                            (failover_state != FAILOVER_NONE && failover_holds(batch[i].client, planned[i].command));
-        if (!batch[i].skipped && planned[i].saves && checkpoint_is_pressed()) {
+        if (!batch[i].skipped && walking && !fits_turn(&batch[i], &planned[i])) {
             client_put_off(batch[i].client);
             batch[i].skipped = true;
         }

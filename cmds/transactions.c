@@ -51,6 +51,15 @@ bool transaction_adds(const Session *session)
     return false;
 }
 
+bool transaction_save_pages(const Session *session)
+{
+    for (guint i = 0; session->queue != NULL && i < session->queue->len; i++) {
+        const QueuedCommand *queued = session->queue->pdata[i];
+        if (!command_save_pages(queued->command, session->db, queued->argv, (size_t)queued->argc)) return false;
+    }
+    return true;
+}
+
 /* ---- watched keys ---- */
 
 typedef struct WatchedKey {

@@ -624,6 +624,11 @@ void pages_save(PageMap *map, uint64_t hash)
     walk->turn_us += clock_now_us() - began_us;
 }
 
+bool checkpoint_is_walking(void)
+{
+    return state.walk != NULL && !state.walk->finishing;
+}
+
 bool checkpoint_is_pressed(void)
 {
     return state.walk != NULL && state.walk->turn_us >= TURN_US_MAX;

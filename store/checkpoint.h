@@ -50,6 +50,8 @@ CheckpointStep checkpoint_step(int64_t budget_us, uint64_t durable);
 /* Whether a running one has had its time in this turn of the loop, with its steps and with pages that were saved before
  * changes: what would have another one saved had better wait for the next. */
 bool checkpoint_is_pressed(void);
+/* Whether changes may have pages saved. */
+bool checkpoint_is_walking(void);
 /* The turn has ended. */
 void checkpoint_end_turn(void);
 

@@ -52,6 +52,16 @@ void keyspace_prefetch_page_entries(const Db *db, uint64_t hash)
     g_ptr_array_set_size(asked_for, 0);
 }
 
+bool keyspace_save_page(Db *db, Slice key)
+{
+    if (db->pages == NULL || db->pages->pending == NULL) return true;
+    uint64_t hash = key_hash(key);
+    if (!keyspace_saves_page(db, hash)) return true;
+    if (checkpoint_is_pressed()) return false;
+    pages_save(db->pages, hash);
+    return true;
+}
+
 static uint64_t entry_hash(const void *element)
 {
     return table_hash(entry_key(element));
