@@ -175,7 +175,7 @@ void transaction_queue(Request *r);
 void transaction_discard(Session *session);
 /* Whether what is queued may add to the stream. */
 bool transaction_adds(const Session *session);
-/* command_save_pages for all that is queued. */
+/* command_save_pages for all that is queued (as if there were no SELECT in it). */
 bool transaction_save_pages(const Session *session);
 /* For the process that takes over: what the session has queued, and watches. */
 void transaction_save(const Session *session, Tape *tape);

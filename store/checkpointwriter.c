@@ -149,9 +149,11 @@ static void take_batch(CheckpointWriter *writer, Image *batch)
     }
     g_atomic_pointer_add(&writer->waiting, -(gssize)batch->len);
     if (batch->cap > SPARE_BYTES_MAX) {
-        /* Nobody reuses it, and giving the memory of a long string back to the system takes milliseconds. */
-        g_atomic_pointer_add(&writer->held, -(gssize)image_bytes(batch));
+        /* Nobody reuses it, and giving the memory of a long string back to the system takes milliseconds. It's held
+         * until then: maxmemory must not take it for data. */
+        size_t bytes = image_bytes(batch);
         mem_free_elsewhere(batch->bytes);
+        g_atomic_pointer_add(&writer->held, -(gssize)bytes);
         *batch = (Image){ 0 };
     }
     g_async_queue_push(writer->used, batch);

@@ -196,8 +196,9 @@ static bool evict_one(Keyspace *keyspace)
 
 size_t evict_used(void)
 {
-    size_t used = mem_used(), passing = checkpoint_waiting_bytes();
+    size_t passing = checkpoint_waiting_bytes(); /* before mem_used, as another thread may free some of it */
     if (journal_is_open()) passing += journal_pending_bytes();
+    size_t used = mem_used();
     return used > passing ? used - passing : 0;
 }
 
