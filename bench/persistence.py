@@ -184,9 +184,15 @@ def row_stall(bench):
     for subject in bench.subjects:
         subject.fill(bench.five)
     words = (*LOAD, "--keys", bench.five)
-    without = bench.stalls("longest PING under load, ms, %d keys, no checkpoint" % bench.five, "-", None,
+    stall_with_and_without(bench, words, "full load")
+    rate = round(bench.subjects[1].throughput("--seconds", bench.seconds, *words).per_second / 2)
+    stall_with_and_without(bench, (*words, "--rate", rate), "%d SETs a second, half of the other's peak" % rate)
+
+
+def stall_with_and_without(bench, words, load):
+    without = bench.stalls("longest PING, ms, %d keys, %s, no checkpoint" % (bench.five, load), "-", None,
                            lambda subject: stall(bench, subject, words, None))
-    bench.stalls("longest PING during a checkpoint, ms, %d keys" % bench.five, "5 ms, or as without",
+    bench.stalls("longest PING, ms, %d keys, %s, during a checkpoint" % (bench.five, load), "5 ms, or as without",
                  lambda value, _: value <= max(5, without),
                  lambda subject: stall(bench, subject, words, lambda: start_checkpoint(subject)))
 
