@@ -221,7 +221,7 @@ $(BUILD)/ckv-next $(BUILD)/ckv-format:
 $(BUILD)/matrix: $(BUILD)/compat/matrix.o $(OBJ)
 	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 
-UNIT_HELP := $(patsubst %,$(BUILD)/tests/unit/%.o,simio journalmodel rdbmodel peer)
+UNIT_HELP := $(patsubst %,$(BUILD)/tests/unit/%.o,simio journalmodel rdbmodel peer host)
 $(BUILD)/test_%: $(BUILD)/tests/unit/test_%.o $(UNIT_HELP) $(OBJ)
 	$(CC) $(CFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 

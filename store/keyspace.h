@@ -187,7 +187,7 @@ static inline void keyspace_expect(Slice key, uint64_t hash)
 bool keyspace_saves_page(const Db *db, uint64_t hash);
 void keyspace_prefetch_page(const Db *db, uint64_t hash);
 void keyspace_prefetch_page_entries(const Db *db, uint64_t hash);
-/* Has it saved now, if this turn still gives a checkpoint time. False: it doesn't. */
+/* Has it saved now, if this turn still gives a checkpoint time. False: it's still to be saved. */
 bool keyspace_save_page(Db *db, Slice key);
 
 /* The clock of Entry.lru: seconds since start of time, modulo 2^24. And how long ago the entry was used, in ms (OBJECT

@@ -10,7 +10,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -22,6 +21,7 @@
 #include "net/loop.h"
 #include "store/io.h"
 #include "store/journal.h"
+#include "tests/unit/host.h"
 
 #define HISTORY "0123456789012345678901234567890123456789"
 
@@ -71,11 +71,8 @@ static void run(Client *client, const char *text)
 
 static void assert_reply(Client *client, const char *expected)
 {
-    g_autoptr(GString) text = g_string_new(NULL);
-    for (const OutBlock *b = client->out.head; b != NULL; b = b->next)
-        g_string_append_len(text, b->data, b->used);
-    out_clear(&client->out);
-    if (!g_str_has_prefix(text->str, expected)) fail_msg("'%s' instead of '%s'", text->str, expected);
+    g_autofree char *reply = host_take_reply(client);
+    if (!g_str_has_prefix(reply, expected)) fail_msg("'%s' instead of '%s'", reply, expected);
 }
 
 /* What the loop does between two batches of commands. */
@@ -233,13 +230,6 @@ static void test_loading(void **state)
 
 /* ---- set-up ---- */
 
-static Client *adopt(void)
-{
-    int ends[2];
-    g_assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0);
-    return client_adopt(ends[0], true, true);
-}
-
 static int set_up(void **state)
 {
     (void)state;
@@ -254,14 +244,9 @@ static int set_up(void **state)
     directory = g_dir_make_tmp("ckv-test-XXXXXX", NULL);
     if (directory == NULL || chdir(directory) != 0) return -1;
     clock_refresh();
-    loop = loop_new(false);
-    client_init(loop, (ClientHandlers){ .opened = command_opened,
-                                        .closed = command_closed,
-                                        .run = command_run_batch,
-                                        .before_send = command_before_send });
-    command_init(keyspace_new(16));
-    writer = adopt();
-    reader = adopt();
+    loop = host_start();
+    writer = host_client(NULL);
+    reader = host_client(NULL);
     JournalStart how = { .db = -1, .history = HISTORY, .segment_bytes = 1 << 20 };
     if (journal_open(&how) != NULL) return -1;
     effects_start();

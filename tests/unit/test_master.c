@@ -10,7 +10,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -23,6 +22,7 @@
 #include "cmds/effect.h"
 #include "net/loop.h"
 #include "store/journal.h"
+#include "tests/unit/host.h"
 
 #define HISTORY  "0123456789012345678901234567890123456789"
 #define HISTORY2 "abcdefabcdefabcdefabcdefabcdefabcdefabcd"
@@ -64,10 +64,9 @@ static void run_until_lost(bool lost)
 
 static int dial(void)
 {
-    int ends[2];
-    g_assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0);
-    client_adopt(ends[0], true, true);
-    return ends[1];
+    int fd;
+    host_client(&fd);
+    return fd;
 }
 
 static void hang_up(int fd)
@@ -428,13 +427,7 @@ static int set_up_all(void **state)
     (void)state;
     options_reset();
     clock_refresh();
-    loop = loop_new(false);
-    client_init(loop, (ClientHandlers){ .opened = command_opened,
-                                        .closed = command_closed,
-                                        .run = command_run_batch,
-                                        .before_send = command_before_send,
-                                        .drained = master_drained });
-    command_init(keyspace_new(16));
+    loop = host_start();
     options.repl_ping_slave_period = INT32_MAX; /* no PING comes in between */
     master_init(loop, (MasterHooks){ &manifest, no_checkpoint, when_done, hold, acked });
     ack_init(loop);

@@ -10,7 +10,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -24,6 +23,7 @@
 #include "store/evict.h"
 #include "store/journal.h"
 #include "store/rdb.h"
+#include "tests/unit/host.h"
 
 #define SEED     20261125
 #define ROUNDS   6
@@ -192,10 +192,7 @@ static char *run(char **words)
         argv[i] = slice_of(words[i]);
     Incoming in = { .client = client, .argc = argc, .argv = argv };
     command_run_batch(&in, 1);
-    const OutBlock *first = client->out.head;
-    char *reply = first == NULL ? g_strdup("") : g_strndup(first->data, first->used);
-    out_clear(&client->out);
-    return reply;
+    return host_take_reply(client);
 }
 
 static char *run_text(const char *text)
@@ -413,15 +410,8 @@ static int set_up(void **state)
     directory = g_dir_make_tmp("ckv-test-XXXXXX", NULL);
     if (directory == NULL || chdir(directory) != 0) return -1;
     clock_refresh();
-    loop = loop_new(false);
-    client_init(loop, (ClientHandlers){ .opened = command_opened,
-                                        .closed = command_closed,
-                                        .run = command_run_batch,
-                                        .before_send = command_before_send });
-    command_init(keyspace_new(16));
-    int ends[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) != 0) return -1;
-    client = client_adopt(ends[0], true, true);
+    loop = host_start();
+    client = host_client(NULL);
     return 0;
 }
 

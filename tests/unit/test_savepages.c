@@ -7,7 +7,6 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -16,8 +15,8 @@
 #include "base/clock.h"
 #include "base/options.h"
 #include "cmds/command.h"
-#include "net/loop.h"
 #include "store/checkpoint.h"
+#include "tests/unit/host.h"
 
 #define KEYS        200000 /* of some thousand pages */
 #define EACH        100    /* one of so many keys is changed */
@@ -47,15 +46,6 @@ static void fill(void)
         name_key(names[i], i * EACH);
 }
 
-static char *take_reply(void)
-{
-    g_autoptr(GString) text = g_string_new(NULL);
-    for (const OutBlock *b = client->out.head; b != NULL; b = b->next)
-        g_string_append_len(text, b->data, b->used);
-    out_clear(&client->out);
-    return g_strdup(text->str);
-}
-
 /* Runs the command in as many turns as it takes; how many. */
 static int run(Slice *argv, size_t argc)
 {
@@ -66,7 +56,7 @@ static int run(Slice *argv, size_t argc)
         if (!in.skipped) return turns;
         assert_true(client->held);
         client->held = false;
-        g_autofree char *reply = take_reply();
+        g_autofree char *reply = host_take_reply(client);
         assert_string_equal(reply, "");
     }
     fail_msg("it never runs");
@@ -85,7 +75,7 @@ static int run_words(const char *text)
 
 static void assert_reply(const char *expected)
 {
-    g_autofree char *reply = take_reply();
+    g_autofree char *reply = host_take_reply(client);
     if (!g_str_has_prefix(reply, expected)) fail_msg("'%.60s' instead of '%s'", reply, expected);
 }
 
@@ -151,16 +141,9 @@ static int set_up(void **state)
     if (directory == NULL || chdir(directory) != 0) return -1;
     manifest_init(&manifest);
     table_set_secret(manifest.secret, sizeof(manifest.secret));
-    loop = loop_new(false);
-    client_init(loop, (ClientHandlers){ .opened = command_opened,
-                                        .closed = command_closed,
-                                        .run = command_run_batch,
-                                        .before_send = command_before_send });
-    command_init(keyspace_new(16));
+    loop = host_start();
     checkpoint_init(keyspace, &manifest, NULL);
-    int ends[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) != 0) return -1;
-    client = client_adopt(ends[0], true, true);
+    client = host_client(NULL);
     fill();
     return 0;
 }

@@ -1,0 +1,19 @@
+/* host.h: the commands' server without a listener, for tests that give it commands themselves.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef CKV_TESTS_UNIT_HOST_H
+#define CKV_TESTS_UNIT_HOST_H
+
+#include "net/client.h"
+#include "net/loop.h"
+
+/* A loop, clients' handlers and an empty keyspace of 16 databases, which the caller frees. */
+Loop *host_start(void);
+
+/* A client that may do all, and (unless NULL) the other end of its connection. */
+Client *host_client(int *other_end);
+
+/* What the client has been answered since; to g_free. */
+char *host_take_reply(Client *client);
+
+#endif
