@@ -17,6 +17,7 @@
 #include "cmds/failover.h"
 #include "cmds/handlers.h"
 #include "cmds/replication.h"
+#include "cmds/savepages.h"
 #include "cmds/server.h"
 #include "cmds/slowlog.h"
 #include "cmds/sync.h"
@@ -353,18 +354,7 @@ static Planned plan(const Incoming *in, bool pressed)
     return planned;
 }
 
-bool command_save_pages(const Command *command, Db *db, const Slice *argv, size_t argc)
-{
-    if (!(command->flags & CMD_WRITE) || command->first_key == 0) return true;
-    size_t end = command->last_key < 0 ? argc - (size_t)-command->last_key : (size_t)command->last_key;
-    for (size_t key = (size_t)command->first_key; key <= end && key < argc; key += (size_t)command->key_step) {
-        if (!keyspace_save_page(db, argv[key])) return false;
-    }
-    return true;
-}
-
-/* A turn saves pages for a checkpoint for a bounded time only. May the command run in this one? (One that changes a
- * single key has its page saved when it runs: it's planned for.) */
+/* A turn saves pages for a checkpoint for a bounded time only. May the command run in this one? */
 static bool fits_turn(const Incoming *in, const Planned *planned)
 {
     const Command *command = planned->command;
@@ -372,8 +362,11 @@ static bool fits_turn(const Incoming *in, const Planned *planned)
     if (command == NULL) return true;
     if (command->handler == cmd_exec) return transaction_save_pages(session);
     if (session->in_multi) return true;
-    if (command->first_key == command->last_key) return !planned->saves || !checkpoint_is_pressed();
-    return command_save_pages(command, session->db, in->argv, in->argc);
+    if (!(command->flags & CMD_WRITE)) return true;
+    /* The page of a single key is saved when the command runs: it's planned for. */
+    if (command->first_key == command->last_key && !savepages_concerns_value(command))
+        return !planned->saves || !checkpoint_is_pressed();
+    return savepages_before(command, session->db, in->argv, in->argc);
 }
 
 static void run_chunk(Incoming *batch, size_t count)
@@ -391,14 +384,15 @@ static void run_chunk(Incoming *batch, size_t count)
     for (size_t i = 0; i < count; i++) {
         batch[i].skipped = batch[i].client->closing || batch[i].client->held ||
                            (failover_state != FAILOVER_NONE && failover_holds(batch[i].client, planned[i].command));
-        if (!batch[i].skipped && walking && !fits_turn(&batch[i], &planned[i])) {
-            client_put_off(batch[i].client);
-            batch[i].skipped = true;
-        }
         if (batch[i].skipped) continue;
         /* The hash belongs to the bytes at this address, and those stay until the batch ends. */
         bool keyed = planned[i].db != NULL;
         keyspace_expect(keyed ? batch[i].argv[planned[i].command->first_key] : (Slice){ NULL, 0 }, planned[i].at.hash);
+        if (walking && !fits_turn(&batch[i], &planned[i])) {
+            client_put_off(batch[i].client);
+            batch[i].skipped = true;
+            continue;
+        }
         run_one(&batch[i], planned[i].command);
     }
 }

@@ -159,10 +159,6 @@ void command_before_send(void);
 /* Whether it may add to the stream: what writes does, and PFCOUNT and PUBLISH do. */
 bool command_adds(const Command *command);
 
-/* Saves the pages that the command changes, those that the running checkpoint wants saved first, as many as there's
- * time for in this turn of the loop. True: all are, or it runs soon enough without that. */
-bool command_save_pages(const Command *command, Db *db, const Slice *argv, size_t argc);
-
 /* Runs the request's command now, with its statistics, slow log and monitors, and journals what it changed: what EXEC
  * does for each queued command. */
 void command_call(Request *r);
@@ -175,7 +171,7 @@ void transaction_queue(Request *r);
 void transaction_discard(Session *session);
 /* Whether what is queued may add to the stream. */
 bool transaction_adds(const Session *session);
-/* command_save_pages for all that is queued (as if there were no SELECT in it). */
+/* savepages_before for all that is queued. */
 bool transaction_save_pages(const Session *session);
 /* For the process that takes over: what the session has queued, and watches. */
 void transaction_save(const Session *session, Tape *tape);
@@ -184,6 +180,9 @@ void transaction_restore(Session *session, TapeReader *tape);
  * there fails. */
 void transaction_touch(Db *db, Slice key);
 void transaction_touch_all(const Db *db);
+
+/* The database that SELECT's argument names; `otherwise`, if there's none of that name (connection.c). */
+Db *select_db(Slice index, Db *otherwise);
 
 /* Ends a closing session's subscriptions (pubsub.c). */
 void pubsub_forget(Session *session);

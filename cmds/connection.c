@@ -1,6 +1,7 @@
 /* connection.c: AUTH, ECHO, PING, QUIT, SELECT. Called by the command table only.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "base/number.h"
 #include "base/options.h"
 #include "cmds/command.h"
 #include "cmds/handlers.h"
@@ -73,15 +74,21 @@ void cmd_quit(Request *r)
     client_close_after_reply(r->client);
 }
 
+Db *select_db(Slice index, Db *otherwise)
+{
+    int64_t number;
+    bool good = number_parse_int(index, &number) && number >= 0 && number < keyspace->db_count;
+    return good ? &keyspace->dbs[number] : otherwise;
+}
+
 /* SELECT index */
 void cmd_select(Request *r)
 {
-    int64_t index;
-    if (!arg_int(r, 1, &index, "ERR invalid DB index")) return;
-    if (index < 0 || index >= keyspace->db_count) {
+    Db *db = select_db(r->argv[1], NULL);
+    if (db == NULL) {
         reply_error(r->out, "ERR invalid DB index");
         return;
     }
-    r->session->db = &keyspace->dbs[index];
+    r->session->db = db;
     reply_ok(r->out);
 }

@@ -3,8 +3,10 @@
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "store/list.h"
 
+#include "base/number.h"
 #include "cmds/command.h"
 #include "cmds/handlers.h"
+#include "cmds/savepages.h"
 
 /* ---- pushing and popping ---- */
 
@@ -224,6 +226,15 @@ void cmd_lrem(Request *r)
     size_t removed = list_remove_equal(&entry->list, r->argv[3], limit, count < 0 ? LIST_TAIL : LIST_HEAD);
     reply_int(r->out, (int64_t)removed);
     if (removed > 0) key_shrunk(r, r->argv[1], list_length(entry->list) == 0, NOTIFY_LIST, "lrem");
+}
+
+bool ltrim_removes(const List *list, const Slice *argv, size_t *removed)
+{
+    int64_t start, stop, count;
+    if (!number_parse_int(argv[2], &start) || !number_parse_int(argv[3], &stop)) return false;
+    clip_range((int64_t)list_length(list), &start, &stop, &count);
+    *removed = list_length(list) - (size_t)count;
+    return true;
 }
 
 /* LTRIM key start stop: O(elements removed). */

@@ -8,6 +8,7 @@
 #include "cmds/command.h"
 #include "cmds/effect.h"
 #include "cmds/handlers.h"
+#include "cmds/savepages.h"
 #include "cmds/sync.h"
 
 /* ---- the queue ---- */
@@ -53,9 +54,11 @@ bool transaction_adds(const Session *session)
 
 bool transaction_save_pages(const Session *session)
 {
+    Db *db = session->db;
     for (guint i = 0; session->queue != NULL && i < session->queue->len; i++) {
         const QueuedCommand *queued = session->queue->pdata[i];
-        if (!command_save_pages(queued->command, session->db, queued->argv, (size_t)queued->argc)) return false;
+        if (queued->command->handler == cmd_select) db = select_db(queued->argv[1], db);
+        if (!savepages_before(queued->command, db, queued->argv, (size_t)queued->argc)) return false;
     }
     return true;
 }

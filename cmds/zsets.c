@@ -9,7 +9,9 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/number.h"
 #include "cmds/handlers.h"
+#include "cmds/savepages.h"
 #include "cmds/scan.h"
 
 /* Pairs of a ZADD whose scores are kept on the stack. */
@@ -165,22 +167,30 @@ static bool parse_lex_bound(Slice text, Bound *bound)
     return bound->beyond != 0 || first == '[' || first == '(';
 }
 
-/* Reads a range from two arguments, or answers the error. */
-static bool parse_range(Request *r, RangeKind kind, int min, int max, Range *range)
+/* NULL, or what is wrong. */
+static const char *parse_bounds(RangeKind kind, Slice min, Slice max, Range *range)
 {
     range->kind = kind;
     switch (kind) {
-    case RANGE_RANK: return arg_int(r, min, &range->start, NULL) && arg_int(r, max, &range->end, NULL);
+    case RANGE_RANK:
+        if (number_parse_int(min, &range->start) && number_parse_int(max, &range->end)) return NULL;
+        return ERROR_NOT_INTEGER;
     case RANGE_SCORE:
-        if (parse_score_bound(r->argv[min], &range->min) && parse_score_bound(r->argv[max], &range->max)) return true;
-        reply_error(r->out, "ERR min or max is not a float");
-        return false;
+        if (parse_score_bound(min, &range->min) && parse_score_bound(max, &range->max)) return NULL;
+        return "ERR min or max is not a float";
     case RANGE_LEX:
-        if (parse_lex_bound(r->argv[min], &range->min) && parse_lex_bound(r->argv[max], &range->max)) return true;
-        reply_error(r->out, "ERR min or max not valid string range item");
-        return false;
+        if (parse_lex_bound(min, &range->min) && parse_lex_bound(max, &range->max)) return NULL;
+        return "ERR min or max not valid string range item";
     }
     g_assert_not_reached();
+}
+
+/* Reads a range from two arguments, or answers the error. */
+static bool parse_range(Request *r, RangeKind kind, int min, int max, Range *range)
+{
+    const char *error = parse_bounds(kind, r->argv[min], r->argv[max], range);
+    if (error != NULL) reply_error(r->out, error);
+    return error == NULL;
 }
 
 /* How many members come before the bound; those equal to it included or not. */
@@ -358,6 +368,19 @@ static void remove_range(Request *r, RangeKind kind, const char *event)
         key_shrunk(r, r->argv[1], zset_length(entry->zset) == 0, NOTIFY_ZSET, event);
     }
     reply_int(r->out, (int64_t)ranks.count);
+}
+
+bool zremrange_removes(CommandHandler handler, const Zset *zset, const Slice *argv, size_t *first, size_t *count)
+{
+    RangeKind kind = handler == cmd_zremrangebyrank    ? RANGE_RANK
+                     : handler == cmd_zremrangebyscore ? RANGE_SCORE
+                                                       : RANGE_LEX;
+    Range range;
+    if (parse_bounds(kind, argv[2], argv[3], &range) != NULL) return false;
+    Ranks ranks = range_ranks(zset, &range);
+    *first = ranks.first;
+    *count = ranks.count;
+    return true;
 }
 
 /* ZREMRANGEBYRANK key start stop */

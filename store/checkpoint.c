@@ -492,6 +492,18 @@ bool checkpoint_needs_string(const Entry *entry)
     return copy_of(entry) != NULL;
 }
 
+bool checkpoint_copy_in_time(const Entry *entry)
+{
+    ValueCopy *copy = copy_of(entry);
+    for (bool copied = copy == NULL; !copied;) {
+        if (checkpoint_is_pressed()) return false;
+        int64_t began_us = clock_now_us();
+        copied = copy_piece(state.walk, copy);
+        state.walk->turn_us += clock_now_us() - began_us;
+    }
+    return true;
+}
+
 void checkpoint_string_changes(const Entry *entry)
 {
     ValueCopy *copy = copy_of(entry);
@@ -622,6 +634,21 @@ void pages_save(PageMap *map, uint64_t hash)
         save_page(walk, map, page);
     }
     walk->turn_us += clock_now_us() - began_us;
+}
+
+bool pages_save_in_time(PageMap *map, uint64_t hash)
+{
+    while (pages_saves(map, hash)) {
+        if (checkpoint_is_pressed()) return false;
+        int64_t began_us = clock_now_us();
+        if (state.walk->page.map != NULL) {
+            page_copy_piece(state.walk);
+        } else {
+            save_page_in_pieces(state.walk, map, pages_page(map, hash));
+        }
+        state.walk->turn_us += clock_now_us() - began_us;
+    }
+    return true;
 }
 
 bool checkpoint_is_walking(void)

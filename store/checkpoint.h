@@ -90,6 +90,8 @@ bool checkpoint_adopt_db(Db *db, TableVisit free_entry);
 bool checkpoint_adopt_string(Entry *entry);
 /* Whether the running checkpoint has yet to copy such a string, so that it may not change. */
 bool checkpoint_needs_string(const Entry *entry);
+/* The same, and as far as this turn still gives time it's copied. True: nothing is left to copy. */
+bool checkpoint_copy_in_time(const Entry *entry);
 /* It's about to change: what is left of it is copied now. */
 void checkpoint_string_changes(const Entry *entry);
 /* Ends the noting of changes: the keyspace is about to be freed, or loaded anew. */

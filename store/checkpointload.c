@@ -88,7 +88,7 @@ static bool load_large(CheckpointLoad *load, const ImageHead *head, char **error
     bool good = image_get_slice(&in, &bytes) && in.len == 0 && load_value(load, head, bytes);
     free((void *)(uintptr_t)payload.ptr);
     if (!good || load->slot < 0) return good;
-    LargeValue *large = large_add(load->db, keyspace_loaded(load->db, head->key), id);
+    LargeValue *large = large_add(load->db, keyspace_find(load->db, head->key), id);
     large->epoch[load->slot] = checkpoint_files[load->slot].epoch;
     large->sum[load->slot] = sum;
     large->dirty[load->slot] = false;

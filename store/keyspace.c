@@ -54,12 +54,7 @@ void keyspace_prefetch_page_entries(const Db *db, uint64_t hash)
 
 bool keyspace_save_page(Db *db, Slice key)
 {
-    if (db->pages == NULL || db->pages->pending == NULL) return true;
-    uint64_t hash = key_hash(key);
-    if (!keyspace_saves_page(db, hash)) return true;
-    if (checkpoint_is_pressed()) return false;
-    pages_save(db->pages, hash);
-    return true;
+    return db->pages == NULL || db->pages->pending == NULL || pages_save_in_time(db->pages, key_hash(key));
 }
 
 static uint64_t entry_hash(const void *element)
@@ -226,6 +221,12 @@ static inline __attribute__((always_inline)) Entry **find_live(Db *db, uint64_t 
 Entry *keyspace_peek(Db *db, Slice key)
 {
     Entry **slot = find_live(db, key_hash(key), key);
+    return slot == NULL ? NULL : *slot;
+}
+
+Entry *keyspace_find(const Db *db, Slice key)
+{
+    Entry **slot = find_slot(db, key_hash(key), key);
     return slot == NULL ? NULL : *slot;
 }
 
@@ -536,12 +537,6 @@ static bool load_entry(Db *db, Entry *entry, const EntryFacts *facts)
     }
     table_insert(&db->table, hash, entry);
     return true;
-}
-
-Entry *keyspace_loaded(const Db *db, Slice key)
-{
-    Entry **slot = find_slot(db, table_hash(key), key);
-    return slot == NULL ? NULL : *slot;
 }
 
 bool keyspace_load_string(Db *db, Slice key, const EntryFacts *facts, StringEncoding encoding, Slice value)

@@ -63,6 +63,8 @@ void keyspace_free(Keyspace *keyspace);
 Entry *keyspace_read(Db *db, Slice key);
 Entry *keyspace_write(Db *db, Slice key);
 Entry *keyspace_peek(Db *db, Slice key);
+/* The entry or NULL, even if its deadline has passed: nothing is changed or noted. */
+Entry *keyspace_find(const Db *db, Slice key);
 
 /* Stores a value under the key, whatever was there; the key no longer expires. They return the entry. A string of at
  * most 20 bytes that is a canonical integer is held as one. `value` is copied and may be a slice of the entry that it
@@ -126,9 +128,6 @@ bool keyspace_load_text(Db *db, Slice key, const EntryFacts *facts, Slice text);
 /* Takes the collection. */
 bool keyspace_load_object(Db *db, Slice key, const EntryFacts *facts, ValueType type, void *object);
 
-/* The entry that was loaded, or NULL, even if its deadline has passed. */
-Entry *keyspace_loaded(const Db *db, Slice key);
-
 /* A random key that hasn't expired, or NULL. */
 Entry *keyspace_random(Db *db);
 
@@ -187,7 +186,7 @@ static inline void keyspace_expect(Slice key, uint64_t hash)
 bool keyspace_saves_page(const Db *db, uint64_t hash);
 void keyspace_prefetch_page(const Db *db, uint64_t hash);
 void keyspace_prefetch_page_entries(const Db *db, uint64_t hash);
-/* Has it saved now, if this turn still gives a checkpoint time. False: it's still to be saved. */
+/* pages_save_in_time for the key's page. */
 bool keyspace_save_page(Db *db, Slice key);
 
 /* The clock of Entry.lru: seconds since start of time, modulo 2^24. And how long ago the entry was used, in ms (OBJECT

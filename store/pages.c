@@ -82,6 +82,16 @@ int64_t pages_next(PageMap *map)
     return -1;
 }
 
+bool pages_save_all_in_time(PageMap *map)
+{
+    while (map->pending != NULL) {
+        int64_t page = pages_next(map);
+        if (page < 0) return true;
+        if (!pages_save_in_time(map, (uint64_t)page)) return false;
+    }
+    return true;
+}
+
 void pages_prefetch(const Table *table, unsigned bits, uint64_t page)
 {
     for (uint64_t i = page; i < table->buckets; i += 1ULL << bits)

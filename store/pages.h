@@ -51,6 +51,11 @@ typedef enum PageKind { PAGE_ENTRIES, PAGE_ELEMENTS, PAGE_RANKED, PAGE_CHUNKS } 
 
 /* Saves the page that this hash is in for the running checkpoint, if it's pending (checkpoint.c). */
 void pages_save(PageMap *map, uint64_t hash);
+/* The same ahead of the change, as far as this turn of the loop still gives a checkpoint time. False: there's more to
+ * do. NULL: it's not kept as pages. */
+bool pages_save_in_time(PageMap *map, uint64_t hash);
+/* That for all pages that are pending. */
+bool pages_save_all_in_time(PageMap *map);
 
 /* To be called before any change of the element with this hash: inserting, changing, removing it. NULL: it's not kept
  * as pages. */

@@ -166,7 +166,7 @@ static bool stored(RdbReader *r, ValueType type, bool is_new)
     if (!is_new) return fail(r, "the key is there twice");
     r->stats.keys[type]++;
     if (r->facts.deadline_ms >= 0) r->stats.expiring++;
-    if (r->source.loaded != NULL) r->source.loaded(r->source.context, r->db, keyspace_loaded(r->db, key_of(r)));
+    if (r->source.loaded != NULL) r->source.loaded(r->source.context, r->db, keyspace_find(r->db, key_of(r)));
     r->unit = next_record(r);
     return true;
 }

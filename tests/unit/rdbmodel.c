@@ -88,7 +88,7 @@ static Keyspace *other;
 
 static void same_in_other(void *element, void *context)
 {
-    const Entry *entry = element, *twin = keyspace_loaded(&other->dbs[((const Db *)context)->index], entry_key(entry));
+    const Entry *entry = element, *twin = keyspace_find(&other->dbs[((const Db *)context)->index], entry_key(entry));
     assert_non_null(twin);
     assert_int_equal(entry->type, twin->type);
     assert_int_equal(entry_deadline(entry), entry_deadline(twin));

@@ -98,7 +98,7 @@ static char *value_of(int type, const GString *value, ValueType expected)
     end_file(file, true);
     Result result = read_file(text_of(file), false);
     if (result.error != NULL) fail_msg("type %d: %s", type, result.error);
-    const Entry *entry = keyspace_loaded(&result.keyspace->dbs[0], SLICE("k"));
+    const Entry *entry = keyspace_find(&result.keyspace->dbs[0], SLICE("k"));
     assert_non_null(entry);
     assert_int_equal(entry->type, expected);
     char *text = describe(entry);
@@ -412,9 +412,9 @@ static void test_records(void **state)
     for (int drop = 0; drop < 2; drop++) {
         Result result = read_file(text_of(file), drop);
         assert_null(result.error);
-        const Entry *entry = keyspace_loaded(&result.keyspace->dbs[3], SLICE("new"));
+        const Entry *entry = keyspace_find(&result.keyspace->dbs[3], SLICE("new"));
         assert_true(entry != NULL && entry_deadline(entry) == 4102444800000 && keyspace_idle_ms(entry) == 10000);
-        entry = keyspace_loaded(&result.keyspace->dbs[3], SLICE("old"));
+        entry = keyspace_find(&result.keyspace->dbs[3], SLICE("old"));
         assert_true(drop ? entry == NULL : entry != NULL && entry_deadline(entry) == 1000);
         assert_int_equal(result.stats.expired, drop);
         assert_int_equal(result.stats.keys[TYPE_STRING], 2 - drop);

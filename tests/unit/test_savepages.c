@@ -1,5 +1,5 @@
-/* test_savepages.c: commands that change many keys while a checkpoint wants these keys' pages saved first: they run as
- * one, but only when turns that are bounded have saved the pages.
+/* test_savepages.c: commands that change many keys, or much of one value, while a checkpoint wants the pages of these
+ * saved first: they run as one, but only when turns that are bounded have saved the pages.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include <setjmp.h>
@@ -24,6 +24,16 @@
 #define VALUE_BYTES 400
 #define KEY_CHARS   16
 #define TURNS_MAX   100000
+#define ELEMENTS    100000 /* of a big collection */
+#define MANY        5000   /* of them are changed by one command */
+#define FEW_PAGES   20
+#define LONG_BYTES  (30U << 20)
+
+/* An element of a list, of which 20 fill a chunk. */
+#define LONG_ELEMENT                                                                                                   \
+    "%d-------------------------------------------------------------------------------------------------------------"  \
+    "-------------------------------------------------------------------------------------------------------------"    \
+    "-------------------------------------------------------------------------------------------------------------"
 
 static Loop *loop;
 static Client *client;
@@ -83,6 +93,7 @@ static void start_checkpoint(void)
 {
     static uint64_t offset;
     char *error = NULL;
+    if (checkpoint_is_walking()) checkpoint_abort("the test before failed");
     if (!checkpoint_start(++offset, 0, clock_unix_ms, &error)) fail_msg("%s", error);
     assert_true(checkpoint_is_walking());
 }
@@ -132,6 +143,169 @@ static void test_transaction(void **state)
     checkpoint_abort("enough");
 }
 
+/* It goes to the database of its keys. */
+static void test_transaction_selects(void **state)
+{
+    (void)state;
+    assert_int_equal(run_words("SELECT 1"), 1);
+    start_checkpoint();
+    run_words("MULTI");
+    run_words("SELECT 0");
+    for (int i = 0; i < CHANGED; i++) {
+        g_autofree char *text = g_strdup_printf("SET %s selected", names[i]);
+        run_words(text);
+    }
+    run_words("SELECT 99");
+    g_free(host_take_reply(client));
+    assert_true(run_words("EXEC") > 1);
+    checkpoint_abort("enough");
+    g_free(host_take_reply(client));
+    assert_int_equal(run_words("SELECT 0"), 1);
+    g_free(host_take_reply(client));
+}
+
+/* ---- one big value ---- */
+
+/* "COMMAND key" and, for each of the elements `from` to `end`, what `format` makes of it: words. */
+static GPtrArray *command_on(const char *command, const char *format, int from, int end)
+{
+    GPtrArray *words = g_ptr_array_new_with_free_func(g_free);
+    g_auto(GStrv) first = g_strsplit(command, " ", -1);
+    for (char **word = first; *word != NULL; word++)
+        g_ptr_array_add(words, g_strdup(*word));
+    for (int i = from; i < end; i++) {
+        g_autofree char *text = g_strdup_printf(format, i, i);
+        g_auto(GStrv) each = g_strsplit(text, " ", -1);
+        for (char **word = each; *word != NULL; word++)
+            g_ptr_array_add(words, g_strdup(*word));
+    }
+    return words;
+}
+
+static int run_on(const char *command, const char *format, int from, int end)
+{
+    g_autoptr(GPtrArray) words = command_on(command, format, from, end);
+    g_autofree Slice *argv = g_new(Slice, words->len);
+    for (guint i = 0; i < words->len; i++)
+        argv[i] = slice_of(words->pdata[i]);
+    return run(argv, words->len);
+}
+
+/* While a checkpoint runs the command takes several turns, unless it's a small one; then a look at what it did. */
+typedef struct Change {
+    const char *command, *format;
+    int end;    /* of the elements named */
+    bool small; /* few pages are saved for it */
+    const char *reply, *look, *seen;
+} Change;
+
+static void assert_changes(const char *fill, const char *format, const Change *change, size_t count)
+{
+    for (int i = 0; i < ELEMENTS; i += ELEMENTS / 10)
+        assert_int_equal(run_on(fill, format, i, i + ELEMENTS / 10), 1);
+    for (size_t i = 0; i < count; i++) {
+        g_free(host_take_reply(client));
+        start_checkpoint();
+        int turns = run_on(change[i].command, change[i].format, 0, change[i].end);
+        uint64_t pages = checkpoint_status().pages_done;
+        if ((turns > 1 && pages > FEW_PAGES) == change[i].small)
+            fail_msg("%s: %d turns, %d pages", change[i].command, turns, (int)pages);
+        assert_reply(change[i].reply);
+        checkpoint_abort("enough");
+        run_words(change[i].look);
+        assert_reply(change[i].seen);
+    }
+    run_words("DEL big");
+    g_free(host_take_reply(client));
+}
+
+static void test_hash(void **state)
+{
+    (void)state;
+    const Change changes[] = {
+        { "HMSET big", "f%d new%d", MANY, false, "+OK\r\n", "HGET big f7", "$4\r\nnew7\r\n" },
+        { "HDEL big", "f%d", MANY, false, ":5000\r\n", "HLEN big", ":95000\r\n" },
+        { "HSET big f90000 one", "", 0, true, ":0\r\n", "HGET big f90000", "$3\r\none\r\n" },
+    };
+    assert_changes("HMSET big", "f%d value%d", changes, G_N_ELEMENTS(changes));
+}
+
+static void test_set(void **state)
+{
+    (void)state;
+    const Change changes[] = {
+        { "SADD big", "m%d other%d", MANY, false, ":5000\r\n", "SCARD big", ":105000\r\n" },
+        { "SREM big", "m%d", MANY, false, ":5000\r\n", "SCARD big", ":100000\r\n" },
+        { "SPOP big 5000", "", 0, false, "*5000\r\n", "SCARD big", ":95000\r\n" },
+        { "SPOP big", "", 0, true, "$", "SCARD big", ":94999\r\n" },
+    };
+    assert_changes("SADD big", "m%d", changes, G_N_ELEMENTS(changes));
+}
+
+static void test_zset(void **state)
+{
+    (void)state;
+    const Change changes[] = {
+        { "ZADD big XX CH", "-%d m%d", MANY, false, ":4999\r\n", "ZSCORE big m7", "$2\r\n-7\r\n" },
+        { "ZREM big", "m%d", MANY, false, ":5000\r\n", "ZCARD big", ":95000\r\n" },
+        { "ZREMRANGEBYRANK big 0 2999", "", 0, false, ":3000\r\n", "ZCARD big", ":92000\r\n" },
+        { "ZREMRANGEBYSCORE big (10000 12000", "", 0, false, ":2000\r\n", "ZCARD big", ":90000\r\n" },
+        { "ZREMRANGEBYSCORE big -inf 50000", "", 0, false, ":40001\r\n", "ZCARD big", ":49999\r\n" },
+        { "ZREMRANGEBYRANK big -3 -1", "", 0, true, ":3\r\n", "ZCARD big", ":49996\r\n" },
+        { "ZINCRBY big 5 m60000", "", 0, true, "$5\r\n60005\r\n", "ZCARD big", ":49996\r\n" },
+    };
+    assert_changes("ZADD big", "%d m%d", changes, G_N_ELEMENTS(changes));
+}
+
+static void test_geo(void **state)
+{
+    (void)state;
+    const Change changes[] = {
+        { "ZREMRANGEBYLEX big [m80000 [m80002", "", 0, true, ":3\r\n", "ZCARD big", ":99997\r\n" },
+        { "ZREMRANGEBYLEX big [m7 (m8", "", 0, false, ":11111\r\n", "ZCARD big", ":88886\r\n" },
+        { "GEOADD big", "2 1 m%d", MANY, false, ":111\r\n", "ZCARD big", ":88997\r\n" },
+    };
+    assert_changes("GEOADD big", "1 1 m%d", changes, G_N_ELEMENTS(changes));
+}
+
+static void test_list(void **state)
+{
+    (void)state;
+    const Change changes[] = {
+        { "LSET big 50000 new", "", 0, true, "+OK\r\n", "LINDEX big 50000", "$3\r\nnew\r\n" },
+        { "LREM big 0 new", "", 0, false, ":1\r\n", "LLEN big", ":99999\r\n" },
+        { "LTRIM big 10 -11", "", 0, true, "+OK\r\n", "LLEN big", ":99979\r\n" },
+        { "LTRIM big 90000 -1", "", 0, false, "+OK\r\n", "LLEN big", ":9979\r\n" },
+    };
+    assert_changes("RPUSH big", LONG_ELEMENT, changes, G_N_ELEMENTS(changes));
+}
+
+/* The copy of a long string is made in pieces; so is that of a long element's page. */
+static void test_long(void **state)
+{
+    (void)state;
+    g_autofree char *text = g_strnfill(LONG_BYTES, 'x');
+    keyspace_put_string(&keyspace->dbs[0], SLICE("big"), slice_of(text));
+    const char *on_string[] = { "APPEND big y", "SETRANGE big 3 y", "SETBIT big 3 1", "EXPIRE big 100", "PERSIST big" };
+    for (size_t i = 0; i < G_N_ELEMENTS(on_string); i++) {
+        start_checkpoint();
+        g_free(host_take_reply(client));
+        if (run_words(on_string[i]) == 1) fail_msg("%s: in one turn", on_string[i]);
+        checkpoint_abort("enough");
+    }
+    assert_int_equal(run_words("SET big short"), 1);
+    run_words("DEL big");
+    g_free(host_take_reply(client));
+    Slice argv[] = { SLICE("HMSET"), SLICE("big"), SLICE("long"), slice_of(text), SLICE("short"), SLICE("s") };
+    assert_int_equal(run(argv, G_N_ELEMENTS(argv)), 1);
+    assert_reply("+OK\r\n");
+    start_checkpoint();
+    assert_true(run_words("HDEL big long") > 1);
+    checkpoint_abort("enough");
+    run_words("DEL big");
+    g_free(host_take_reply(client));
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -163,6 +337,16 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_many_keys), cmocka_unit_test(test_transaction) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_many_keys),
+        cmocka_unit_test(test_transaction),
+        cmocka_unit_test(test_transaction_selects),
+        cmocka_unit_test(test_hash),
+        cmocka_unit_test(test_set),
+        cmocka_unit_test(test_zset),
+        cmocka_unit_test(test_geo),
+        cmocka_unit_test(test_list),
+        cmocka_unit_test(test_long),
+    };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
