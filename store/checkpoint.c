@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "store/checkpointfile.h"
 #include "store/checkpointwriter.h"
+#include "store/garbage.h"
 #include "store/grave.h"
 #include "store/hash.h"
 #include "store/image.h"
@@ -25,16 +26,6 @@
 /* Pages saved, or pieces of a string or a big page copied, between two looks at the clock: at most 256 kB of one. */
 #define PAGES_A_LOOK 4
 #define PIECE_BYTES  (64UL << 10)
-
-/* Records that the next checkpoint of a file removes. */
-typedef struct Garbage {
-    RecordKey key; /* of a value, or of the first page */
-    uint32_t sum;  /* of a value */
-    uint8_t kind;  /* of pages: PageKind */
-    uint8_t bits;
-    uint64_t id;
-    uint32_t *sums; /* of pages; NULL: a value */
-} Garbage;
 
 /* A string whose record is made in pieces, from the moment when its page is saved. It may not change meanwhile. */
 typedef struct ValueCopy {
@@ -71,9 +62,7 @@ typedef struct Walk {
     GQueue copies; /* ValueCopy *: strings, once their page is saved */
     PageCopy page;
     size_t held;     /* bytes of memory that they take and nobody else has use for */
-    GArray *garbage; /* Garbage that is being removed: the first ones were */
-    guint garbage_at;
-    uint64_t garbage_page;
+    Garbage garbage; /* that is being removed */
     int64_t started_us;
     int64_t turn_us; /* what it took of this turn of the loop */
     uint64_t pages, total, bytes;
@@ -88,27 +77,15 @@ static struct {
     Keyspace *keyspace;
     Manifest *manifest;
     void (*progressed)(void);
-    GArray *garbage[PAGE_FILES]; /* Garbage */
-    uint64_t garbage_pages[PAGE_FILES];
-    GPtrArray *elements; /* of the page that is being encoded */
+    Garbage garbage[PAGE_FILES];
+    bool renew[PAGE_FILES]; /* it has records that are neither counted as garbage nor belong to what there is */
+    GPtrArray *elements;    /* of the page that is being encoded */
     TableVisit free_entry;
     Walk *walk;     /* NULL: no checkpoint is running */
     uint64_t walks; /* that there were */
     CheckpointStatus last;
     char *error;
 } state;
-
-static void garbage_clear(gpointer data)
-{
-    g_free(((Garbage *)data)->sums);
-}
-
-static GArray *garbage_new(void)
-{
-    GArray *garbage = g_array_new(FALSE, FALSE, sizeof(Garbage));
-    g_array_set_clear_func(garbage, garbage_clear);
-    return garbage;
-}
 
 void checkpoint_init(Keyspace *keyspace, Manifest *manifest, void (*progressed)(void))
 {
@@ -117,7 +94,7 @@ void checkpoint_init(Keyspace *keyspace, Manifest *manifest, void (*progressed)(
     state.progressed = progressed;
     if (state.elements == NULL) state.elements = g_ptr_array_new();
     for (int f = 0; f < PAGE_FILES; f++) {
-        if (state.garbage[f] == NULL) state.garbage[f] = garbage_new();
+        if (state.garbage[f].items == NULL) state.garbage[f] = garbage_new();
     }
     state.last.last_ms = state.last.last_took_ms = -1;
     keyspace->tracked = true;
@@ -168,17 +145,10 @@ static void page_copy_finish(Walk *walk);
 
 /* Where records of file f go that nothing refers to any more. While a page is being saved that means: not in the very
  * file that it's saved to. Otherwise the running checkpoint still refers to them. */
-static GArray *garbage_of(int f)
+static Garbage *garbage_of(int f)
 {
     bool saving = state.walk != NULL && state.walk->saving && state.walk->slot == f;
-    return saving ? state.walk->garbage : state.garbage[f];
-}
-
-static void discard_value(int f, const RecordKey *key, uint32_t sum)
-{
-    Garbage garbage = { .key = *key, .sum = sum };
-    g_array_append_val(garbage_of(f), garbage);
-    state.garbage_pages[f]++;
+    return saving ? &state.walk->garbage : &state.garbage[f];
 }
 
 void checkpoint_forget_value(const LargeValue *large)
@@ -188,19 +158,15 @@ void checkpoint_forget_value(const LargeValue *large)
     for (int f = 0; f < PAGE_FILES; f++) {
         if (large->epoch[f] != checkpoint_files[f].epoch || large->sum[f] == 0) continue;
         if (large->copy != NULL && f == state.walk->slot) continue; /* the record is still to come */
-        discard_value(f, &key, large->sum[f]);
+        garbage_add(garbage_of(f), &key, large->sum[f]);
     }
 }
 
 /* The set's pages in file f are added to the garbage; the set is empty. */
-static void discard_set(const PageMap *map, PageSet *set, int f, GArray *to)
+static void discard_set(const PageMap *map, PageSet *set, int f, Garbage *to)
 {
-    if (set->dirty != NULL && set->epoch == checkpoint_files[f].epoch) {
-        Garbage garbage = { .kind = map->kind, .bits = set->bits, .id = map->id };
-        garbage.sums = g_steal_pointer(&set->sums);
-        g_array_append_val(to, garbage);
-        state.garbage_pages[f] += 1ULL << set->bits;
-    }
+    if (set->dirty != NULL && set->epoch == checkpoint_files[f].epoch)
+        garbage_add_pages(to, (PageKind)map->kind, map->id, set);
     pages_set_clear(set);
 }
 
@@ -218,26 +184,13 @@ void checkpoint_forget_map(PageMap *map)
     pages_free(map);
 }
 
-/* Removes one record of the garbage, or goes on to the next; false: there's none left. */
+/* Removes one record of the garbage; false: there's none left. */
 static bool remove_garbage(Walk *walk)
 {
-    if (walk->garbage_at == walk->garbage->len) return false;
-    Garbage *garbage = &g_array_index(walk->garbage, Garbage, walk->garbage_at);
-    if (garbage->sums == NULL) {
-        delete_record(walk, &garbage->key, &garbage->sum);
-        walk->garbage_at++;
-        return true;
-    }
-    uint64_t pages = 1ULL << garbage->bits;
-    while (walk->garbage_page < pages && garbage->sums[walk->garbage_page] == 0)
-        walk->garbage_page++;
-    if (walk->garbage_page < pages) {
-        RecordKey key = record_page(garbage->kind, garbage->id, garbage->bits, walk->garbage_page);
-        delete_record(walk, &key, &garbage->sums[walk->garbage_page++]);
-        return true;
-    }
-    walk->garbage_at++;
-    walk->garbage_page = 0;
+    RecordKey key;
+    uint32_t sum;
+    if (!garbage_next(&walk->garbage, &key, &sum)) return false;
+    delete_record(walk, &key, &sum);
     return true;
 }
 
@@ -259,7 +212,7 @@ static void walk_add_map(Walk *walk, PageMap *map, size_t per_page)
     unsigned bits = pages_bits(map->table->count, per_page);
     bool usable = set->dirty != NULL && set->epoch == checkpoint_files[walk->slot].epoch;
     if (!usable || bits > set->bits + 2U || bits + 2 < set->bits) {
-        discard_set(map, set, walk->slot, walk->garbage);
+        discard_set(map, set, walk->slot, &walk->garbage);
         pages_set_reset(set, checkpoint_files[walk->slot].epoch, bits);
     }
     pages_begin(map, set);
@@ -347,6 +300,7 @@ static void encode_entry(Walk *walk, Db *db, Entry *entry)
     bool is_paged = entry_paged(walk, entry, bytes, &paged);
     if (entry->large && (is_paged || bytes <= CHECKPOINT_LARGE_BYTES)) large_forget(db, entry);
     if (is_paged) {
+        db->own_records = true;
         unsigned bits = (*paged.pages)->set[walk->slot].bits;
         uint64_t id = record_reference((*paged.pages)->id, bits);
         image_put_head(&walk->batch, entry, IMAGE_ELSEWHERE, id, paged.table->count);
@@ -430,7 +384,7 @@ static void copy_done(Walk *walk, ValueCopy *copy)
     if (copy->large != NULL) {
         copy->large->sum[walk->slot] = copy->sum;
     } else {
-        discard_value(walk->slot, &copy->key, copy->sum);
+        garbage_add(garbage_of(walk->slot), &copy->key, copy->sum);
     }
     copy_free(walk, copy);
     if (walk->values.len >= WRITER_BATCH_BYTES) send_batches(walk);
@@ -671,11 +625,24 @@ void checkpoint_end_turn(void)
 /* What a map with this `orphan_type` is of: a whole database, as a Db of its own. */
 #define ORPHAN_DB 255
 
+/* The database's values are about to be freed, little by little, and a checkpoint may end before that: it couldn't
+ * remove all their own records from a file. So the files are begun anew. (The pages of its keys are taken over.) */
+static void leave_records(Db *db)
+{
+    if (!db->own_records) return;
+    state.renew[0] = state.renew[1] = true;
+    for (GList *link = state.walk == NULL ? NULL : state.walk->copies.head; link != NULL; link = link->next) {
+        ValueCopy *copy = link->data;
+        if (copy->large != NULL && large_is_of(db, copy->large)) copy->large = NULL;
+    }
+    large_leave_all(db);
+}
+
 /* The pages of a database that was emptied are saved: those that the database has now take the place of all of them. */
 static void bury_db(PageMap *map)
 {
     Db *ghost = map->orphan, *db = &state.keyspace->dbs[ghost->index];
-    large_forget_all(ghost);
+    leave_records(ghost);
     if (db->pages == NULL) db->pages = pages_new(&db->table, PAGE_ENTRIES, (uint64_t)db->index);
     for (int f = 0; f < PAGE_FILES; f++) {
         PageSet *set = &db->pages->set[f];
@@ -726,7 +693,7 @@ bool checkpoint_adopt_db(Db *db, TableVisit free_entry)
     if (map == NULL) return false;
     state.free_entry = free_entry;
     if (map->pending == NULL) {
-        large_forget_all(db);
+        leave_records(db);
         for (int f = 0; f < PAGE_FILES; f++) {
             if (map->set[f].dirty != NULL) pages_set_dirty(&map->set[f]);
         }
@@ -751,7 +718,7 @@ static void walk_free(Walk *walk)
     while (walk->copies.head != NULL)
         copy_free(walk, walk->copies.head->data);
     writer_free(walk->writer);
-    g_array_free(walk->garbage, TRUE);
+    garbage_free(&walk->garbage);
     g_free(walk->batch.bytes);
     g_free(walk->values.bytes);
     g_free(walk);
@@ -763,8 +730,9 @@ static void file_reset(int f)
 {
     CheckpointFile *file = &checkpoint_files[f];
     *file = (CheckpointFile){ .epoch = file->epoch + 1 };
-    g_array_set_size(state.garbage[f], 0);
-    state.garbage_pages[f] = 0;
+    garbage_free(&state.garbage[f]);
+    state.garbage[f] = garbage_new();
+    state.renew[f] = false;
 }
 
 static CheckpointStep walk_fail(const char *why)
@@ -795,8 +763,8 @@ static bool bits_are_off(const PageMap *map, int slot)
 /* Whether the file has to, or had better, be written from scratch. */
 static bool wants_new_file(int slot)
 {
-    if (!checkpoint_files[slot].usable) return true;
-    uint64_t garbage = state.garbage_pages[slot];
+    if (!checkpoint_files[slot].usable || state.renew[slot]) return true;
+    uint64_t garbage = state.garbage[slot].records;
     if (garbage > GARBAGE_MAX && garbage > checkpoint_files[slot].records / 2) return true;
     for (int i = 0; i < state.keyspace->db_count; i++) {
         const Db *db = &state.keyspace->dbs[i];
@@ -846,9 +814,8 @@ bool checkpoint_start(uint64_t offset, int db, int64_t unix_ms, char **error)
     walk->info = (CheckpointInfo){ .offset = offset, .db = db, .unix_ms = unix_ms };
     g_strlcpy(walk->info.history, state.manifest->history, sizeof(walk->info.history));
     walk->started_us = clock_now_us();
-    walk->garbage = g_steal_pointer(&state.garbage[slot]);
+    walk->garbage = state.garbage[slot];
     state.garbage[slot] = garbage_new();
-    state.garbage_pages[slot] = 0;
     g_queue_init(&walk->maps);
     g_queue_init(&walk->copies);
     for (int i = 0; i < state.keyspace->db_count; i++) {
@@ -970,7 +937,8 @@ void checkpoint_forget_all(void)
     checkpoint_abort("the dataset is replaced");
     for (int i = 0; i < state.keyspace->db_count; i++) {
         Db *db = &state.keyspace->dbs[i];
-        g_clear_pointer(&db->large, g_hash_table_destroy);
+        large_leave_all(db);
+        db->own_records = false;
         g_clear_pointer(&db->pages, pages_free);
     }
     state.keyspace->tracked = false;

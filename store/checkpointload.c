@@ -158,6 +158,7 @@ static bool load_collection(CheckpointLoad *load, const ImageHead *head, char **
     g_assert(is_paged);
     table_reserve((Table *)(uintptr_t)paged.table, head->count);
     PageMap *map = load->slot < 0 ? NULL : pages_new(paged.table, paged.kind, head->id >> 6);
+    load->db->own_records |= map != NULL;
     if (map != NULL) set = clean_set(map, load->slot, bits);
     bool good = load_pages(load, head, object, set, error) && paged.table->count == head->count && head->count > 0;
     if (head->type == TYPE_LIST) good &= list_link_paged(object);

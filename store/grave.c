@@ -28,7 +28,7 @@
 /* Something that is being freed. */
 typedef struct Grave {
     GList link;
-    unsigned kind; /* ValueType, or KIND_DB */
+    unsigned kind; /* ValueType, or one of those behind */
     void *object;
     size_t bytes; /* its part of bytes_left */
 } Grave;
@@ -44,6 +44,11 @@ typedef struct BuriedDb {
     TableVisit free_entry;
     size_t entry_bytes; /* on average, with all that belongs to it */
 } BuriedDb;
+
+typedef struct BuriedTable {
+    Table *table;
+    size_t element_bytes;
+} BuriedTable;
 
 static bool free_list(void *object, size_t steps)
 {
@@ -74,6 +79,21 @@ static bool free_db(void *object, size_t steps)
     return false;
 }
 
+static void visit_free(void *element, void *context)
+{
+    (void)context;
+    g_free(element);
+}
+
+static bool free_table(void *object, size_t steps)
+{
+    BuriedTable *buried = object;
+    if (table_free_some(buried->table, steps, visit_free, NULL)) return true;
+    g_free(buried->table);
+    g_free(buried);
+    return false;
+}
+
 static size_t bytes_of_list(const void *object)
 {
     return list_encoded_bytes_about(object);
@@ -101,7 +121,13 @@ static size_t bytes_of_db(const void *object)
            db->wheel.count * sizeof(Entry *);
 }
 
-#define KIND_DB (TYPE_HASH + 1)
+static size_t bytes_of_table(const void *object)
+{
+    const BuriedTable *buried = object;
+    return sizeof(*buried) + sizeof(Table) + table_bytes(buried->table) + buried->table->count * buried->element_bytes;
+}
+
+enum { KIND_DB = TYPE_HASH + 1, KIND_TABLE };
 
 static const struct {
     bool (*free_some)(void *object, size_t steps);
@@ -109,7 +135,7 @@ static const struct {
 } kinds[] = {
     [TYPE_LIST] = { free_list, bytes_of_list }, [TYPE_SET] = { free_set, bytes_of_set },
     [TYPE_ZSET] = { free_zset, bytes_of_zset }, [TYPE_HASH] = { free_hash, bytes_of_hash },
-    [KIND_DB] = { free_db, bytes_of_db },
+    [KIND_DB] = { free_db, bytes_of_db },       [KIND_TABLE] = { free_table, bytes_of_table },
 };
 
 /* ---- taking ---- */
@@ -165,6 +191,13 @@ void grave_take_db(Table *table, Wheel *wheel, TableVisit free_entry)
     *db = (BuriedDb){ *table, *wheel, free_entry, entry_bytes };
     grave_open(KIND_DB, db);
     if (idle) grave_step(DB_AT_ONCE_US);
+}
+
+void grave_take_table(Table *table, size_t element_bytes)
+{
+    BuriedTable *buried = g_new(BuriedTable, 1);
+    *buried = (BuriedTable){ table, element_bytes };
+    grave_open(KIND_TABLE, buried);
 }
 
 /* ---- freeing ---- */

@@ -1,5 +1,6 @@
-/* grave.h: what was deleted and takes long to free: big collections and whole databases. The keyspace puts them here,
- * the server's timer frees them in slices, and so does eviction when memory is short.
+/* grave.h: what was deleted and takes long to free: big collections, whole databases and what checkpoints noted of
+ * these. The keyspace puts them here, the server's timer frees them in slices, and so does eviction when memory is
+ * short.
  *
  * Design. A stack of objects, each of which its type can free a little of (<type>_free_some). What turns up inside of
  * another one (the big collections of a database) comes on top of it and goes first, so the stack stays short. Freeing
@@ -19,6 +20,9 @@ void grave_take(ValueType type, void *object);
 /* Takes the contents of a database: its table's entries, which `free_entry` frees (what it's called with besides is
  * NULL), and its wheel. The two structures themselves are the caller's to use again. */
 void grave_take_db(Table *table, Wheel *wheel, TableVisit free_entry);
+
+/* Takes a table, made with g_new, of elements of about so many bytes that g_free frees. */
+void grave_take_table(Table *table, size_t element_bytes);
 
 /* Frees for about `budget_us`, at least a little. True while something is left. */
 bool grave_step(int64_t budget_us);

@@ -508,6 +508,7 @@ Entry *keyspace_rename(Db *from, Entry *old, Db *to, Slice key)
     if (old->expires) *entry_deadline_block(entry) = *entry_deadline_block(old);
     entry_detach(from, entry_hash(old), slot_of(from, old));
     g_free(old);
+    to->own_records |= from->own_records;
     uint64_t hash = key_hash(key);
     Entry **slot = find_live(to, hash, key);
     announce_slot(to, hash, slot);

@@ -3,44 +3,51 @@
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "store/large.h"
 
-static guint large_hash(gconstpointer key)
+#include <glib.h>
+
+#include "store/grave.h"
+
+static Slice large_key(const LargeValue *large)
 {
-    const LargeValue *large = key;
-    return (guint)table_hash((Slice){ large->key, large->key_len });
+    return (Slice){ large->key, large->key_len };
 }
 
-static gboolean large_equal(gconstpointer a, gconstpointer b)
+static uint64_t large_hash(const void *element)
 {
-    const LargeValue *x = a, *y = b;
-    return x->key_len == y->key_len && memcmp(x->key, y->key, x->key_len) == 0;
+    return table_hash(large_key(element));
 }
 
-static LargeValue *large_new(Slice key)
+static bool large_matches(const void *element, Slice key)
 {
-    LargeValue *large = g_malloc0(sizeof(LargeValue) + key.len);
-    large->key_len = key.len;
-    if (key.len > 0) memcpy(large->key, key.ptr, key.len);
-    return large;
+    return slice_equal(large_key(element), key);
+}
+
+static void **large_slot(const Db *db, Slice key)
+{
+    void **slot = table_find(db->large, table_hash(key), key, large_matches);
+    g_assert(slot != NULL);
+    return slot;
 }
 
 LargeValue *large_find(const Db *db, Slice key)
 {
-    g_autofree LargeValue *probe = large_new(key);
-    LargeValue *large = g_hash_table_lookup(db->large, probe);
-    g_assert(large != NULL);
-    return large;
+    return *large_slot(db, key);
 }
 
 LargeValue *large_add(Db *db, Entry *entry, uint64_t id)
 {
     g_assert(!entry->large);
-    if (db->large == NULL) db->large = g_hash_table_new_full(large_hash, large_equal, g_free, NULL);
-    LargeValue *large = large_new(entry_key(entry));
-    large->id = id;
-    large->dirty[0] = large->dirty[1] = true;
-    bool added = g_hash_table_add(db->large, large);
-    g_assert(added);
+    if (db->large == NULL) {
+        db->large = g_new(Table, 1);
+        table_init(db->large, large_hash);
+    }
+    Slice key = entry_key(entry);
+    LargeValue *large = g_malloc(sizeof(LargeValue) + key.len);
+    *large = (LargeValue){ .id = id, .dirty = { true, true }, .key_len = key.len };
+    if (key.len > 0) memcpy(large->key, key.ptr, key.len);
+    table_insert(db->large, table_hash(key), large);
     entry->large = 1;
+    db->own_records = true;
     return large;
 }
 
@@ -52,19 +59,21 @@ void large_touch(const Db *db, Slice key)
 
 void large_forget(Db *db, Entry *entry)
 {
-    LargeValue *large = large_find(db, entry_key(entry));
+    Slice key = entry_key(entry);
+    void **slot = large_slot(db, key);
+    LargeValue *large = *slot;
     checkpoint_forget_value(large);
-    g_hash_table_remove(db->large, large);
+    table_remove(db->large, table_hash(key), slot);
+    g_free(large);
     entry->large = 0;
 }
 
-void large_forget_all(Db *db)
+bool large_is_of(const Db *db, const LargeValue *large)
 {
-    if (db->large == NULL) return;
-    GHashTableIter iter;
-    gpointer large;
-    g_hash_table_iter_init(&iter, db->large);
-    while (g_hash_table_iter_next(&iter, &large, NULL))
-        checkpoint_forget_value(large);
-    g_clear_pointer(&db->large, g_hash_table_destroy);
+    return db->large != NULL && table_find_pointer(db->large, large_hash(large), large) != NULL;
+}
+
+void large_leave_all(Db *db)
+{
+    if (db->large != NULL) grave_take_table(g_steal_pointer(&db->large), sizeof(LargeValue));
 }

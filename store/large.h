@@ -4,12 +4,11 @@
  * Design. An entry whose `large` bit is set has a LargeValue in its database's table, by its key. The value's record is
  * named by an id that is never used again, and the entry's image in its page refers to it. Whatever replaces or renames
  * the entry forgets the LargeValue: the old record is garbage then, which the next checkpoint of each file removes.
+ * They may be as many as the keys, so they are in a Table, which grows without a stall.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #ifndef CKV_STORE_LARGE_H
 #define CKV_STORE_LARGE_H
-
-#include <glib.h>
 
 #include "store/keyspace.h"
 #include "store/pages.h"
@@ -32,8 +31,10 @@ LargeValue *large_add(Db *db, Entry *entry, uint64_t id);
 void large_touch(const Db *db, Slice key);
 /* The entry goes, or is small now: its bit is cleared, and its records are garbage. */
 void large_forget(Db *db, Entry *entry);
-/* All of a database's. */
-void large_forget_all(Db *db);
+/* All of a database's go, little by little, and nobody is told. */
+void large_leave_all(Db *db);
+/* Is it the database's? */
+bool large_is_of(const Db *db, const LargeValue *large);
 
 /* Told of a LargeValue that goes (checkpoint.c). */
 void checkpoint_forget_value(const LargeValue *large);

@@ -16,6 +16,7 @@
 #include "store/checkpoint.h"
 #include "store/checkpointfile.h"
 #include "store/evict.h"
+#include "store/grave.h"
 #include "store/hash.h"
 #include "store/image.h"
 #include "store/list.h"
@@ -565,9 +566,9 @@ static void keep_long(void)
 }
 
 /* A checkpoint with the smallest slices there are, and `meddle` before the one of this number. Returns their count. */
-static unsigned checkpoint_in_slices(void (*meddle)(void), unsigned at)
+static unsigned walk_in_slices(void (*meddle)(void), unsigned at)
 {
-    char *error = NULL, *text = show(ks);
+    char *error = NULL;
     unsigned slices = 0;
     bool meddled = false;
     if (!checkpoint_start(++offset, 0, clock_unix_ms, &error)) fail_msg("%s", error);
@@ -579,6 +580,14 @@ static unsigned checkpoint_in_slices(void (*meddle)(void), unsigned at)
         if (step == CHECKPOINT_WAIT) checkpoint_wait();
         slices += step == CHECKPOINT_MORE;
     }
+    return slices;
+}
+
+/* The same, and what it saved. */
+static unsigned checkpoint_in_slices(void (*meddle)(void), unsigned at)
+{
+    char *text = show(ks);
+    unsigned slices = walk_in_slices(meddle, at);
     check_newest(text);
     return slices;
 }
@@ -762,6 +771,53 @@ static void test_long_elements(void **context)
     }
 }
 
+#define MANY_HASHES  100
+#define MANY_FIELDS  5000
+#define OTHER_KEYS   20000
+#define LARGE_VALUES 100
+#define LARGE_BYTES  3000
+
+/* Collections with pages and values with records of their own, so many that a flush leaves most of them to the grave.
+ */
+static void put_much(void)
+{
+    char name[20], field[20];
+    static char text[CHECKPOINT_COPIED_LATER * 8];
+    memset(text, 'x', sizeof(text));
+    for (int i = 0; i < MANY_HASHES; i++) {
+        Slice key = { name, (size_t)sprintf(name, "hash%d", i) };
+        Entry *entry = entry_for(&ks->dbs[0], key, TYPE_HASH);
+        for (int j = 0; j < MANY_FIELDS; j++)
+            hash_set(&entry->hash, (Slice){ field, (size_t)sprintf(field, "f%d", j) }, SLICE("some value"));
+    }
+    for (int i = 0; i < OTHER_KEYS; i++) {
+        Slice key = { name, (size_t)sprintf(name, "key%d", i) };
+        size_t len = i >= LARGE_VALUES ? 10 : i == 0 ? sizeof(text) : LARGE_BYTES;
+        keyspace_put_string(&ks->dbs[0], key, (Slice){ text, len });
+    }
+}
+
+/* Checkpoints of a database that was emptied hold nothing else than what came since, although most of what it had is
+ * still to be freed. */
+static void test_flush_leaves_no_records(void **context)
+{
+    (void)context;
+    for (unsigned at = 0; at < 1000; at += 300) {
+        put_much();
+        walk_in_slices(keep_big, 0);
+        put_much(); /* all pages change */
+        walk_in_slices(at == 0 ? keep_big : flush_big, at);
+        if (at == 0) keyspace_flush(&ks->dbs[0]);
+        keyspace_put_string(&ks->dbs[0], SLICE("new"), SLICE("value"));
+        assert_int_equal(keyspace_size(&ks->dbs[0]), 1);
+        if (at % 600 == 0) walk_in_slices(keep_big, 0);
+        assert_true(grave_bytes() > 0);
+        checkpoint_in_slices(keep_big, 0); /* which then frees all there is, with what it loaded */
+        for (int i = 0; i < 3; i++)
+            checkpoint_in_slices(keep_big, 0);
+    }
+}
+
 /* A checkpoint that is given up in the middle of a page frees what it took. */
 static void test_long_elements_given_up(void **context)
 {
@@ -816,6 +872,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_long_string_is_uncounted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_waiting_is_no_data, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_elements, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_flush_leaves_no_records, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_elements_given_up, setup, teardown),
         cmocka_unit_test_setup_teardown(test_turns_are_bounded, setup, teardown),
     };
