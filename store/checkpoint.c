@@ -97,6 +97,7 @@ void checkpoint_init(Keyspace *keyspace, Manifest *manifest, void (*progressed)(
         if (state.garbage[f].items == NULL) state.garbage[f] = garbage_new();
     }
     state.last.last_ms = state.last.last_took_ms = -1;
+    list_keep_numbers();
     keyspace->tracked = true;
     for (int i = 0; i < keyspace->db_count; i++) {
         Db *db = &keyspace->dbs[i];

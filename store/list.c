@@ -33,6 +33,10 @@ typedef struct Chain {
     ListPages *by_id; /* NULL until they do */
 } Chain;
 
+/* Chains of so many chunks are numbered (list_keep_numbers): before a checkpoint may want that. */
+#define NUMBERED_CHUNKS 8
+static bool numbered;
+
 /* A limit on bytes that holds also when options.list_max_ziplist_size counts elements, as in 3.2. */
 #define COUNTED_CHUNK_BYTES 8192
 
@@ -114,6 +118,7 @@ static void chunk_delist(Chain *chain, const ListChunk *chunk)
 static void chunk_link(Chain *chain, ListChunk *prev, ListChunk *chunk)
 {
     chunk_touch(chain, prev);
+    if (numbered && chain->chunks == NUMBERED_CHUNKS) list_number_chunks((List *)chain);
     chunk_enlist(chain, chunk);
     chunk->prev = prev;
     chunk->next = prev == NULL ? chain->head : prev->next;
@@ -575,6 +580,11 @@ bool list_paged(const List *list, PagedValue *paged)
     Chain *chain = as_chain(list);
     *paged = (PagedValue){ chain->by_id == NULL ? NULL : &chain->by_id->table, &chain->pages, PAGE_CHUNKS };
     return true;
+}
+
+void list_keep_numbers(void)
+{
+    numbered = true;
 }
 
 void list_number_chunks(List *list)

@@ -83,6 +83,8 @@ bool list_decode_chunk(List **list, Slice *in);
 #define LIST_CHUNK_HEAD_BYTES_MAX 28
 bool list_paged(const List *list, PagedValue *paged);
 void list_number_chunks(List *list);
+/* From now on each list's chunks are numbered as they come, so that that never takes long. */
+void list_keep_numbers(void);
 void list_chunk_encode_head(const struct ListChunk *chunk, Image *image);
 Slice list_chunk_block(const struct ListChunk *chunk);
 List *list_new_big(void);
