@@ -29,6 +29,7 @@
 
 /* A string whose record is made in pieces, from the moment when its page is saved. It may not change meanwhile. */
 typedef struct ValueCopy {
+    GList link;        /* in the walk's copies */
     LargeValue *large; /* NULL: forgotten since; the record is garbage in the next checkpoint */
     Entry *entry;
     RecordKey key;
@@ -60,6 +61,7 @@ typedef struct Walk {
     Image batch;   /* of pages */
     Image values;  /* of large values, which come up while a page is being encoded */
     GQueue copies; /* ValueCopy *: strings, once their page is saved */
+    Table copy_of; /* the same by their entries */
     PageCopy page;
     size_t held;     /* bytes of memory that they take and nobody else has use for */
     Garbage garbage; /* that is being removed */
@@ -93,9 +95,6 @@ void checkpoint_init(Keyspace *keyspace, Manifest *manifest, void (*progressed)(
     state.manifest = manifest;
     state.progressed = progressed;
     if (state.elements == NULL) state.elements = g_ptr_array_new();
-    for (int f = 0; f < PAGE_FILES; f++) {
-        if (state.garbage[f].items == NULL) state.garbage[f] = garbage_new();
-    }
     state.last.last_ms = state.last.last_took_ms = -1;
     list_keep_numbers();
     keyspace->tracked = true;
@@ -161,6 +160,11 @@ void checkpoint_forget_value(const LargeValue *large)
         if (large->copy != NULL && f == state.walk->slot) continue; /* the record is still to come */
         garbage_add(garbage_of(f), &key, large->sum[f]);
     }
+}
+
+void checkpoint_leave_value(const LargeValue *large)
+{
+    if (large->copy != NULL) large->copy->large = NULL;
 }
 
 /* The set's pages in file f are added to the garbage; the set is empty. */
@@ -237,12 +241,19 @@ bool checkpoint_paged(ValueType type, void *object, PagedValue *paged)
     }
 }
 
+/* Addresses differ in their middle bits (Knuth's multiplier spreads them). */
+static uint64_t copy_hash(const void *copy)
+{
+    return __builtin_bswap64((uintptr_t)((const ValueCopy *)copy)->entry * 0x9E3779B97F4A7C15ULL);
+}
+
 static void copy_later(Walk *walk, LargeValue *large, Entry *entry)
 {
     ValueCopy *copy = g_new(ValueCopy, 1);
-    *copy = (ValueCopy){ large, entry, .key = record_value(large->id), .sum = large->sum[walk->slot] };
+    *copy = (ValueCopy){ { .data = copy }, large, entry, record_value(large->id), .sum = large->sum[walk->slot] };
     large->copy = copy;
-    g_queue_push_tail(&walk->copies, copy);
+    g_queue_push_tail_link(&walk->copies, &copy->link);
+    table_insert(&walk->copy_of, copy_hash(copy), copy);
 }
 
 /* Whether the entry's value is kept as pages, which are the walk's then, too. */
@@ -349,14 +360,19 @@ static void send_batches(Walk *walk)
 
 /* ---- strings that are copied in pieces ---- */
 
+static bool copy_matches(const void *copy, Slice address)
+{
+    return (const char *)((const ValueCopy *)copy)->entry == address.ptr;
+}
+
+/* NULL: there's none to be made. Whoever stores a long string asks, and there may be many. */
 static ValueCopy *copy_of(const Entry *entry)
 {
-    if (state.walk == NULL) return NULL;
-    for (GList *link = state.walk->copies.head; link != NULL; link = link->next) {
-        ValueCopy *copy = link->data;
-        if (copy->entry == entry) return copy;
-    }
-    return NULL;
+    if (state.walk == NULL || state.walk->copies.head == NULL) return NULL;
+    ValueCopy probe = { .entry = (Entry *)(uintptr_t)entry };
+    Slice address = { (const char *)entry, 0 };
+    void **slot = table_find(&state.walk->copy_of, copy_hash(&probe), address, copy_matches);
+    return slot == NULL ? NULL : *slot;
 }
 
 static size_t entry_bytes(const Entry *entry)
@@ -367,7 +383,9 @@ static size_t entry_bytes(const Entry *entry)
 /* The copy is made, or not wanted any more. */
 static void copy_free(Walk *walk, ValueCopy *copy)
 {
-    g_queue_remove(&walk->copies, copy);
+    g_queue_unlink(&walk->copies, &copy->link);
+    uint64_t hash = copy_hash(copy);
+    table_remove(&walk->copy_of, hash, table_find_pointer(&walk->copy_of, hash, copy));
     if (copy->large != NULL) copy->large->copy = NULL;
     if (copy->checksum != NULL) pagefile_checksum_end(copy->checksum);
     walk->held -= image_bytes(&copy->record);
@@ -632,10 +650,6 @@ static void leave_records(Db *db)
 {
     if (!db->own_records) return;
     state.renew[0] = state.renew[1] = true;
-    for (GList *link = state.walk == NULL ? NULL : state.walk->copies.head; link != NULL; link = link->next) {
-        ValueCopy *copy = link->data;
-        if (copy->large != NULL && large_is_of(db, copy->large)) copy->large = NULL;
-    }
     large_leave_all(db);
 }
 
@@ -718,8 +732,9 @@ static void walk_free(Walk *walk)
         walk_drop_map(walk, walk->maps.head->data);
     while (walk->copies.head != NULL)
         copy_free(walk, walk->copies.head->data);
+    table_free(&walk->copy_of);
     writer_free(walk->writer);
-    garbage_free(&walk->garbage);
+    garbage_clear(&walk->garbage);
     g_free(walk->batch.bytes);
     g_free(walk->values.bytes);
     g_free(walk);
@@ -731,8 +746,7 @@ static void file_reset(int f)
 {
     CheckpointFile *file = &checkpoint_files[f];
     *file = (CheckpointFile){ .epoch = file->epoch + 1 };
-    garbage_free(&state.garbage[f]);
-    state.garbage[f] = garbage_new();
+    garbage_clear(&state.garbage[f]);
     state.renew[f] = false;
 }
 
@@ -816,9 +830,10 @@ bool checkpoint_start(uint64_t offset, int db, int64_t unix_ms, char **error)
     g_strlcpy(walk->info.history, state.manifest->history, sizeof(walk->info.history));
     walk->started_us = clock_now_us();
     walk->garbage = state.garbage[slot];
-    state.garbage[slot] = garbage_new();
+    state.garbage[slot] = (Garbage){ 0 };
     g_queue_init(&walk->maps);
     g_queue_init(&walk->copies);
+    table_init(&walk->copy_of, copy_hash);
     for (int i = 0; i < state.keyspace->db_count; i++) {
         if (state.keyspace->dbs[i].pages != NULL)
             walk_add_map(walk, state.keyspace->dbs[i].pages, CHECKPOINT_PAGE_KEYS);

@@ -3,6 +3,10 @@
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "store/garbage.h"
 
+#include <glib.h>
+
+#define BLOCK_ITEMS 250
+
 typedef struct GarbageItem {
     RecordKey key; /* of a value */
     uint32_t sum;  /* of a value */
@@ -12,36 +16,55 @@ typedef struct GarbageItem {
     uint32_t *sums; /* of pages; NULL: a value */
 } GarbageItem;
 
-static void item_clear(gpointer item)
-{
-    g_free(((GarbageItem *)item)->sums);
-}
+typedef struct GarbageBlock {
+    struct GarbageBlock *next;
+    unsigned count;
+    GarbageItem item[BLOCK_ITEMS];
+} GarbageBlock;
 
-Garbage garbage_new(void)
+static void add(Garbage *garbage, GarbageItem item)
 {
-    Garbage garbage = { .items = g_array_new(FALSE, FALSE, sizeof(GarbageItem)) };
-    g_array_set_clear_func(garbage.items, item_clear);
-    return garbage;
-}
-
-void garbage_free(Garbage *garbage)
-{
-    g_array_free(garbage->items, TRUE);
-    *garbage = (Garbage){ .items = NULL };
+    if (garbage->tail == NULL || garbage->tail->count == BLOCK_ITEMS) {
+        GarbageBlock *block = g_new(GarbageBlock, 1);
+        block->next = NULL;
+        block->count = 0;
+        *(garbage->tail == NULL ? &garbage->head : &garbage->tail->next) = block;
+        garbage->tail = block;
+    }
+    garbage->tail->item[garbage->tail->count++] = item;
 }
 
 void garbage_add(Garbage *garbage, const RecordKey *key, uint32_t sum)
 {
-    GarbageItem item = { .key = *key, .sum = sum };
-    g_array_append_val(garbage->items, item);
+    add(garbage, (GarbageItem){ .key = *key, .sum = sum });
     garbage->records++;
 }
 
 void garbage_add_pages(Garbage *garbage, PageKind kind, uint64_t id, PageSet *set)
 {
-    GarbageItem item = { .kind = (uint8_t)kind, .bits = set->bits, .id = id, .sums = g_steal_pointer(&set->sums) };
-    g_array_append_val(garbage->items, item);
+    add(garbage,
+        (GarbageItem){ .kind = (uint8_t)kind, .bits = set->bits, .id = id, .sums = g_steal_pointer(&set->sums) });
     garbage->records += 1ULL << set->bits;
+}
+
+/* The item at hand, or NULL: there's none left. */
+static GarbageItem *first_item(Garbage *garbage)
+{
+    GarbageBlock *block = garbage->head;
+    if (block != NULL && garbage->at == block->count) {
+        garbage->head = block->next;
+        if (garbage->head == NULL) garbage->tail = NULL;
+        g_free(block);
+        garbage->at = 0;
+    }
+    return garbage->head == NULL ? NULL : &garbage->head->item[garbage->at];
+}
+
+static void drop_item(Garbage *garbage)
+{
+    g_free(first_item(garbage)->sums);
+    garbage->at++;
+    garbage->page = 0;
 }
 
 /* The item's next page that the file has; false: there's none left. */
@@ -58,15 +81,20 @@ static bool next_page(Garbage *garbage, const GarbageItem *item, RecordKey *key,
 
 bool garbage_next(Garbage *garbage, RecordKey *key, uint32_t *sum)
 {
-    while (garbage->at < garbage->items->len) {
-        const GarbageItem *item = &g_array_index(garbage->items, GarbageItem, garbage->at);
+    for (const GarbageItem *item; (item = first_item(garbage)) != NULL; drop_item(garbage)) {
         if (item->sums != NULL && next_page(garbage, item, key, sum)) return true;
-        garbage->at++;
-        garbage->page = 0;
         if (item->sums != NULL) continue;
         *key = item->key;
         *sum = item->sum;
+        drop_item(garbage);
         return true;
     }
     return false;
+}
+
+void garbage_clear(Garbage *garbage)
+{
+    while (first_item(garbage) != NULL)
+        drop_item(garbage);
+    *garbage = (Garbage){ 0 };
 }

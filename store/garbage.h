@@ -1,23 +1,21 @@
 /* garbage.h: the records of a checkpoint file that nothing refers to any more, which the file's next checkpoint
  * removes. Only checkpoint.c uses it.
  *
+ * Design. A queue of blocks: there may be as many as values, and neither to add one nor to take one out takes long.
+ *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #ifndef CKV_STORE_GARBAGE_H
 #define CKV_STORE_GARBAGE_H
 
-#include <glib.h>
-
 #include "store/record.h"
 
+/* Begins as zeros. May be moved. */
 typedef struct Garbage {
-    GArray *items; /* GarbageItem, the first of which are used up */
-    guint at;
+    struct GarbageBlock *head, *tail;
+    unsigned at;      /* of the first block: those before are used up */
     uint64_t page;    /* of the item at hand */
     uint64_t records; /* all that were added, about */
 } Garbage;
-
-Garbage garbage_new(void);
-void garbage_free(Garbage *garbage);
 
 /* A value's record, of this checksum. */
 void garbage_add(Garbage *garbage, const RecordKey *key, uint32_t sum);
@@ -26,5 +24,8 @@ void garbage_add_pages(Garbage *garbage, PageKind kind, uint64_t id, PageSet *se
 
 /* Takes a record out: its key, and in *sum its checksum. False: there's none left. */
 bool garbage_next(Garbage *garbage, RecordKey *key, uint32_t *sum);
+
+/* Forgets all of it. */
+void garbage_clear(Garbage *garbage);
 
 #endif

@@ -47,6 +47,7 @@ typedef struct BuriedDb {
 
 typedef struct BuriedTable {
     Table *table;
+    TableVisit free_element;
     size_t element_bytes;
 } BuriedTable;
 
@@ -79,16 +80,10 @@ static bool free_db(void *object, size_t steps)
     return false;
 }
 
-static void visit_free(void *element, void *context)
-{
-    (void)context;
-    g_free(element);
-}
-
 static bool free_table(void *object, size_t steps)
 {
     BuriedTable *buried = object;
-    if (table_free_some(buried->table, steps, visit_free, NULL)) return true;
+    if (table_free_some(buried->table, steps, buried->free_element, NULL)) return true;
     g_free(buried->table);
     g_free(buried);
     return false;
@@ -193,10 +188,10 @@ void grave_take_db(Table *table, Wheel *wheel, TableVisit free_entry)
     if (idle) grave_step(DB_AT_ONCE_US);
 }
 
-void grave_take_table(Table *table, size_t element_bytes)
+void grave_take_table(Table *table, TableVisit free_element, size_t element_bytes)
 {
     BuriedTable *buried = g_new(BuriedTable, 1);
-    *buried = (BuriedTable){ table, element_bytes };
+    *buried = (BuriedTable){ table, free_element, element_bytes };
     grave_open(KIND_TABLE, buried);
 }
 

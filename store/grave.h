@@ -21,8 +21,8 @@ void grave_take(ValueType type, void *object);
  * NULL), and its wheel. The two structures themselves are the caller's to use again. */
 void grave_take_db(Table *table, Wheel *wheel, TableVisit free_entry);
 
-/* Takes a table, made with g_new, of elements of about so many bytes that g_free frees. */
-void grave_take_table(Table *table, size_t element_bytes);
+/* Takes a table, made with g_new, of elements of about so many bytes that `free_element` frees. */
+void grave_take_table(Table *table, TableVisit free_element, size_t element_bytes);
 
 /* Frees for about `budget_us`, at least a little. True while something is left. */
 bool grave_step(int64_t budget_us);

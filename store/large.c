@@ -68,12 +68,14 @@ void large_forget(Db *db, Entry *entry)
     entry->large = 0;
 }
 
-bool large_is_of(const Db *db, const LargeValue *large)
+static void visit_leave(void *element, void *context)
 {
-    return db->large != NULL && table_find_pointer(db->large, large_hash(large), large) != NULL;
+    (void)context;
+    checkpoint_leave_value(element);
+    g_free(element);
 }
 
 void large_leave_all(Db *db)
 {
-    if (db->large != NULL) grave_take_table(g_steal_pointer(&db->large), sizeof(LargeValue));
+    if (db->large != NULL) grave_take_table(g_steal_pointer(&db->large), visit_leave, sizeof(LargeValue));
 }

@@ -31,12 +31,12 @@ LargeValue *large_add(Db *db, Entry *entry, uint64_t id);
 void large_touch(const Db *db, Slice key);
 /* The entry goes, or is small now: its bit is cleared, and its records are garbage. */
 void large_forget(Db *db, Entry *entry);
-/* All of a database's go, little by little, and nobody is told. */
+/* All of a database's go, little by little; their records aren't looked at. */
 void large_leave_all(Db *db);
-/* Is it the database's? */
-bool large_is_of(const Db *db, const LargeValue *large);
 
 /* Told of a LargeValue that goes (checkpoint.c). */
 void checkpoint_forget_value(const LargeValue *large);
+/* The same of one whose records are to stay where they are. */
+void checkpoint_leave_value(const LargeValue *large);
 
 #endif
