@@ -14,6 +14,7 @@
 #include "base/options.h"
 #include "cmds/command.h"
 #include "cmds/diverged.h"
+#include "cmds/effect.h"
 #include "cmds/handlers.h"
 #include "cmds/persist.h"
 #include "cmds/server.h"
@@ -532,7 +533,7 @@ const char *backups_rollback_failed(void)
 char *backups_go_back(uint64_t offset, const char *note)
 {
     if (!backups_idle() || !journal_is_open()) return g_strdup("a backup or a rollback is in progress");
-    if (!journal_commit()) return g_strdup(journal_trouble());
+    if (!effect_write()) return g_strdup(journal_trouble());
     job.id[0] = '\0';
     begin_rollback(g_strdup(note), offset);
     return NULL;
@@ -547,7 +548,7 @@ static void rollback_status(Request *r)
 static void rollback_to(Request *r)
 {
     if (!check_may_roll_back(r) || !arg_int(r, 2, &job.to_ms, NULL)) return;
-    if (!journal_commit()) {
+    if (!effect_write()) {
         reply_errorf(r->out, "ERR %s", journal_trouble());
         return;
     }

@@ -130,7 +130,7 @@ static void debug_populate(Request *r)
         keyspace_put_string(r->db, name, (Slice){ value, (size_t)len });
         effect_set(r->db, name, (Slice){ value, (size_t)len }, -1);
         keyspace_changed(r->db, name);
-        if (journal_pending_bytes() > POPULATE_COMMIT_BYTES) journal_commit(); /* each key is a change of its own */
+        if (journal_pending_bytes() > POPULATE_COMMIT_BYTES) effect_write(); /* each key is a change of its own */
     }
     reply_ok(r->out);
 }

@@ -305,11 +305,22 @@ void effect_tell_trouble(void)
     }
 }
 
+bool effect_write(void)
+{
+    if (exec.running) {
+        bool replaced = effect_replaced;
+        effect_exec_end();
+        effect_replaced = replaced;
+        effect_exec_begin();
+    }
+    return journal_commit();
+}
+
 void effect_commit(void)
 {
     if (!effects_on) return;
     effect_piled_up = false;
-    journal_commit(); /* what can't be written now waits in it */
+    effect_write(); /* what can't be written now waits in it */
     if (effects_aside) return;
     effect_tell_trouble();
     uint64_t offset = journal_offset(), safe = effect_gate_offset();

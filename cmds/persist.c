@@ -705,7 +705,7 @@ bool persist_begin_checkpoint(char **error)
         return false;
     }
     errno = 0;
-    if (!journal_commit() || !journal_rotate()) {
+    if (!effect_write() || !journal_rotate()) {
         *error = journal_trouble() != NULL
                      ? g_strdup(journal_trouble())
                      : g_strdup_printf(JOURNAL_DIRECTORY "/%020" G_GINT64_MODIFIER "u.ckj can't be begun: %s",
@@ -882,7 +882,7 @@ static void read_manifest_again(void)
 
 bool persist_roll_back(const char *note, bool synced, char *before, char **error)
 {
-    if (state.lost == NULL && (!journal_commit() || !journal_wait_durable())) {
+    if (state.lost == NULL && (!effect_write() || !journal_wait_durable())) {
         *error = g_strdup(journal_trouble() != NULL ? journal_trouble() : "the journal can't be written");
         return false;
     }
@@ -903,7 +903,7 @@ bool persist_reload_now(char **error)
         *error = persist_closed();
         return false;
     }
-    if (!journal_commit()) {
+    if (!effect_write()) {
         *error = g_strdup(journal_trouble());
         return false;
     }
@@ -925,7 +925,7 @@ static bool change_manifest(const char *history, const char *word, char **error)
         *error = persist_closed();
         return false;
     }
-    if (!journal_commit() || !journal_wait_durable()) {
+    if (!effect_write() || !journal_wait_durable()) {
         *error = g_strdup(journal_trouble() != NULL ? journal_trouble() : "the journal can't be written");
         return false;
     }

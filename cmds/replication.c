@@ -184,21 +184,11 @@ static void close_clients(uint64_t but)
     }
 }
 
-/* What an EXEC has changed so far is a transaction of its own: the stream ends there, or becomes another's. */
-static void end_changes(const Request *r)
-{
-    if (r->session->in_exec) {
-        effect_exec_end();
-        effect_exec_begin();
-    }
-    effect_commit();
-}
-
 static void become_slave(Request *r, const char *host, int64_t port)
 {
     char address[CLIENT_ADDRESS_CHARS];
     bool was_master = !slave_is_one();
-    end_changes(r);
+    effect_commit();
     options_set_master(host, port);
     client_address(r->client, address);
     log_line(LOG_NOTICE, "SLAVE OF %s:%" G_GINT64_FORMAT " enabled (user request from 'addr=%s')", host, port, address);
@@ -214,7 +204,7 @@ static bool become_master(Request *r, const char *whose)
 {
     char address[CLIENT_ADDRESS_CHARS], history[MANIFEST_ID_CHARS + 1];
     char *error = NULL;
-    end_changes(r);
+    effect_commit();
     random_hex(history, MANIFEST_ID_CHARS);
     if (!persist_change_history(history, &error)) {
         reply_errorf(r->out, "ERR the new history can't be noted: %s", error);

@@ -486,3 +486,37 @@ with_server {} {
         assert_equal {2 (nil)} [r mget a b]
     }
 }
+
+# A checkpoint, a commit or a reload in the middle of a transaction.
+with_server {} {
+    proc saving {} { expr {[info_field rdb_bgsave_in_progress] || [info_field ckv_backup_in_progress]} }
+
+    foreach commands {
+        {{incr a} bgsave}
+        {{incr a} {incr a} bgsave {incr a}}
+        {{incr a} save {incr a}}
+        {{incr a} {incr a} save}
+        {{set a 1} flushall save {set b 1}}
+        {{incr a} {debug reload}}
+        {{incr a} {incr a} {debug reload} {incr a}}
+        {{incr a} {incr a} {debug loadaof} {incr a}}
+        {{incr a} {backup create} {incr a}}
+        {{incr a} {incr a} {backup create} {incr a}}
+        {{incr a} {incr a} {rollback to 99999999999999} {incr a}}
+        {{incr a} {debug populate 400000 a-name-that-makes-the-journal-long} {incr a}}
+    } {
+        test "EXEC of [join $commands {, }]: after a crash the data is as it was" {
+            r flushall
+            r multi
+            foreach command $commands { assert_equal QUEUED [r {*}$command] }
+            assert_equal [llength $commands] [llength [r exec]]
+            wait_until {![saving]}
+            after 100
+            set digest [r debug digest]
+            kill_server
+            assert_match "0 *A start would load*" [run_ckv check [server_dir]]
+            launch $::current $::server($::current,options)
+            assert_equal $digest [r debug digest]
+        }
+    }
+}
