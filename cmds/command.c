@@ -187,16 +187,19 @@ static bool check_known(Request *r)
 
 static bool check_arity(Request *r)
 {
-    int arity = r->command->arity;
-    if (arity >= 0 ? (arity == 0 || r->argc == arity) : r->argc >= -arity) return true;
+    if (command_arity_fits(r->command, r->argc)) return true;
     reply_errorf(r->out, "ERR wrong number of arguments for '%s' command", r->command->name);
     return false;
 }
 
+static bool is_let_in(const Session *session, const Command *command)
+{
+    return session->authenticated || options.password[0] == '\0' || (command->flags & CMD_UNAUTHENTICATED);
+}
+
 static bool check_authenticated(Request *r)
 {
-    if (r->session->authenticated || options.password[0] == '\0' || (r->command->flags & CMD_UNAUTHENTICATED))
-        return true;
+    if (is_let_in(r->session, r->command)) return true;
     reply_error(r->out, "NOAUTH Authentication required.");
     return false;
 }
@@ -354,12 +357,25 @@ static Planned plan(const Incoming *in, bool pressed)
     return planned;
 }
 
-/* A turn saves pages for a checkpoint for a bounded time only. May the command run in this one? */
+/* A longer command (in bytes) takes more time than its pages, and to keep it from turn to turn takes as much each time.
+ */
+#define PUT_OFF_MAX (1UL << 20)
+
+static bool is_long(const Incoming *in)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < in->argc && bytes <= PUT_OFF_MAX; i++)
+        bytes += in->argv[i].len;
+    return bytes > PUT_OFF_MAX;
+}
+
+/* A turn saves pages for a checkpoint for a bounded time only. May the command run in this one? Nothing about it has
+ * been checked. */
 static bool fits_turn(const Incoming *in, const Planned *planned)
 {
     const Command *command = planned->command;
     const Session *session = in->client->session;
-    if (command == NULL) return true;
+    if (command == NULL || !command_arity_fits(command, (int)in->argc) || !is_let_in(session, command)) return true;
     if (command->handler == cmd_exec) return transaction_save_pages(session);
     if (session->in_multi) return true;
     if (!(command->flags & CMD_WRITE)) return true;
@@ -388,7 +404,7 @@ static void run_chunk(Incoming *batch, size_t count)
         /* The hash belongs to the bytes at this address, and those stay until the batch ends. */
         bool keyed = planned[i].db != NULL;
         keyspace_expect(keyed ? batch[i].argv[planned[i].command->first_key] : (Slice){ NULL, 0 }, planned[i].at.hash);
-        if (walking && !fits_turn(&batch[i], &planned[i])) {
+        if (walking && !fits_turn(&batch[i], &planned[i]) && !is_long(&batch[i])) {
             client_put_off(batch[i].client);
             batch[i].skipped = true;
             continue;

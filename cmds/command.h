@@ -106,6 +106,13 @@ const char *command_flag_name(const Command *command, size_t bit);
 /* The command of this name (any case), or NULL. */
 const Command *command_find(Slice name);
 
+/* Whether it may have so many arguments, with its name. */
+static inline bool command_arity_fits(const Command *command, int argc)
+{
+    int arity = command->arity;
+    return arity >= 0 ? arity == 0 || argc == arity : argc >= -arity;
+}
+
 /* One client's state, as the commands see it. */
 struct Session {
     Client *client;

@@ -70,15 +70,10 @@ static bool is_journaled(const Command *command)
            ((command->flags & (CMD_WRITE | CMD_READONLY)) || command->handler == cmd_select);
 }
 
-static bool arity_fits(const Command *command, int argc)
-{
-    return command->arity >= 0 ? argc == command->arity : argc >= -command->arity;
-}
-
 /* Runs one that 3.2 knows. NULL, or what is wrong. */
 static char *run_handler(const Command *command, const Slice *argv, int argc)
 {
-    if (!arity_fits(command, argc)) return g_strdup("it has a wrong number of arguments");
+    if (!command_arity_fits(command, argc)) return g_strdup("it has a wrong number of arguments");
     Request r = {
         .client = &replay.client,
         .session = &replay.session,

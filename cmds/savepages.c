@@ -7,12 +7,13 @@
 #include "cmds/handlers.h"
 #include "store/checkpoint.h"
 #include "store/checkpointfile.h"
+#include "store/image.h"
 #include "store/list.h"
 #include "store/zset.h"
 
-/* So many pages, of some 40 elements each, are saved in less than a turn's 1 ms: a command that changes no more runs at
- * once. */
-#define AT_ONCE 64
+/* Pages of so many bytes (and of few elements for each) are saved in less than a turn's 1 ms: a command that changes no
+ * more runs at once. */
+#define AT_ONCE_BYTES (128UL << 10)
 /* A range of more members is not gone through in each turn: all of its set is saved. */
 #define RANGE_MAX 4096
 
@@ -47,10 +48,23 @@ static bool save_scored(const Change *change)
     return save_members(change, 3 + change->argc % 2, 2);
 }
 
+/* Whether so many of the pages are more than can be saved at once. */
+static bool are_too_many(const Change *change, size_t pages)
+{
+    size_t each = image_value_bytes(change->entry) >> change->pages->pending_bits;
+    return pages > AT_ONCE_BYTES / (each + 1);
+}
+
 /* At most so many pages, nobody knows which. */
 static bool save_any(const Change *change, size_t pages)
 {
-    return pages <= AT_ONCE ? !checkpoint_is_pressed() : pages_save_all_in_time(change->pages);
+    return are_too_many(change, pages) ? pages_save_all_in_time(change->pages) : !checkpoint_is_pressed();
+}
+
+/* A chunk of a list, and its neighbours: most often they're saved already, or small. */
+static bool save_chunks(const Change *change)
+{
+    return !are_too_many(change, 3) || pages_save_all_in_time(change->pages);
 }
 
 /* SPOP key [count], LREM key count element: a count below 0 is from the other end, LREM's 0 is all. */
@@ -108,6 +122,15 @@ static const Concern concerns[] = {
     { cmd_zremrangebyrank, TYPE_ZSET, 0, 0, save_range },
     { cmd_zremrangebyscore, TYPE_ZSET, 0, 0, save_range },
     { cmd_zremrangebylex, TYPE_ZSET, 0, 0, save_range },
+    { cmd_lpush, TYPE_LIST, 0, 0, save_chunks },
+    { cmd_rpush, TYPE_LIST, 0, 0, save_chunks },
+    { cmd_lpushx, TYPE_LIST, 0, 0, save_chunks },
+    { cmd_rpushx, TYPE_LIST, 0, 0, save_chunks },
+    { cmd_lpop, TYPE_LIST, 0, 0, save_chunks },
+    { cmd_rpop, TYPE_LIST, 0, 0, save_chunks },
+    { cmd_rpoplpush, TYPE_LIST, 0, 0, save_chunks },
+    { cmd_lset, TYPE_LIST, 0, 0, save_chunks },
+    { cmd_linsert, TYPE_LIST, 0, 0, save_chunks },
     { cmd_lrem, TYPE_LIST, 0, 0, save_counted },
     { cmd_ltrim, TYPE_LIST, 0, 0, save_trimmed },
     { cmd_append, TYPE_STRING, 0, 0, save_string },

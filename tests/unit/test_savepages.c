@@ -280,6 +280,92 @@ static void test_list(void **state)
     assert_changes("RPUSH big", LONG_ELEMENT, changes, G_N_ELEMENTS(changes));
 }
 
+/* Long elements: few pages are much. */
+static void put_long_elements(const char *command, int count)
+{
+    for (int i = 0; i < count; i++) {
+        g_autofree char *text = g_strdup_printf("%0*d", LONG_BYTES / count, i);
+        Slice argv[] = { slice_of(command), SLICE("big"), slice_of(text) };
+        assert_int_equal(run(argv, G_N_ELEMENTS(argv)), 1);
+    }
+    g_free(host_take_reply(client));
+}
+
+static void assert_long_elements(const char *put, int count, const char *const *commands)
+{
+    for (; *commands != NULL; commands++) {
+        put_long_elements(put, count);
+        start_checkpoint();
+        if (run_words(*commands) == 1) fail_msg("%s: in one turn", *commands);
+        checkpoint_abort("enough");
+        run_words("DEL big");
+        g_free(host_take_reply(client));
+    }
+}
+
+static void test_long_elements(void **state)
+{
+    (void)state;
+    const char *const on_list[] = { "LPUSH big x", "RPUSH big x",  "LPUSHX big x", "RPUSHX big x",       "LPOP big",
+                                    "RPOP big",    "LSET big 3 x", "LREM big 2 x", "RPOPLPUSH big big2", NULL };
+    assert_long_elements("RPUSH", 6, on_list);
+    const char *const on_set[] = { "SPOP big", "SPOP big 3", NULL };
+    assert_long_elements("SADD", 30, on_set);
+}
+
+/* A command with too few arguments, or of somebody who hasn't said the password, isn't looked at, but refused. */
+static void test_refused(void **state)
+{
+    (void)state;
+    assert_int_equal(run_on("ZADD big", "%d m%d", 0, ELEMENTS), 1);
+    assert_int_equal(run_on("RPUSH list", LONG_ELEMENT, 0, ELEMENTS), 1);
+    g_free(host_take_reply(client));
+    const char *few[] = { "ZREMRANGEBYRANK big",
+                          "ZREMRANGEBYSCORE big",
+                          "ZREMRANGEBYLEX big",
+                          "ZADD big",
+                          "LTRIM list",
+                          "LREM list",
+                          "ZREM big",
+                          "ZINCRBY big" };
+    const Slice nothing = { (const char *)1, SIZE_MAX / 2 };
+    for (size_t i = 0; i < G_N_ELEMENTS(few); i++) {
+        g_auto(GStrv) words = g_strsplit(few[i], " ", -1);
+        Slice argv[] = { slice_of(words[0]), slice_of(words[1]), nothing, nothing };
+        start_checkpoint();
+        assert_int_equal(run(argv, 2), 1);
+        assert_reply("-ERR wrong number of arguments");
+        checkpoint_abort("enough");
+    }
+    Session *session = client->session;
+    char *none = options.password, secret[] = "secret";
+    options.password = secret;
+    session->authenticated = false;
+    start_checkpoint();
+    assert_int_equal(run_words("ZREMRANGEBYRANK big 0 -1"), 1);
+    assert_reply("-NOAUTH");
+    assert_int_equal(checkpoint_status().pages_done, 0);
+    checkpoint_abort("enough");
+    session->authenticated = true;
+    options.password = none;
+    run_words("DEL big list");
+    g_free(host_take_reply(client));
+}
+
+/* What is long is run rather than kept from turn to turn. */
+static void test_long_command(void **state)
+{
+    (void)state;
+    assert_int_equal(run_on("HMSET big", "f%d v%d", 0, ELEMENTS), 1);
+    start_checkpoint();
+    g_autofree char *format = g_strdup_printf("f%%d %0500d", 0);
+    g_free(host_take_reply(client));
+    assert_int_equal(run_on("HMSET big", format, 0, MANY), 1);
+    checkpoint_abort("enough");
+    run_words("DEL big");
+    g_free(host_take_reply(client));
+}
+
 /* The copy of a long string is made in pieces; so is that of a long element's page. */
 static void test_long(void **state)
 {
@@ -346,6 +432,9 @@ int main(void)
         cmocka_unit_test(test_zset),
         cmocka_unit_test(test_geo),
         cmocka_unit_test(test_list),
+        cmocka_unit_test(test_long_elements),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_long_command),
         cmocka_unit_test(test_long),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
