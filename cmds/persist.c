@@ -930,9 +930,10 @@ static bool change_manifest(const char *history, const char *word, char **error)
         return false;
     }
     state.generation++;
+    master_drop_slaves("the history changes");
     checkpoint_abort("the history changes");
     finished("the history changes");
-    master_drop_slaves("the history changes");
+    g_assert(checkpoint_status().state == CHECKPOINT_IDLE); /* it would write the old history down at its end */
     Manifest before = persist_manifest, changed = with_history(history, journal_offset());
     g_strlcpy(changed.state, word, sizeof(changed.state));
     *error = manifest_write(".", &changed);

@@ -132,10 +132,11 @@ static bool make_file(int checkpoint)
 
 static void on_checkpoint(const char *error, void *context)
 {
-    (void)error;
     (void)context;
     state.checkpoint_awaited = false;
-    serve_waiting();
+    /* If it was given up, the history or the dataset may be changing right now, and no other may begin: fullsync_tick
+     * goes on. */
+    if (error == NULL) serve_waiting();
 }
 
 /* Waits for a checkpoint: the one that is running, or a new one. */

@@ -471,3 +471,40 @@ with_server {--persistence no} {
         assert_equal {master 0 {}} [r role]
     }
 }
+
+# ---- a slave that is promoted while a slave of its own waits for a checkpoint
+
+with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
+    set master $::current
+    with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
+        set slave $::current
+
+        test "a promotion ends the checkpoint that a slave waits for, and the new history stays" {
+            in $master { r debug populate 400000 }
+            follow $slave $master
+            wait_until {[info_field master_link_status] eq "up"} 20000
+            set value [repeat v 1000000]
+            in $master { for {set i 0} {$i < 70} {incr i} { r set big $value } } ;# no checkpoint is recent then
+            wait_until {[r debug digest] eq [in $master { r debug digest }]} 20000
+            set c [connect]
+            assert_equal OK [call $c replconf capa psync2]
+            send $c psync ? -1
+            wait_until {[info_field rdb_bgsave_in_progress] || [string match "*snapshot for slaves*" [server_log]]}
+            r slaveof no one
+            r set after promotion
+            set history [info_field master_replid]
+            wait_until {[info_field rdb_bgsave_in_progress] == 0} 20000
+            after 200
+            wait_until {[info_field rdb_bgsave_in_progress] == 0} 20000
+            set f [open [server_dir]/MANIFEST]
+            assert_match "*\nhistory=$history\n*" [read $f]
+            close $f
+            set digest [r debug digest]
+            disconnect $c
+            kill_server
+            launch $::current $::server($::current,options)
+            assert_equal $digest [r debug digest]
+            assert_equal $history [info_field master_replid]
+        }
+    }
+}
