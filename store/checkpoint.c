@@ -838,7 +838,7 @@ bool checkpoint_start(uint64_t offset, int db, int64_t unix_ms, char **error)
         if (state.keyspace->dbs[i].pages != NULL)
             walk_add_map(walk, state.keyspace->dbs[i].pages, CHECKPOINT_PAGE_KEYS);
     }
-    walk->writer = writer_start(state.manifest, slot, new_file ? PAGEFILE_NEW : PAGEFILE_CHANGE, expected_records(),
+    walk->writer = writer_start(state.manifest, slot, true, new_file ? PAGEFILE_NEW : PAGEFILE_CHANGE, expected_records(),
                                 state.progressed);
     save_databases(walk);
     state.last.started_ms = unix_ms;

@@ -32,6 +32,7 @@ struct CheckpointWriter {
     gsize held;               /* atomic: what the buffers of these, and the empty ones, take */
     GPtrArray *spare;         /* the loop's */
     int slot;
+    bool may_be_listed;
     PageFileMode mode;
     size_t expected;
     void (*progressed)(void);
@@ -83,10 +84,11 @@ static bool has_failed(CheckpointWriter *writer)
     return writer_error(writer) != NULL || g_atomic_int_get(&writer->stopping);
 }
 
-/* The file isn't whole from now on. */
+/* The file isn't whole from now on. (Whether MANIFEST calls it so can't be told from what this process knows: one that
+ * couldn't be finished, or read, may be listed.) */
 static bool unlist(CheckpointWriter *writer)
 {
-    if (!writer->manifest.checkpoint[writer->slot].whole) return true;
+    if (!writer->may_be_listed) return true;
     writer->manifest.checkpoint[writer->slot].whole = false;
     char *message = manifest_write(".", &writer->manifest);
     if (message != NULL) fail(writer, message);
@@ -258,8 +260,8 @@ uint32_t writer_end_record(Image *batch, size_t start, size_t *payload_len)
 
 /* ---- the loop's side ---- */
 
-CheckpointWriter *writer_start(const Manifest *manifest, int slot, PageFileMode mode, size_t expected,
-                               void (*progressed)(void))
+CheckpointWriter *writer_start(const Manifest *manifest, int slot, bool may_be_listed, PageFileMode mode,
+                               size_t expected, void (*progressed)(void))
 {
     CheckpointWriter *writer = g_new0(CheckpointWriter, 1);
     writer->sent = g_async_queue_new();
@@ -269,6 +271,7 @@ CheckpointWriter *writer_start(const Manifest *manifest, int slot, PageFileMode 
     writer->manifest = *manifest;
     writer->manifest.note = NULL;
     writer->slot = slot;
+    writer->may_be_listed = may_be_listed;
     writer->mode = mode;
     writer->expected = expected;
     writer->progressed = progressed;
