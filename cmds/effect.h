@@ -89,9 +89,9 @@ void effect_answered(Client *client, size_t position);
 void effect_for_slaves(const Request *r);
 extern bool effect_piled_up;
 
-/* Commits the journal at once, since a checkpoint begins here, or the data is replaced. What an EXEC that is running has
- * changed so far is a transaction of its own then: no batch, and no checkpoint, ends in the middle of one. False:
- * journal_trouble says why. */
+/* Commits the journal at once, since a checkpoint begins here, or the data is replaced. What an EXEC that is running
+ * has changed so far is a transaction of its own then, so that no batch, and no checkpoint, ends in the middle of one.
+ * False: journal_trouble says why. */
 bool effect_write(void);
 
 /* That, closes the gate for replies that can't go yet, opens it as far as it may be. Between two commands only; before

@@ -16,8 +16,8 @@
 /* Whether the command may have other pages saved than its keys'. The number of its arguments fits. */
 bool savepages_concerns_value(const Command *command);
 
-/* Saves the pages that the command (with as many arguments as it may have) changes, those that the running checkpoint wants saved first, as many as there's
- * time for in this turn of the loop. True: all are, or it saves few when it runs. */
+/* Saves the pages that the command changes, those that the running checkpoint wants saved first, as many as there's
+ * time for in this turn of the loop. The number of its arguments fits. True: all are, or it saves few when it runs. */
 bool savepages_before(const Command *command, Db *db, const Slice *argv, size_t argc);
 
 /* What commands will remove, by their arguments: from `first` on so many ranks (zsets.c), so many elements from both

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "store/checkpointfile.h"
 #include "store/checkpointwriter.h"
+#include "store/evict.h"
 #include "store/garbage.h"
 #include "store/grave.h"
 #include "store/hash.h"
@@ -678,6 +679,7 @@ static void walk_drop_map(Walk *walk, PageMap *map)
     pages_end(map);
     void *orphan = map->orphan;
     if (orphan == NULL) return;
+    walk->held -= map->orphan_bytes;
     if (map->orphan_type == ORPHAN_DB) {
         bury_db(map);
         return;
@@ -685,6 +687,15 @@ static void walk_drop_map(Walk *walk, PageMap *map)
     ValueType type = map->orphan_type;
     checkpoint_adopt(type, orphan);
     grave_take(type, orphan);
+}
+
+/* What the map is of has been deleted, and goes when its pages are saved. Nobody else has use for its memory. */
+static void keep_orphan(PageMap *map, void *orphan, uint8_t type, size_t bytes)
+{
+    map->orphan = orphan;
+    map->orphan_type = type;
+    map->orphan_bytes = bytes;
+    state.walk->held += bytes;
 }
 
 bool checkpoint_adopt(ValueType type, void *object)
@@ -697,9 +708,19 @@ bool checkpoint_adopt(ValueType type, void *object)
         *paged.pages = NULL;
         return false;
     }
-    map->orphan = object;
-    map->orphan_type = (uint8_t)type;
+    keep_orphan(map, object, type, grave_bytes_of(type, object));
     return true;
+}
+
+/* A database's part of all that is data. (A sample alone may miss the few big collections that make up most of it.) */
+static size_t db_bytes(const Db *db)
+{
+    double all = 1, used = (double)evict_used(), gone = (double)grave_bytes();
+    for (int i = 0; i < state.keyspace->db_count; i++) {
+        const Db *other = &state.keyspace->dbs[i];
+        if (other->table.count > 0) all += (double)grave_bytes_of_db(&other->table, &other->wheel);
+    }
+    return (size_t)(MAX(used - gone, 0) * (double)grave_bytes_of_db(&db->table, &db->wheel) / all);
 }
 
 bool checkpoint_adopt_db(Db *db, TableVisit free_entry)
@@ -717,8 +738,7 @@ bool checkpoint_adopt_db(Db *db, TableVisit free_entry)
     Db *ghost = g_new(Db, 1);
     *ghost = *db;
     map->table = &ghost->table;
-    map->orphan = ghost;
-    map->orphan_type = ORPHAN_DB;
+    keep_orphan(map, ghost, ORPHAN_DB, db_bytes(db));
     db->pages = NULL;
     db->large = NULL;
     return true;
@@ -838,8 +858,8 @@ bool checkpoint_start(uint64_t offset, int db, int64_t unix_ms, char **error)
         if (state.keyspace->dbs[i].pages != NULL)
             walk_add_map(walk, state.keyspace->dbs[i].pages, CHECKPOINT_PAGE_KEYS);
     }
-    walk->writer = writer_start(state.manifest, slot, true, new_file ? PAGEFILE_NEW : PAGEFILE_CHANGE, expected_records(),
-                                state.progressed);
+    walk->writer = writer_start(state.manifest, slot, true, new_file ? PAGEFILE_NEW : PAGEFILE_CHANGE,
+                                expected_records(), state.progressed);
     save_databases(walk);
     state.last.started_ms = unix_ms;
     return true;

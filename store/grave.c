@@ -176,6 +176,17 @@ static size_t average_entry_bytes(const Table *table)
     return sample.entries == 0 ? 0 : sample.bytes / sample.entries;
 }
 
+size_t grave_bytes_of(ValueType type, const void *object)
+{
+    return kinds[type].bytes(object);
+}
+
+size_t grave_bytes_of_db(const Table *table, const Wheel *wheel)
+{
+    BuriedDb db = { .table = *table, .wheel = *wheel, .entry_bytes = average_entry_bytes(table) };
+    return bytes_of_db(&db);
+}
+
 void grave_take_db(Table *table, Wheel *wheel, TableVisit free_entry)
 {
     bool idle = graves.length == 0; /* or else FLUSHALL would take as long once for each database */

@@ -34,4 +34,8 @@ size_t grave_bytes(void);
 /* Frees everything now. */
 void grave_drain(void);
 
+/* About how much memory a collection, or a database's contents, would be in it. Quick. */
+size_t grave_bytes_of(ValueType type, const void *object);
+size_t grave_bytes_of_db(const Table *table, const Wheel *wheel);
+
 #endif

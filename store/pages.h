@@ -37,7 +37,8 @@ typedef struct PageMap {
     PageSet set[PAGE_FILES];
     void *orphan; /* the collection itself, deleted while pending: it goes when all is saved */
     uint8_t orphan_type;
-    uint64_t walked; /* the number of the checkpoint that took its dirty pages last */
+    size_t orphan_bytes; /* of memory, about */
+    uint64_t walked;     /* the number of the checkpoint that took its dirty pages last */
 } PageMap;
 
 /* A collection that may be kept as pages, as its type shows it. */

@@ -818,6 +818,31 @@ static void test_flush_leaves_no_records(void **context)
     }
 }
 
+/* What was deleted while a checkpoint needs it still takes memory, but is no data: nothing else has to go for it. */
+static void test_deleted_is_no_data(void **context)
+{
+    (void)context;
+    char *error = NULL;
+    put_much();
+    size_t used = evict_used();
+    assert_true(checkpoint_start(++offset, 0, clock_unix_ms, &error));
+    keyspace_flush(&ks->dbs[0]);
+    assert_true(evict_used() < used / 4);
+    checkpoint_abort("enough");
+    grave_drain();
+    assert_int_equal(checkpoint_waiting_bytes(), 0);
+    used = evict_used();
+    big_type = TYPE_HASH;
+    put_big('a');
+    walk_in_slices(keep_big, 0);
+    assert_true(checkpoint_start(++offset, 0, clock_unix_ms, &error));
+    assert_int_equal(checkpoint_step(1, offset), CHECKPOINT_MORE); /* it has saved the key, and few elements */
+    keyspace_delete(&ks->dbs[0], big_key);
+    assert_in_range(evict_used(), 0, used + ELEMENT_BYTES * ELEMENTS / 4);
+    checkpoint_abort("enough");
+    assert_int_equal(checkpoint_waiting_bytes(), 0);
+}
+
 /* One of many keys that fails at MANIFEST, which still lists the file: the next one takes it out before it touches it.
  */
 static void test_failed_one_is_unlisted(void **context)
@@ -907,6 +932,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_waiting_is_no_data, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_elements, setup, teardown),
         cmocka_unit_test_setup_teardown(test_flush_leaves_no_records, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_deleted_is_no_data, setup, teardown),
         cmocka_unit_test_setup_teardown(test_failed_one_is_unlisted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_elements_given_up, setup, teardown),
         cmocka_unit_test_setup_teardown(test_turns_are_bounded, setup, teardown),
