@@ -26,6 +26,7 @@
 
 #define TICK_MS          10
 #define SCHEDULE_TICK_MS 1000
+#define HELD_TICK_MS     100
 #define RETRY_MS         60000 /* after a scheduled backup failed */
 
 typedef enum JobKind { JOB_NONE, JOB_CREATE, JOB_VERIFY, JOB_DELETE, JOB_ROLLBACK } JobKind;
@@ -204,10 +205,11 @@ static void on_earlier_checkpoint(const char *error, void *context)
     loop_timer(server.loop, 0, begin_own_checkpoint, context);
 }
 
-/* As soon as none is running that was begun before. */
+/* As soon as none is running that was begun before, and none is being copied, for a slave. */
 static int64_t begin_own_checkpoint(void *context)
 {
     char *error = NULL;
+    if (persist_is_held()) return HELD_TICK_MS;
     if (checkpoint_status().state != CHECKPOINT_IDLE) {
         persist_when_done(on_earlier_checkpoint, context);
     } else if (persist_begin_checkpoint(&error)) {
@@ -225,7 +227,7 @@ static void begin_backup(const char *note)
     job.percent = 0;
     job.note = g_strdup(note);
     backup_new_id(".", job.id);
-    begin_own_checkpoint(NULL);
+    if (begin_own_checkpoint(NULL) > 0) loop_timer(server.loop, HELD_TICK_MS, begin_own_checkpoint, NULL);
 }
 
 /* ---- by schedule ---- */
@@ -574,4 +576,36 @@ void cmd_rollback(Request *r)
     } else {
         reply_error(r->out, "ERR Syntax error. Try ROLLBACK (id|TO unix-ms|STATUS)");
     }
+}
+
+/* ---- how far back ---- */
+
+/* When the journal began, if nothing was before it; -1: something was. INFO asks often, so it's kept. */
+static int64_t beginning_ms(uint64_t first_offset)
+{
+    static uint64_t known_offset;
+    static int64_t known_ms = -1;
+    static char known_history[MANIFEST_ID_CHARS + 1];
+    if (first_offset > persist_manifest.start || !manifest_begins_empty(&persist_manifest)) return -1;
+    if (known_ms < 0 || known_offset != first_offset || strcmp(known_history, persist_manifest.history) != 0) {
+        known_offset = first_offset;
+        known_ms = journal_first_ms(first_offset);
+        if (known_ms < 0 && journal_offset() > first_offset) known_ms = state_first_ms(".", first_offset);
+        memcpy(known_history, persist_manifest.history, sizeof(known_history));
+    }
+    return known_ms;
+}
+
+int64_t backups_oldest_ms(void)
+{
+    if (!journal_is_open()) return -1;
+    uint64_t first = journal_stats().first_offset;
+    int64_t oldest_ms = backup_oldest_ms(".", first), start_ms = beginning_ms(first);
+    if (start_ms >= 0 && (oldest_ms < 0 || start_ms < oldest_ms)) oldest_ms = start_ms;
+    for (int f = 0; f < 2; f++) {
+        const CheckpointInfo *info = &persist_manifest.checkpoint[f];
+        if (info->whole && info->offset >= first && (oldest_ms < 0 || info->unix_ms < oldest_ms))
+            oldest_ms = info->unix_ms;
+    }
+    return oldest_ms;
 }

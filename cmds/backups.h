@@ -35,6 +35,9 @@ typedef struct BackupsSeen {
 } BackupsSeen;
 BackupsSeen backups_seen(void);
 
+/* The unix ms of the earliest moment that ROLLBACK TO can reach; -1: none. */
+int64_t backups_oldest_ms(void);
+
 /* What was done, and what is due, for the process that takes over. None is in progress. */
 void backups_save(Tape *tape);
 void backups_restore(TapeReader *tape);

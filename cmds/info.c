@@ -158,7 +158,7 @@ static void look_at_persistence(void)
     seen.pages_done = (int64_t)status.pages_done;
     seen.pages_total = (int64_t)status.pages_total;
     seen.waiting_bytes = (int64_t)status.waiting_bytes;
-    seen.oldest_ms = persist_oldest_ms();
+    seen.oldest_ms = backups_oldest_ms();
     BackupsSeen backups = backups_seen();
     seen.backing_up = backups.in_progress;
     seen.backup_id = backups.last_id;

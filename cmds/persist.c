@@ -424,7 +424,7 @@ static void loading_done(void)
     }
     replay_end();
     effects_start();
-    (void)persist_oldest_ms(); /* now, and not when INFO asks: it may read files */
+    (void)backups_oldest_ms(); /* now, and not when INFO asks: it may read files */
     if (server_loading) {
         log_line(LOG_NOTICE, "DB loaded from disk: %.3f seconds",
                  (double)(clock_now_us() - state.load_started_us) / 1e6);
@@ -807,34 +807,9 @@ void persist_hold(bool held)
     g_assert(state.holds >= 0);
 }
 
-/* When the journal began, if nothing was before it; -1: something was. INFO asks often, so it's kept. */
-static int64_t beginning_ms(uint64_t first_offset)
+bool persist_is_held(void)
 {
-    static uint64_t known_offset;
-    static int64_t known_ms = -1;
-    static char known_history[MANIFEST_ID_CHARS + 1];
-    if (first_offset > persist_manifest.start || !manifest_begins_empty(&persist_manifest)) return -1;
-    if (known_ms < 0 || known_offset != first_offset || strcmp(known_history, persist_manifest.history) != 0) {
-        known_offset = first_offset;
-        known_ms = journal_first_ms(first_offset);
-        if (known_ms < 0 && journal_offset() > first_offset) known_ms = state_first_ms(".", first_offset);
-        memcpy(known_history, persist_manifest.history, sizeof(known_history));
-    }
-    return known_ms;
-}
-
-int64_t persist_oldest_ms(void)
-{
-    if (!journal_is_open()) return -1;
-    uint64_t first = journal_stats().first_offset;
-    int64_t oldest_ms = backup_oldest_ms(".", first), start_ms = beginning_ms(first);
-    if (start_ms >= 0 && (oldest_ms < 0 || start_ms < oldest_ms)) oldest_ms = start_ms;
-    for (int f = 0; f < 2; f++) {
-        const CheckpointInfo *info = &persist_manifest.checkpoint[f];
-        if (info->whole && info->offset >= first && (oldest_ms < 0 || info->unix_ms < oldest_ms))
-            oldest_ms = info->unix_ms;
-    }
-    return oldest_ms;
+    return state.holds > 0;
 }
 
 /* ---- the life ---- */

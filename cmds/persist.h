@@ -80,6 +80,7 @@ void persist_when_done(void (*done)(const char *error, void *context), void *con
 /* While files are being copied no further checkpoint starts, and no segment of the journal goes. Calls are counted:
  * each with true is to be followed by one with false. */
 void persist_hold(bool held);
+bool persist_is_held(void);
 
 extern Manifest persist_manifest;
 
@@ -90,8 +91,5 @@ typedef struct PersistLoading {
     uint64_t total_bytes, loaded_bytes;
 } PersistLoading;
 PersistLoading persist_loading(void);
-
-/* The unix ms of the earliest moment that `rollback --to` can reach; -1: none. */
-int64_t persist_oldest_ms(void);
 
 #endif

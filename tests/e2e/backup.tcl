@@ -481,3 +481,15 @@ with_server {--persistence no} {
         assert_equal {} [r backup list]
     }
 }
+
+with_server {--checkpoint-every 0} {
+    test "a backup waits while a checkpoint is copied for a slave" {
+        r debug populate 300000
+        set c [connect]
+        send $c sync
+        wait_until {[info_field rdb_bgsave_in_progress] || [string match "*snapshot for slaves*" [server_log]]}
+        backup_now
+        assert_equal 1 [llength [backup_ids]]
+        disconnect $c
+    }
+}
