@@ -708,7 +708,7 @@ bool checkpoint_adopt(ValueType type, void *object)
         *paged.pages = NULL;
         return false;
     }
-    keep_orphan(map, object, type, grave_bytes_of(type, object));
+    keep_orphan(map, object, (uint8_t)type, grave_bytes_of(type, object));
     return true;
 }
 
