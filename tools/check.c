@@ -125,7 +125,12 @@ static unsigned tell_all(const Survey *survey, const char *label)
     int newest = newest_slot(survey);
     if (newest >= 0) problems += tell_continuity(survey, newest, true, label);
     if (newest >= 0) problems += tell_continuity(survey, 1 - newest, false, label);
-    return problems;
+    Base base = survey_best(survey);
+    const SegmentSurvey *stranger = survey_stranger(survey, &base);
+    if (stranger == NULL) return problems;
+    printf("%sjournal: PROBLEM: %s is of history %s, and MANIFEST of %s\n", label, stranger->file.path,
+           stranger->history, survey->manifest.history);
+    return problems + 1;
 }
 
 /* ---- what a start would load ---- */
@@ -133,7 +138,7 @@ static unsigned tell_all(const Survey *survey, const char *label)
 /* Reads the journal as a start does. True: it would be content with it. */
 static bool try_journal(const Survey *survey, uint64_t offset, uint64_t *end, char **error)
 {
-    JournalReader *reader = journal_reader_new(survey->directory, offset, NULL, error);
+    JournalReader *reader = journal_reader_new(survey->directory, offset, survey_history(survey), error);
     if (reader == NULL) return false;
     JournalBatch batch;
     JournalRead result;

@@ -31,7 +31,7 @@ Plan repair_plan(const Survey *survey)
         plan.drop[f] = meant && !needed && (one->problem != NULL || !survey_whole(one));
         plan.write_manifest |= plan.drop[f];
     }
-    plan.write_manifest |= survey->rebuilt;
+    plan.write_manifest |= survey->rebuilt || survey_stranger(survey, &plan.base) != NULL;
     plan.head = plan.base.connected ? plan.base.chain : segments;
     plan.cut = plan.base.connected && segments > 0 &&
                (plan.base.last + 1 < segments || survey_segment(survey->segments, plan.base.last)->problem != NULL);
@@ -169,6 +169,10 @@ void repair_tell(const Survey *survey, const Plan *plan, bool will)
                    ? "the checkpoints that are whole"
                    : "no checkpoint");
     }
+    if (survey_stranger(survey, &plan->base) != NULL)
+        printf(
+            "  - note in MANIFEST that the journal goes on in another history. Nothing is lost by that (replicas copy "
+            "everything once)\n");
     for (int f = 0; f < 2; f++) {
         if (plan->drop[f]) tell_checkpoint(survey, f);
     }

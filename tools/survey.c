@@ -268,6 +268,24 @@ Base survey_base(const Survey *survey, int slot)
     return base;
 }
 
+const char *survey_history(const Survey *survey)
+{
+    const Manifest *manifest = &survey->manifest;
+    bool any = manifest->history2[0] != '\0' || strcmp(manifest->state, MANIFEST_REPAIRED) == 0;
+    return any ? NULL : manifest->history;
+}
+
+const SegmentSurvey *survey_stranger(const Survey *survey, const Base *base)
+{
+    const char *history = survey_history(survey);
+    if (history == NULL || !base->found || !base->connected) return NULL;
+    for (guint i = base->first; i < survey->segments->len && i <= base->last; i++) {
+        const SegmentSurvey *segment = survey_segment(survey->segments, i);
+        if (segment->head_good && strcmp(segment->history, history) != 0) return segment;
+    }
+    return NULL;
+}
+
 static bool sound(const Survey *survey, const Base *base)
 {
     return base->slot < 0 || survey->checkpoint[base->slot].problem == NULL;

@@ -83,6 +83,10 @@ typedef struct Base {
 bool survey_whole(const CheckpointSurvey *checkpoint);
 /* From this checkpoint (-1: from the beginning) on. */
 Base survey_base(const Survey *survey, int slot);
+/* The history that a start wants the journal to be of; NULL: any. */
+const char *survey_history(const Survey *survey);
+/* The first segment that continues the base and is of another one; NULL: none is. */
+const SegmentSurvey *survey_stranger(const Survey *survey, const Base *base);
 /* The base that gets furthest. */
 Base survey_best(const Survey *survey);
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "net/resp.h"
 #include "store/ckj.h"
 #include "store/io.h"
 #include "tools/survey.h"
@@ -26,6 +27,26 @@ static bool batch_at(uint8_t *bytes, size_t len, size_t at, CkjBatch *head)
     return ckj_batch_intact(bytes + at, head);
 }
 
+/* Whether the batch holds whole commands, and transactions that begin and end in it: or no start can run it. */
+static bool batch_runs(uint8_t *bytes, const CkjBatch *head, GArray *args)
+{
+    char *at = (char *)bytes + CKJ_BATCH_HEAD_BYTES, *end = at + head->payload_bytes;
+    RespParser parser = { .offset = 0 };
+    bool in_multi = false;
+    for (; at < end; at += parser.offset, resp_next(&parser)) {
+        /* Only inline commands would be written to. */
+        if (*at != '*' || resp_parse(&parser, args, at, (size_t)(end - at)) != RESP_COMMAND || args->len == 0)
+            return false;
+        const RespArg *arg = &g_array_index(args, RespArg, 0);
+        Slice name = { at + arg->offset, arg->len };
+        bool multi = slice_is(name, "multi");
+        if (!multi && !slice_is(name, "exec")) continue;
+        if (multi == in_multi) return false;
+        in_multi = multi;
+    }
+    return !in_multi;
+}
+
 /* Counts the whole batches behind the damage. */
 static void count_rest(SegmentSurvey *segment, uint8_t *bytes, size_t len)
 {
@@ -44,7 +65,14 @@ static void read_batches(SegmentSurvey *segment, uint8_t *bytes, size_t len)
 {
     size_t at = CKJ_HEAD_BYTES;
     CkjBatch head;
+    g_autoptr(GArray) args = g_array_new(FALSE, FALSE, sizeof(RespArg));
     while (at < len && batch_at(bytes, len, at, &head) && head.offset == segment->end) {
+        if (!batch_runs(bytes + at, &head, args)) {
+            segment->problem = g_strdup_printf("the batch at byte %zu (offset %" G_GUINT64_FORMAT
+                                               ") isn't made of whole commands and transactions: no start can run it",
+                                               at, segment->end);
+            break;
+        }
         count_batch(&segment->good, &head);
         at += CKJ_BATCH_HEAD_BYTES + head.payload_bytes;
         segment->end += head.payload_bytes;

@@ -510,3 +510,21 @@ with_server $options {
         launch $::current $::server($::current,options)
     }
 }
+
+with_server {--checkpoint-every 0} {
+    test "the journal of another history than MANIFEST's" {
+        r set a mine
+        set mine [server_dir]
+        with_server {--checkpoint-every 0} {
+            r set a theirs
+            set digest [r debug digest]
+            kill_server
+            set theirs [segments]
+        }
+        kill_server
+        file copy -force {*}$theirs [lindex [segments] 0]
+        assert_repairs $digest "*PROBLEM: *journal/*.ckj is of history *" "*A start would refuse this directory*" \
+            "*note in MANIFEST*Nothing is lost*"
+        assert_equal theirs [r get a]
+    }
+}
