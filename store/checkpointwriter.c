@@ -24,6 +24,8 @@
 #define BATCH_MORE_BYTES (8UL << 10)
 
 #define SPILL_FILE       "checkpoint.spill"
+/* It's written, and goes at the end, in pieces: a single call keeps the core from the loop for up to 4 ms. */
+#define SPILL_PIECE (512UL << 10)
 
 struct CheckpointWriter {
     GThread *thread;
@@ -116,16 +118,29 @@ static bool spill(CheckpointWriter *writer, const Image *batch)
         writer->spill_fd = io->open(SPILL_FILE, O_RDWR | O_CREAT | O_TRUNC, 0600);
         if (writer->spill_fd >= 0) io->unlink(SPILL_FILE);
     }
-    bool good =
-        writer->spill_fd >= 0 && io_write_all(writer->spill_fd, batch->bytes, batch->len, (off_t)writer->spill_end);
+    bool good = writer->spill_fd >= 0;
+    for (size_t at = 0, len; good && at < batch->len; at += len) {
+        len = MIN(batch->len - at, SPILL_PIECE);
+        good = io_write_all(writer->spill_fd, batch->bytes + at, len, (off_t)(writer->spill_end + at));
+        background_rest();
+    }
     if (!good) {
         fail(writer, g_strdup_printf("%s: %s", SPILL_FILE, g_strerror(errno)));
         return false;
     }
     writer->spill_end += batch->len;
     g_array_append_val(writer->spilled, writer->spill_end);
-    background_rest();
     return true;
+}
+
+static void close_spill(CheckpointWriter *writer)
+{
+    if (writer->spill_fd < 0) return;
+    for (uint64_t left = writer->spill_end; left > SPILL_PIECE; background_rest()) {
+        left -= SPILL_PIECE;
+        (void)io->truncate(writer->spill_fd, (off_t)left);
+    }
+    io->close(writer->spill_fd);
 }
 
 /* Stores the next spilled batch. */
@@ -194,7 +209,7 @@ static void finish(CheckpointWriter *writer)
     char *message = has_failed(writer) || !writer->finishing ? NULL : seal_file(writer);
     if (message != NULL) fail(writer, message);
     if (writer->file != NULL) pagefile_abandon(writer->file);
-    if (writer->spill_fd >= 0) io->close(writer->spill_fd);
+    close_spill(writer);
     g_free(writer->spill_batch.bytes);
     g_mutex_lock(&writer->lock);
     writer->done = true;
