@@ -89,13 +89,27 @@ static void assert_reply(const char *expected)
     if (!g_str_has_prefix(reply, expected)) fail_msg("'%.60s' instead of '%s'", reply, expected);
 }
 
+/* Pages saved since a checkpoint was started and had its time in the turn. */
+static uint64_t pages_before;
+
+static uint64_t pages_saved(void)
+{
+    return checkpoint_status().pages_done - pages_before;
+}
+
+/* How fast the machine is decides nothing: the checkpoint has had its time in this turn, with the databases' pages, so
+ * what needs a page is put off. */
 static void start_checkpoint(void)
 {
     static uint64_t offset;
     char *error = NULL;
     if (checkpoint_is_walking()) checkpoint_abort("the test before failed");
     if (!checkpoint_start(++offset, 0, clock_unix_ms, &error)) fail_msg("%s", error);
+    while (!checkpoint_is_pressed()) {
+        if (checkpoint_step(100, 0) == CHECKPOINT_WAIT) checkpoint_wait();
+    }
     assert_true(checkpoint_is_walking());
+    pages_before = checkpoint_status().pages_done;
 }
 
 static void test_many_keys(void **state)
@@ -207,7 +221,7 @@ static void assert_changes(const char *fill, const char *format, const Change *c
         g_free(host_take_reply(client));
         start_checkpoint();
         int turns = run_on(change[i].command, change[i].format, 0, change[i].end);
-        uint64_t pages = checkpoint_status().pages_done;
+        uint64_t pages = pages_saved();
         if ((turns > 1 && pages > FEW_PAGES) == change[i].small)
             fail_msg("%s: %d turns, %d pages", change[i].command, turns, (int)pages);
         assert_reply(change[i].reply);
@@ -344,7 +358,7 @@ static void test_refused(void **state)
     start_checkpoint();
     assert_int_equal(run_words("ZREMRANGEBYRANK big 0 -1"), 1);
     assert_reply("-NOAUTH");
-    assert_int_equal(checkpoint_status().pages_done, 0);
+    assert_int_equal(pages_saved(), 0);
     checkpoint_abort("enough");
     session->authenticated = true;
     options.password = none;
