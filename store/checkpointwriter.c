@@ -34,18 +34,18 @@ struct CheckpointWriter {
     gsize held;               /* atomic: what the buffers of these, and the empty ones, take */
     GPtrArray *spare;         /* the loop's */
     int slot;
-    bool may_be_listed;
     PageFileMode mode;
     size_t expected;
     void (*progressed)(void);
     /* the thread's */
     PageFile *file;
     int spill_fd;
+    guint spill_next;
     uint64_t spill_end;
     GArray *spilled; /* uint64_t: where each batch ends in the spill file */
-    guint spill_next;
     Image spill_batch;
-    int stopping; /* atomic, set by writer_free */
+    int stopping;       /* atomic, set by writer_free */
+    bool may_be_listed; /* as writer_start was told */
     /* shared */
     GMutex lock;
     GCond changed;

@@ -484,7 +484,7 @@ with_server {--persistence no} {
 
 with_server {--checkpoint-every 0} {
     test "a backup waits while a checkpoint is copied for a slave" {
-        r debug populate 300000
+        r debug populate 100000
         set c [connect]
         send $c sync
         wait_until {[info_field rdb_bgsave_in_progress] || [string match "*snapshot for slaves*" [server_log]]}

@@ -491,7 +491,8 @@ with_server {} {
 with_server {} {
     proc saving {} { expr {[info_field rdb_bgsave_in_progress] || [info_field ckv_backup_in_progress]} }
 
-    foreach commands {
+    set long [repeat a-long-name 20] ;# 100,000 of it fill more than one batch of the journal
+    foreach commands [subst {
         {{incr a} bgsave}
         {{incr a} {incr a} bgsave {incr a}}
         {{incr a} save {incr a}}
@@ -503,8 +504,8 @@ with_server {} {
         {{incr a} {backup create} {incr a}}
         {{incr a} {incr a} {backup create} {incr a}}
         {{incr a} {incr a} {rollback to 99999999999999} {incr a}}
-        {{incr a} {debug populate 400000 a-name-that-makes-the-journal-long} {incr a}}
-    } {
+        {{incr a} {debug populate 100000 $long} {incr a}}
+    }] {
         test "EXEC of [join $commands {, }]: after a crash the data is as it was" {
             r flushall
             r multi

@@ -480,11 +480,11 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
         set slave $::current
 
         test "a promotion ends the checkpoint that a slave waits for, and the new history stays" {
-            in $master { r debug populate 400000 }
+            in $master { r debug populate 100000 }
             follow $slave $master
             wait_until {[info_field master_link_status] eq "up"} 20000
             set value [repeat v 1000000]
-            in $master { for {set i 0} {$i < 70} {incr i} { r set big $value } } ;# no checkpoint is recent then
+            in $master { for {set i 0} {$i < 70} {incr i} { r set big:$i $value } } ;# no checkpoint is recent then
             wait_until {[r debug digest] eq [in $master { r debug digest }]} 20000
             set c [connect]
             assert_equal OK [call $c replconf capa psync2]
