@@ -371,17 +371,12 @@ static bool is_long(const Incoming *in)
 
 /* A turn saves pages for a checkpoint for a bounded time only. May the command run in this one? Nothing about it has
  * been checked. */
-static bool fits_turn(const Incoming *in, const Planned *planned)
+static bool fits_turn(const Incoming *in, const Command *command)
 {
-    const Command *command = planned->command;
     const Session *session = in->client->session;
     if (command == NULL || !command_arity_fits(command, (int)in->argc) || !is_let_in(session, command)) return true;
     if (command->handler == cmd_exec) return transaction_save_pages(session);
     if (session->in_multi) return true;
-    if (!(command->flags & CMD_WRITE)) return true;
-    /* The page of a single key is saved when the command runs: it's planned for. */
-    if (command->first_key == command->last_key && !savepages_concerns_value(command))
-        return !planned->saves || !checkpoint_is_pressed();
     return savepages_before(command, session->db, in->argv, in->argc);
 }
 
@@ -404,7 +399,7 @@ static void run_chunk(Incoming *batch, size_t count)
         /* The hash belongs to the bytes at this address, and those stay until the batch ends. */
         bool keyed = planned[i].db != NULL;
         keyspace_expect(keyed ? batch[i].argv[planned[i].command->first_key] : (Slice){ NULL, 0 }, planned[i].at.hash);
-        if (walking && !fits_turn(&batch[i], &planned[i]) && !is_long(&batch[i])) {
+        if (walking && !fits_turn(&batch[i], planned[i].command) && !is_long(&batch[i])) {
             client_put_off(batch[i].client);
             batch[i].skipped = true;
             continue;

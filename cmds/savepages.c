@@ -154,11 +154,6 @@ static const Concern *concern_of(const Command *command)
     return NULL;
 }
 
-bool savepages_concerns_value(const Command *command)
-{
-    return concern_of(command) != NULL;
-}
-
 static bool save_value(const Concern *concern, const Entry *entry, const Slice *argv, size_t argc)
 {
     if (entry->type != concern->type) return true;

@@ -13,9 +13,6 @@
 
 #include "cmds/command.h"
 
-/* Whether the command may have other pages saved than its keys'. The number of its arguments fits. */
-bool savepages_concerns_value(const Command *command);
-
 /* Saves the pages that the command changes, those that the running checkpoint wants saved first, as many as there's
  * time for in this turn of the loop. The number of its arguments fits. True: all are, or it saves few when it runs. */
 bool savepages_before(const Command *command, Db *db, const Slice *argv, size_t argc);

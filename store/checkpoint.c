@@ -359,6 +359,12 @@ static void send_batches(Walk *walk)
     writer_send(walk->writer, &walk->batch);
 }
 
+/* What was done since then is a part of this turn's time. */
+static void count_time(int64_t began_us)
+{
+    state.walk->turn_us += clock_now_us() - began_us;
+}
+
 /* ---- strings that are copied in pieces ---- */
 
 static bool copy_matches(const void *copy, Slice address)
@@ -473,7 +479,7 @@ bool checkpoint_copy_in_time(const Entry *entry)
         if (checkpoint_is_pressed()) return false;
         int64_t began_us = clock_now_us();
         copied = copy_piece(state.walk, copy);
-        state.walk->turn_us += clock_now_us() - began_us;
+        count_time(began_us);
     }
     return true;
 }
@@ -607,7 +613,7 @@ void pages_save(PageMap *map, uint64_t hash)
     } else {
         save_page(walk, map, page);
     }
-    walk->turn_us += clock_now_us() - began_us;
+    count_time(began_us);
 }
 
 bool pages_save_in_time(PageMap *map, uint64_t hash)
@@ -620,7 +626,7 @@ bool pages_save_in_time(PageMap *map, uint64_t hash)
         } else {
             save_page_in_pieces(state.walk, map, pages_page(map, hash));
         }
-        state.walk->turn_us += clock_now_us() - began_us;
+        count_time(began_us);
     }
     return true;
 }
@@ -938,7 +944,7 @@ CheckpointStep checkpoint_step(int64_t budget_us, uint64_t durable)
     if (walk->finishing) return writer_is_done(walk->writer, NULL) ? walk_done(walk) : CHECKPOINT_WAIT;
     int64_t began_us = clock_now_us();
     CheckpointStep step = walk_until(walk, began_us + budget_us, durable);
-    walk->turn_us += clock_now_us() - began_us;
+    count_time(began_us);
     return step;
 }
 

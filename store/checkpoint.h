@@ -64,7 +64,7 @@ typedef struct CheckpointStatus {
     int64_t started_ms;
     uint64_t pages_done, pages_total; /* of the running one, or the last one */
     uint64_t bytes;                   /* of their records */
-    size_t waiting_bytes;             /* for the writer, in memory */
+    size_t waiting_bytes;             /* see checkpoint_waiting_bytes */
     int last;                         /* the index of the last whole one in the manifest; -1: none */
     int64_t last_ms, last_took_ms;    /* unix; -1: none */
     uint64_t last_pages, last_bytes;
@@ -72,7 +72,7 @@ typedef struct CheckpointStatus {
 } CheckpointStatus;
 CheckpointStatus checkpoint_status(void);
 
-/* The memory that is taken by what waits for the writer. */
+/* The memory that is taken by what waits for the writer, and by what was deleted and is still to be saved. */
 size_t checkpoint_waiting_bytes(void);
 
 /* Waits until the writer has something to say. */
@@ -90,7 +90,7 @@ bool checkpoint_adopt_db(Db *db, TableVisit free_entry);
 bool checkpoint_adopt_string(Entry *entry);
 /* Whether the running checkpoint has yet to copy such a string, so that it may not change. */
 bool checkpoint_needs_string(const Entry *entry);
-/* The same, and as far as this turn still gives time it's copied. True: nothing is left to copy. */
+/* Copies as much of it as this turn still gives time for. True: nothing is left to copy. */
 bool checkpoint_copy_in_time(const Entry *entry);
 /* It's about to change: what is left of it is copied now. */
 void checkpoint_string_changes(const Entry *entry);

@@ -125,12 +125,18 @@ static unsigned tell_all(const Survey *survey, const char *label)
     int newest = newest_slot(survey);
     if (newest >= 0) problems += tell_continuity(survey, newest, true, label);
     if (newest >= 0) problems += tell_continuity(survey, 1 - newest, false, label);
+    return problems;
+}
+
+/* Whether the journal is of the history that a start wants it to be of: how many problems that makes. */
+static unsigned tell_history(const Survey *survey)
+{
     Base base = survey_best(survey);
     const SegmentSurvey *stranger = survey_stranger(survey, &base);
-    if (stranger == NULL) return problems;
-    printf("%sjournal: PROBLEM: %s is of history %s, and MANIFEST of %s\n", label, stranger->file.path,
-           stranger->history, survey->manifest.history);
-    return problems + 1;
+    if (stranger == NULL) return 0;
+    printf("journal: PROBLEM: %s is of history %s, and MANIFEST of %s\n", stranger->file.path, stranger->history,
+           survey->manifest.history);
+    return 1;
 }
 
 /* ---- what a start would load ---- */
@@ -247,7 +253,7 @@ static ToolStatus check_data(const char *directory, bool repair)
 {
     Survey survey;
     survey_read(&survey, directory, false);
-    unsigned problems = tell_all(&survey, "");
+    unsigned problems = tell_all(&survey, "") + tell_history(&survey);
     tell_start(&survey);
     fflush(stdout);
     Plan plan = repair_plan(&survey);

@@ -271,7 +271,8 @@ Base survey_base(const Survey *survey, int slot)
 const char *survey_history(const Survey *survey)
 {
     const Manifest *manifest = &survey->manifest;
-    bool any = manifest->history2[0] != '\0' || strcmp(manifest->state, MANIFEST_REPAIRED) == 0;
+    bool any = survey->manifest_state != MANIFEST_READ || manifest->history2[0] != '\0' ||
+               strcmp(manifest->state, MANIFEST_REPAIRED) == 0;
     return any ? NULL : manifest->history;
 }
 
