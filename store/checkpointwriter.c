@@ -324,7 +324,7 @@ static Image *exchange(CheckpointWriter *writer, Image *batch)
     batch->len = 0;
     if (batch->bytes == NULL) {
         batch->cap = WRITER_BATCH_BYTES + BATCH_MORE_BYTES;
-        batch->bytes = mem_new_buffer(batch->cap);
+        batch->bytes = mem_grow_buffer(NULL, batch->cap);
     }
     return sent;
 }

@@ -14,6 +14,8 @@
 G_STATIC_ASSERT(G_BYTE_ORDER == G_LITTLE_ENDIAN);
 
 #define CAP_FIRST 256
+/* A buffer from here on: the heap keeps a cache of what is smaller. */
+#define BUFFER_BYTES_MIN (32UL << 10)
 
 size_t image_bytes(const Image *image)
 {
@@ -24,7 +26,7 @@ char *image_room_slow(Image *image, size_t len)
 {
     g_assert(len <= SIZE_MAX / 4 && image->cap <= SIZE_MAX / 4);
     size_t cap = MAX(MAX(image->cap * 2, (size_t)CAP_FIRST), image->len + len);
-    image->bytes = g_realloc(image->bytes, cap);
+    image->bytes = cap < BUFFER_BYTES_MIN ? g_realloc(image->bytes, cap) : mem_grow_buffer(image->bytes, cap);
     image->cap = cap;
     return image->bytes + image->len;
 }

@@ -19,7 +19,7 @@
 
 #include "store/entry.h"
 
-/* A growing buffer: as a GByteArray, but appending small things is inlined. The bytes are g_malloc'd. */
+/* A growing buffer: as a GByteArray, but appending small things is inlined. g_free takes the bytes. */
 typedef struct Image {
     char *bytes;
     size_t len, cap;

@@ -64,9 +64,9 @@ static bool is_sparse(const void *block)
 #define block_new(size)   malloc(size)
 #define block_free(block) free(block)
 
-void *mem_new_buffer(size_t size)
+void *mem_grow_buffer(void *block, size_t size)
 {
-    return g_malloc(size);
+    return g_realloc(block, size);
 }
 
 void mem_free_elsewhere(void *block)
@@ -83,10 +83,11 @@ const char *mem_allocator(void)
 
 #include <jemalloc/jemalloc.h>
 
-/* Read by jemalloc before main(). Entries in huge pages, as the tables' segments are: random access to a big dataset
- * waits for address translation otherwise, and there's no fork to make a small write copy two MB. And a thread that
- * gives freed pages back: else the loop does so itself, as much at once as is due, and never while it's idle. */
-const char *malloc_conf = "thp:always,background_thread:true,max_background_threads:1,dirty_decay_ms:5000";
+/* Read by jemalloc before main(). Small pages (but for the loop's heap, below): the kernel zeroes a huge one all at
+ * once, which takes up to 4 ms in a virtual machine, and what another thread does on the loop's core for so long stalls
+ * it. (Each thread has an arena of its own also where there's one core only.) And a thread that gives freed pages back:
+ * else the loop does so itself, as much at once as is due, and never while it's idle. */
+const char *malloc_conf = "thp:never,narenas:8,background_thread:true,max_background_threads:1,dirty_decay_ms:5000";
 
 static gsize freed_elsewhere; /* atomic: bytes of the loop's that others freed */
 
@@ -104,39 +105,41 @@ static size_t heap_used(void)
     return (size_t)(*allocated - *freed) - g_atomic_pointer_get(&freed_elsewhere);
 }
 
-static extent_hooks_t *heap_hooks;
+static extent_hooks_t *usual_hooks;
 
-static void *new_small_pages(extent_hooks_t *hooks, void *at, size_t size, size_t alignment, bool *zero, bool *commit,
-                             unsigned arena)
+static void *new_huge_pages(extent_hooks_t *hooks, void *at, size_t size, size_t alignment, bool *zero, bool *commit,
+                            unsigned arena)
 {
     (void)hooks;
-    void *memory = heap_hooks->alloc(heap_hooks, at, size, alignment, zero, commit, arena);
-    if (memory != NULL) madvise(memory, size, MADV_NOHUGEPAGE);
+    void *memory = usual_hooks->alloc(usual_hooks, at, size, alignment, zero, commit, arena);
+    if (memory != NULL) madvise(memory, size, MADV_HUGEPAGE);
     return memory;
 }
 
-/* An arena as the heap's but for its pages. */
-static unsigned new_buffer_arena(void)
+static unsigned buffer_arena;
+
+/* The first arena is the first thread's, which becomes the loop. Entries in huge pages, as the tables' segments are:
+ * random access to a big dataset waits for address translation otherwise, and there's no fork to make a small write
+ * copy two MB. */
+__attribute__((constructor)) static void set_up_arenas(void)
 {
     static extent_hooks_t hooks;
-    size_t size = sizeof(heap_hooks);
-    g_assert(mallctl("arena.0.extent_hooks", &heap_hooks, &size, NULL, 0) == 0);
-    hooks = *heap_hooks;
-    hooks.alloc = new_small_pages;
+    size_t size = sizeof(usual_hooks);
+    g_assert(mallctl("arena.0.extent_hooks", &usual_hooks, &size, NULL, 0) == 0);
+    hooks = *usual_hooks;
+    hooks.alloc = new_huge_pages;
     extent_hooks_t *changed = &hooks;
-    unsigned arena;
-    size = sizeof(arena);
-    g_assert(mallctl("arenas.create", &arena, &size, &changed, sizeof(changed)) == 0);
-    return arena;
+    g_assert(mallctl("arena.0.extent_hooks", NULL, NULL, &changed, sizeof(changed)) == 0);
+    size = sizeof(buffer_arena);
+    g_assert(mallctl("arenas.create", &buffer_arena, &size, NULL, 0) == 0);
 }
 
-void *mem_new_buffer(size_t size)
+void *mem_grow_buffer(void *block, size_t size)
 {
-    static unsigned arena;
-    if (arena == 0) arena = new_buffer_arena();
-    void *block = mallocx(size, MALLOCX_ARENA(arena) | MALLOCX_TCACHE_NONE);
-    if (block == NULL) g_error("out of memory: can't allocate %zu bytes", size);
-    return block;
+    int flags = MALLOCX_ARENA(buffer_arena) | MALLOCX_TCACHE_NONE;
+    void *grown = block == NULL ? mallocx(size, flags) : rallocx(block, size, flags);
+    if (grown == NULL) g_error("out of memory: can't allocate %zu bytes", size);
+    return grown;
 }
 
 void mem_free_elsewhere(void *block)

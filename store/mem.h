@@ -27,9 +27,9 @@ void mem_flush(void);
  * mustn't know the old one any more. */
 void *mem_move(void *block);
 
-/* A block of `size` bytes that is filled once, from its start, and given away: in small pages, as the kernel zeroes a
- * huge one all at once, in milliseconds. g_realloc (which doesn't keep that) and g_free take it. */
-void *mem_new_buffer(size_t size);
+/* A buffer that is filled from its start, as g_realloc: its pages are small, as the kernel zeroes a huge one all at
+ * once, in milliseconds. Not for many small ones. g_free takes it. */
+void *mem_grow_buffer(void *block, size_t size);
 
 /* Frees a block (not NULL) of the loop's in another thread: by g_free there it would stay counted in mem_used. */
 void mem_free_elsewhere(void *block);
