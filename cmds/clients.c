@@ -256,7 +256,10 @@ static void pause_clients(Request *r)
         reply_error(r->out, "ERR timeout is negative");
         return;
     }
-    if (__builtin_add_overflow(clock_unix_ms, duration_ms, &until_ms)) until_ms = INT64_MAX;
+    if (__builtin_add_overflow(clock_unix_ms, duration_ms, &until_ms)) {
+        reply_error(r->out, "ERR timeout is out of range"); /* 3.2's sum overflows: nobody is paused */
+        return;
+    }
     client_pause(until_ms);
     reply_ok(r->out);
 }

@@ -50,7 +50,9 @@
 
 #define DUE_TICK_MS        100 /* between two looks whether a checkpoint is due */
 #define WAIT_TICK_MS       1
-#define RETRY_MS           10000 /* after a checkpoint failed */
+/* After a checkpoint failed; doubled each time. */
+#define RETRY_MS     10000
+#define RETRY_MS_MAX 600000
 
 Manifest persist_manifest;
 
@@ -69,7 +71,8 @@ static struct {
     bool synced;            /* it came by a full sync, and wasn't loaded yet */
     char *lost;             /* persist_lost */
     /* checkpoints */
-    int64_t slice_ended_us, retry_ms, last_due_ms;
+    int64_t slice_ended_us, last_due_ms;
+    int64_t retry_ms, retry_after_ms; /* the last one failed: when, and how long after that one; or 0 */
     uint64_t commands_seen;
     uint64_t generation;
     int holds; /* persist_hold */
@@ -665,21 +668,34 @@ static void checkpoint_succeeded(void)
         LOG_NOTICE, "Checkpoint done: %" G_GUINT64_FORMAT " pages, %" G_GUINT64_FORMAT " bytes in %.3f seconds (%s)",
         status.last_pages, status.last_bytes, (double)status.last_took_ms / 1000, checkpoint_file_name[status.last]);
     server.last_save_sec = clock_unix_ms / 1000;
-    state.retry_ms = 0;
+    state.retry_ms = state.retry_after_ms = 0;
     state.changes_saved = state.changes_saving;
     release_journal();
     backups_checkpointed();
     finished(NULL);
 }
 
+/* By itself. */
+static bool makes_checkpoints(void)
+{
+    return options.checkpoint_every_sec > 0 || options.checkpoint_journal_bytes > 0;
+}
+
+/* Less and less often: it may take room that is missing. */
+static void try_again_later(void)
+{
+    if (!makes_checkpoints()) return;
+    state.retry_after_ms = MIN(MAX(state.retry_after_ms * 2, (int64_t)RETRY_MS), (int64_t)RETRY_MS_MAX);
+    state.retry_ms = clock_unix_ms + state.retry_after_ms;
+    log_line(LOG_NOTICE, "Trying to make a checkpoint again in %d s.", (int)(state.retry_after_ms / 1000));
+}
+
 static void checkpoint_failed(void)
 {
     if (!options.persistence) return;
     CheckpointStatus status = checkpoint_status();
-    log_line(LOG_WARNING,
-             "The checkpoint failed: %s. The one before and the journal have all data; trying again in %d s.",
-             status.error, RETRY_MS / 1000);
-    state.retry_ms = clock_unix_ms + RETRY_MS;
+    log_line(LOG_WARNING, "The checkpoint failed: %s. The one before and the journal have all data.", status.error);
+    try_again_later();
     finished(status.error);
 }
 
@@ -734,6 +750,7 @@ static bool checkpoint_is_due(void)
     uint64_t saved = newest < 0 ? persist_manifest.start : persist_manifest.checkpoint[newest].offset;
     uint64_t grown = journal_offset() - saved;
     if (grown == 0) return false;
+    if (state.retry_ms > 0 && makes_checkpoints()) return true;
     if (options.checkpoint_journal_bytes > 0 && grown > (uint64_t)options.checkpoint_journal_bytes) return true;
     return options.checkpoint_every_sec > 0 && clock_unix_ms - state.last_due_ms >= options.checkpoint_every_sec * 1000;
 }
@@ -774,7 +791,7 @@ static int64_t due_tick(void *context)
     if (!persist_begin_checkpoint(&error)) {
         log_line(LOG_WARNING, "No checkpoint can be made: %s", error);
         g_free(error);
-        state.retry_ms = clock_unix_ms + RETRY_MS;
+        try_again_later();
     }
     return DUE_TICK_MS;
 }

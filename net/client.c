@@ -362,7 +362,7 @@ static void feed_hungry(void)
 
 static bool is_paused(const Client *client)
 {
-    return paused_until_ms > clock_unix_ms && client->class != CLIENT_SLAVE;
+    return paused_until_ms > clock_unix_ms && client->class != CLIENT_SLAVE && !client->operator_socket;
 }
 
 static bool takes_input(const Client *client)

@@ -128,7 +128,7 @@ size_t client_gate_waiting(void);
 void client_close_after_reply(Client *client);
 void client_close_now(Client *client);
 
-/* No command of clients of class NORMAL and PUBSUB is taken until this unix ms: CLIENT PAUSE. */
+/* No command of clients of class NORMAL and PUBSUB, but of operators, is taken until this unix ms: CLIENT PAUSE. */
 void client_pause(int64_t until_unix_ms);
 
 /* Every open client (GPtrArray of Client *), in the order of their ids; borrowed. */

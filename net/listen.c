@@ -223,8 +223,11 @@ char *client_listen_unix(const char *path, int mode, bool operator_socket)
                                path, sizeof(address.sun_path) - 1);
     }
     memcpy(address.sun_path, path, strlen(path));
+    struct stat there;
+    if (lstat(path, &there) == 0 && !S_ISSOCK(there.st_mode))
+        return g_strdup_printf("can't listen on %s: it's there and no socket; remove it, or give another path", path);
     if (answers(&address)) return g_strdup_printf("can't listen on %s: another server does", path);
-    unlink(path);
+    unlink(path); /* left by a server that didn't stop by itself */
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     mode_t mask = umask(0777 & ~(mode_t)mode); /* nobody else may connect before the mode is set */
     bool listening = fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 &&

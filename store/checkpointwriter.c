@@ -24,8 +24,9 @@
 #define BATCH_MORE_BYTES (8UL << 10)
 
 #define SPILL_FILE       "checkpoint.spill"
-/* It's written, and goes at the end, in pieces: a single call keeps the core from the loop for up to 4 ms. */
-#define SPILL_PIECE (512UL << 10)
+/* It's written, and files are truncated, in pieces: a single call keeps the core from the loop for up to 4 ms. */
+#define SPILL_PIECE     (512UL << 10)
+#define TRUNCATED_PIECE (512UL << 10)
 
 struct CheckpointWriter {
     GThread *thread;
@@ -46,6 +47,7 @@ struct CheckpointWriter {
     Image spill_batch;
     int stopping;       /* atomic, set by writer_free */
     bool may_be_listed; /* as writer_start was told */
+    bool useless;       /* what is in the file, as yet; MANIFEST doesn't list it */
     /* shared */
     GMutex lock;
     GCond changed;
@@ -68,9 +70,32 @@ static void note_event(CheckpointWriter *writer)
     if (writer->progressed != NULL) writer->progressed();
 }
 
+/* Gives all of a file's room back, in pieces. */
+static void truncate_to_nothing(int fd, uint64_t bytes)
+{
+    for (; bytes > TRUNCATED_PIECE; background_rest()) {
+        bytes -= TRUNCATED_PIECE;
+        (void)io->truncate(fd, (off_t)bytes);
+    }
+    (void)io->truncate(fd, 0);
+}
+
+/* A file that can't be finished would only take room that others need: perhaps that of a full disk. */
+static void discard_file(CheckpointWriter *writer)
+{
+    if (writer->file != NULL) pagefile_abandon(g_steal_pointer(&writer->file));
+    if (!writer->useless) return;
+    writer->useless = false;
+    int fd = io->open(checkpoint_file_name[writer->slot], O_WRONLY, 0);
+    struct stat about;
+    if (fd >= 0 && fstat(fd, &about) == 0) truncate_to_nothing(fd, (uint64_t)about.st_size);
+    if (fd >= 0) io->close(fd);
+}
+
 /* Takes the message. */
 static void fail(CheckpointWriter *writer, char *message)
 {
+    discard_file(writer);
     g_mutex_lock(&writer->lock);
     if (writer->error == NULL) {
         writer->error = message;
@@ -136,10 +161,7 @@ static bool spill(CheckpointWriter *writer, const Image *batch)
 static void close_spill(CheckpointWriter *writer)
 {
     if (writer->spill_fd < 0) return;
-    for (uint64_t left = writer->spill_end; left > SPILL_PIECE; background_rest()) {
-        left -= SPILL_PIECE;
-        (void)io->truncate(writer->spill_fd, (off_t)left);
-    }
+    truncate_to_nothing(writer->spill_fd, writer->spill_end);
     io->close(writer->spill_fd);
 }
 
@@ -198,6 +220,7 @@ static char *seal_file(CheckpointWriter *writer)
     if (!io_sync_directory(JOURNAL_DIRECTORY) && errno != ENOENT)
         return g_strdup_printf(JOURNAL_DIRECTORY ": %s", g_strerror(errno));
     info->whole = true;
+    writer->useless = false;
     writer->manifest.checkpoint[writer->slot] = *info;
     return manifest_write(".", &writer->manifest);
 }
@@ -224,6 +247,7 @@ static gpointer run(gpointer data)
     if (unlist(writer)) {
         char *error = NULL;
         writer->file = pagefile_open(checkpoint_file_name[writer->slot], writer->mode, writer->expected, &error);
+        writer->useless = true;
         if (writer->file == NULL) fail(writer, error);
     }
     for (;;) {

@@ -199,6 +199,10 @@ with_server {} {
         disconnect $c
         assert_error "ERR timeout is negative" {r client pause -1}
         assert_error "ERR timeout is not an integer or out of range" {r client pause x}
+        assert_error "ERR timeout is out of range" {r client pause 9223372036854775807}
+        assert_equal OK [r client pause 150]
+        assert_equal PONG [admin_cli ping]
+        assert_equal PONG [r ping]
     }
 
     test "CLIENT REPLY OFF, SKIP and ON" {

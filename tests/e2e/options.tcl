@@ -103,6 +103,14 @@ test "a directory is made if it is missing, and its path may be long" {
     }
 }
 
+test "a file in the Unix socket's place stops the start, and stays" {
+    set path [file join $::scratch precious]
+    close [open $path w]
+    assert_start_fails "can't listen on $path: it's there and no socket; remove it, or give another path" \
+        --unixsocket $path
+    assert [file exists $path]
+}
+
 with_server [list --unixsocket client.sock --unixsocketperm 700] {
     test "a Unix socket for clients has no operator's rights by itself" {
         set socket [server_dir]/client.sock

@@ -3,9 +3,12 @@
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -877,6 +880,33 @@ static void test_failed_one_is_unlisted(void **context)
     checkpoint_in_slices(keep_big, 0);
 }
 
+/* One that fails because the file can't grow gives back the room that it took: others need it. */
+static void test_failed_one_takes_no_room(void **context)
+{
+    (void)context;
+    char *error = NULL, key[20];
+    g_autofree char *value = g_strnfill(1000, 'v');
+    for (int i = 0; i < 4000; i++)
+        keyspace_put_string(&ks->dbs[0], (Slice){ key, (size_t)sprintf(key, "k%d", i) }, slice_of(value));
+    for (int tries = 0; tries < 2; tries++) {
+        int slot = manifest_newest(&manifest) == 0 ? 1 : 0;
+        struct rlimit before;
+        assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &(struct rlimit){ 1 << 20, before.rlim_max }), 0);
+        assert_true(checkpoint_start(++offset, 0, clock_unix_ms, &error));
+        CheckpointStep step;
+        while ((step = checkpoint_step(1000, offset)) != CHECKPOINT_FAILED) {
+            if (step == CHECKPOINT_WAIT) checkpoint_wait();
+            assert_int_not_equal(step, CHECKPOINT_DONE);
+        }
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+        struct stat about;
+        assert_int_equal(stat(checkpoint_file_name[slot], &about), 0);
+        assert_int_equal(about.st_size, 0);
+        checkpoint_in_slices(keep_big, 0);
+    }
+}
+
 /* A checkpoint that is given up in the middle of a page frees what it took. */
 static void test_long_elements_given_up(void **context)
 {
@@ -919,6 +949,7 @@ static void test_turns_are_bounded(void **context)
 
 int main(void)
 {
+    signal(SIGXFSZ, SIG_IGN);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_empty, setup, teardown),
         cmocka_unit_test_setup_teardown(test_random, setup, teardown),
@@ -934,6 +965,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_flush_leaves_no_records, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deleted_is_no_data, setup, teardown),
         cmocka_unit_test_setup_teardown(test_failed_one_is_unlisted, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_failed_one_takes_no_room, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_elements_given_up, setup, teardown),
         cmocka_unit_test_setup_teardown(test_turns_are_bounded, setup, teardown),
     };
