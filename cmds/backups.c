@@ -23,11 +23,14 @@
 #include "store/backup.h"
 #include "store/checkpoint.h"
 #include "store/journal.h"
+#include "store/state.h"
 
 #define TICK_MS          10
 #define SCHEDULE_TICK_MS 1000
 #define HELD_TICK_MS     100
 #define RETRY_MS         60000 /* after a scheduled backup failed */
+
+#define ERROR_UNWANTED   "the server follows another master by now, or none"
 
 typedef enum JobKind { JOB_NONE, JOB_CREATE, JOB_VERIFY, JOB_DELETE, JOB_ROLLBACK } JobKind;
 
@@ -42,6 +45,7 @@ static struct {
     char id[BACKUP_ID_CHARS + 1]; /* of the backup; "": a moment is gone back to */
     int64_t to_ms;
     uint64_t to_offset; /* 0: it isn't one that is gone back to */
+    int unwanted;       /* atomic; to go back, since the server follows another master by now, or none */
     char *note;
     bool holds;   /* checkpoints, by persist_hold */
     bool loading; /* the rollback's last part */
@@ -84,6 +88,10 @@ static char *build_rollback(void)
     if (error != NULL || manifest_read(ROLLBACK_BUILDING, &built, &error) != MANIFEST_READ) return error;
     bool same = memcmp(built.secret, job.manifest.secret, sizeof(built.secret)) == 0;
     manifest_clear(&built);
+    if (g_atomic_int_get(&job.unwanted)) {
+        state_remove(ROLLBACK_BUILDING); /* else it takes room until the next one, or the next start */
+        return g_strdup(ERROR_UNWANTED);
+    }
     if (same) return NULL;
     return g_strdup("it's another directory's backup; stop the server, and run: ckv rollback ID");
 }
@@ -155,6 +163,7 @@ static void thread_ended(void)
 {
     g_thread_join(g_steal_pointer(&job.thread));
     g_autofree char *error = g_steal_pointer(&job.error);
+    if (error == NULL && g_atomic_int_get(&job.unwanted)) error = g_strdup(ERROR_UNWANTED);
     if (error == NULL && job.kind == JOB_ROLLBACK) {
         switch_over();
     } else {
@@ -509,6 +518,7 @@ static void begin_rollback(char *note, uint64_t offset)
     job.kind = JOB_ROLLBACK;
     job.note = note;
     job.to_offset = offset;
+    job.unwanted = 0;
     hold();
     start_thread();
 }
@@ -539,6 +549,11 @@ char *backups_go_back(uint64_t offset, const char *note)
     job.id[0] = '\0';
     begin_rollback(g_strdup(note), offset);
     return NULL;
+}
+
+void backups_stay(void)
+{
+    if (job.kind == JOB_ROLLBACK && job.to_offset != 0) g_atomic_int_set(&job.unwanted, 1);
 }
 
 static void rollback_status(Request *r)

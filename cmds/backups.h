@@ -23,6 +23,8 @@ void backups_discard(const char *id);
 /* Goes back to an offset of our own history, which stays it; what is given up is a backup with that note, and its
  * commands are in a file diverged-*.resp. NULL: begun; or what is wrong (g_free). */
 char *backups_go_back(uint64_t offset, const char *note);
+/* If it's going back, it doesn't after all: the server is about to follow another master, or none. */
+void backups_stay(void);
 /* No backup and no rollback is in progress. */
 bool backups_idle(void);
 /* What went wrong with the last rollback; NULL: nothing, or there was none. */

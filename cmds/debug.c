@@ -10,6 +10,7 @@
 #include "cmds/handlers.h"
 #include "cmds/persist.h"
 #include "cmds/subcommand.h"
+#include "repl/slave.h"
 #include "store/hash.h"
 #include "store/journal.h"
 #include "store/list.h"
@@ -117,6 +118,10 @@ static void debug_populate(Request *r)
 {
     int64_t count;
     if (!arg_int(r, 2, &count, NULL)) return;
+    if (slave_is_one()) {
+        reply_error(r->out, "READONLY You can't write against a read only slave.");
+        return;
+    }
     g_autoptr(GString) key = g_string_new(NULL);
     Slice prefix = r->argc == 4 ? r->argv[3] : SLICE("key");
     for (int64_t i = 0; i < count; i++) {

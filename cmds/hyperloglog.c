@@ -8,6 +8,7 @@
 #include "cmds/command.h"
 #include "cmds/effect.h"
 #include "cmds/handlers.h"
+#include "repl/slave.h"
 #include "store/hll.h"
 
 #define ERROR_NOT_HLL "WRONGTYPE Key is not a valid HyperLogLog string value."
@@ -117,20 +118,23 @@ static bool merge_keys(Request *r, int first, uint8_t *registers)
     return true;
 }
 
-/* One key's estimate, which is kept in its value: so this may change the key. */
+/* One key's estimate, which is kept in its value: so this may change the key; but a slave's only for the master. */
 static void count_one(Request *r)
 {
     Slice key = r->argv[1];
     Entry *entry;
     uint64_t count = 0;
-    if (!hll_write(r, key, &entry)) return;
+    bool keeps = !slave_is_one() || r->out->catching;
+    if (!(keeps ? hll_write(r, key, &entry) : hll_read(r, key, &entry))) return;
     if (entry != NULL && !hll_cached_count(entry_hll(entry), &count)) {
         if (!hll_count(entry_hll(entry), &count)) {
             reply_error(r->out, ERROR_CORRUPT);
             return;
         }
-        hll_cache_count(entry_string_bytes(entry), count);
-        keyspace_changed(r->db, key);
+        if (keeps) {
+            hll_cache_count(entry_string_bytes(entry), count);
+            keyspace_changed(r->db, key);
+        }
     }
     reply_int(r->out, (int64_t)count);
 }

@@ -420,7 +420,9 @@ static char *settle_history(void)
 static void loading_done(void)
 {
     g_autofree char *message = settle_history();
-    if (message == NULL) message = open_journal(state.offset, replay_db());
+    /* A master's stream names the database first: a slave of it may have read up to here from another server, whose
+     * stream was in another one. */
+    if (message == NULL) message = open_journal(state.offset, options.master_host[0] == '\0' ? -1 : replay_db());
     if (message != NULL) {
         cant_load(message);
         return;
@@ -932,13 +934,13 @@ static bool change_manifest(const char *history, const char *word, char **error)
     if (*error != NULL) return false;
     /* A crash from here on: the start begins the new history's segment. */
     uint64_t offset = journal_offset();
-    int db = journal_db();
+    int before_db = journal_db(), db = strcmp(word, MANIFEST_FOLLOWS) == 0 ? before_db : -1; /* as at a start */
     journal_close();
     persist_manifest = changed;
     if ((*error = open_journal(offset, db)) == NULL) return true;
     persist_manifest = before;
     char *worse = manifest_write(".", &before);
-    if (worse == NULL) worse = open_journal(offset, db);
+    if (worse == NULL) worse = open_journal(offset, before_db);
     if (worse != NULL) refuse_start(worse);
     return false;
 }

@@ -189,6 +189,7 @@ static void become_slave(Request *r, const char *host, int64_t port)
     char address[CLIENT_ADDRESS_CHARS];
     bool was_master = !slave_is_one();
     effect_commit();
+    backups_stay();
     options_set_master(host, port);
     client_address(r->client, address);
     log_line(LOG_NOTICE, "SLAVE OF %s:%" G_GINT64_FORMAT " enabled (user request from 'addr=%s')", host, port, address);
@@ -212,6 +213,7 @@ static bool become_master(Request *r, const char *whose)
         return false;
     }
     slave_end();
+    backups_stay();
     options_set_master("", 0);
     take_part(false);
     ack_promoted();

@@ -8,8 +8,10 @@
 #include "cmds/command.h"
 #include "cmds/effect.h"
 #include "cmds/handlers.h"
+#include "cmds/replication.h"
 #include "cmds/savepages.h"
 #include "cmds/sync.h"
+#include "repl/slave.h"
 
 /* ---- the queue ---- */
 
@@ -250,24 +252,31 @@ static void run_queue(Request *r, GPtrArray *queue)
         part.command = queued->command;
         part.argc = queued->argc;
         part.argv = queued->argv;
-        command_call(&part);
+        /* SLAVEOF may have been one of those before. */
+        if (!slave_is_one() || replication_admits_write(&part)) command_call(&part);
     }
     effect_exec_end();
     r->session->in_exec = false;
 }
 
-/* Whether the journal has room for what was queued; if not, the error is out. */
+/* Whether the journal has room for what was queued, and a slave was to write nothing; if not, the error is out. */
 static bool admit_queue(Request *r, const GPtrArray *queue)
 {
     size_t bytes = 0;
     bool writes = false;
-    for (guint i = 0; effects_on && !effects_aside && queue != NULL && i < queue->len; i++) {
+    for (guint i = 0; queue != NULL && i < queue->len; i++) {
         const QueuedCommand *queued = queue->pdata[i];
         if (!(queued->command->flags & CMD_WRITE)) continue;
         bytes += effect_bytes(queued->argv, queued->argc);
         writes = true;
     }
-    return !writes || (effect_admit(r->out, bytes) && sync_admits(r->out));
+    if (!writes) return true;
+    if (slave_is_one()) { /* as later versions; 3.2 would write */
+        reply_error(r->out, "ERR Transaction contains write commands but instance is now a read-only slave. "
+                            "EXEC aborted.");
+        return false;
+    }
+    return !effects_on || effects_aside || (effect_admit(r->out, bytes) && sync_admits(r->out));
 }
 
 /* EXEC */

@@ -37,6 +37,7 @@ static struct {
     uint64_t client_id;  /* of the link among the clients; 0: none yet */
     int64_t created_ms;  /* unix; when it got that */
     bool waits_for_room; /* the journal can't be written: units wait */
+    bool cant_go_back;   /* it was tried since the master was named, or online */
     bool loads;          /* what a full sync brought, perhaps, and nobody has said that it failed */
     unsigned stuck;      /* so often the stream couldn't be followed, since something of it was run */
     uint64_t acked;
@@ -184,7 +185,7 @@ static void go_online(void)
         slave.created_ms = clock_unix_ms;
     }
     enter(SLAVE_CONNECTED);
-    slave.consent = false;
+    slave.consent = slave.cant_go_back = false;
     slave.refused[0] = slave.error[0] = '\0';
     slave.last_io_ms = clock_unix_ms;
     take_rest();
@@ -375,7 +376,7 @@ static void ask_for_stream(void)
     case GUARD_DIVERGED:
         /* Of a master that came back with an old disk, or lost more than we did, no more than by a full sync. */
         if (!full_sync_allowed()) return;
-        if (slave.hooks->going_back_failed() == NULL) {
+        if (!slave.cant_go_back) {
             go_back();
             return;
         }
@@ -533,6 +534,7 @@ static void tick_going_back(void)
 {
     if (!slave.hooks->ready()) return;
     const char *failed = slave.hooks->going_back_failed();
+    slave.cant_go_back = failed != NULL;
     if (failed != NULL) {
         fail(0, "Going back isn't possible: %s", failed);
     } else {
@@ -576,7 +578,7 @@ void slave_follow(bool consent, bool foreign)
     drop_link();
     slave.client_id = 0;
     slave.consent = consent;
-    slave.hands_over = false;
+    slave.hands_over = slave.cant_go_back = false;
     slave.refused[0] = slave.error[0] = '\0';
     slave.retry_ms = 0;
     slave.down_since_ms = foreign ? 0 : clock_unix_ms;

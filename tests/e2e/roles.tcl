@@ -1,0 +1,199 @@
+# roles.tcl: a server that becomes a slave or a master while something else is under way, or at an offset where two
+# servers know the stream's database differently: what was acknowledged stays, both have the same, and a slave writes
+# nothing of its own.
+#
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+proc offset {} { info_field [expr {[info_field role] eq "slave" ? "slave_repl_offset" : "master_repl_offset"}] }
+
+proc assert_same {of id} {
+    wait_until {[in $id { info_field master_link_status }] eq "up" && [in $id offset] == [in $of offset]} 20000
+    assert_equal [in $of { r debug digest }] [in $id { r debug digest }]
+}
+
+proc make_checkpoint {} {
+    r bgsave
+    wait_until {[info_field rdb_bgsave_in_progress] eq "0"} 20000
+}
+
+# The stream of the master `a` ends in database 3, and a checkpoint of it knows of none. Then `b` becomes the master.
+foreach {how change} {
+    "FAILOVER" {
+        in $a {
+            make_checkpoint
+            admin_cli failover
+            wait_until {[string match *master_link_status:up* [admin_cli info replication]]} 20000
+            reopen_default
+        }
+    }
+    "a stop and a promotion" {
+        in $a stop_server
+        in $b { admin_cli slaveof no one }
+        launch $a [list --slaveof 127.0.0.1 $::server($b,port)]
+    }
+    "a kill and a promotion" {
+        in $a {
+            make_checkpoint
+            kill_server
+        }
+        in $b { admin_cli slaveof no one }
+        launch $a [list --slaveof 127.0.0.1 $::server($b,port)]
+    }
+    "a restart without its master" {
+        in $a make_checkpoint
+        in $b restart
+        in $a {
+            admin_cli slaveof 127.0.0.1 $::server($b,port)
+            reopen_default
+        }
+    }
+} {
+    with_server {} {
+        set a $::current
+        with_server {} {
+            set b $::current
+            test "the new master's stream names its database, after $how" {
+                follow $b $a
+                assert_same $a $b
+                in $a {
+                    r select 3
+                    r set x 1
+                }
+                assert_same $a $b
+                eval $change
+                wait_until {[in $a { info_field master_link_status }] eq "up"} 20000
+                in $b {
+                    reopen_default
+                    r select 3
+                    r set y 2
+                }
+                assert_same $b $a
+                in $a {
+                    r select 3
+                    assert_equal 2 [r get y]
+                }
+            }
+        }
+    }
+}
+
+# Connections of operators, which stay when the server becomes a slave.
+set guarded {--admin-plane auth --requirepass ckv:secret --admin-password adm --masterauth admin:adm}
+
+proc connect_operator {} {
+    set c [connect]
+    assert_equal OK [call $c auth admin:adm]
+    return $c
+}
+
+with_server $guarded {
+    set a $::current
+    set on_a [connect_operator]
+    with_server $guarded {
+        set b $::current
+        set on_b [connect_operator]
+        foreach id [list $a $b] { in $id { r auth admin:adm } }
+
+        test "a transaction that was queued by a master's client writes nothing on the slave that it became" {
+            foreach name {writes reads} { set $name [in $a connect_operator] }
+            call $writes multi
+            call $writes set x 1
+            call $reads multi
+            call $reads get x
+            call $on_a slaveof 127.0.0.1 $::server($b,port)
+            assert_error "ERR Transaction contains write commands but instance is now a read-only slave. EXEC*" {
+                call $writes exec
+            }
+            assert_equal (nil) [call $reads exec]
+            foreach c [list $writes $reads] { disconnect $c }
+            assert_same $b $a
+        }
+
+        test "what comes behind SLAVEOF in a transaction writes nothing" {
+            call $on_a slaveof no one
+            call $on_a multi
+            call $on_a set before 1
+            call $on_a slaveof 127.0.0.1 $::server($b,port)
+            call $on_a set after 1
+            call $on_a get after
+            assert_match {OK OK {-READONLY *} (nil)} [call $on_a exec]
+            assert_same $b $a
+        }
+
+        test "neither DEBUG POPULATE nor PFCOUNT changes a slave" {
+            call $on_b pfadd estimate a b c
+            assert_same $b $a
+            assert_error "READONLY *" { call $on_a debug populate 10 }
+            assert_equal 3 [call $on_a pfcount estimate]
+            assert_same $b $a
+            assert_equal 3 [call $on_b pfcount estimate]
+            assert_same $b $a
+            assert_equal 3 [call $on_a pfcount estimate]
+        }
+    }
+}
+
+# `a` has one command more than `b`, its slave until now, when that becomes the master and writes more.
+proc diverge {a b} {
+    in $a { r set shared v }
+    follow $b $a
+    assert_same $a $b
+    in $b {
+        admin_cli slaveof no one
+        reopen_default
+    }
+    in $a { r set only-here 1 }
+    in $b {
+        for {set i 0} {$i < 30} {incr i} { r set more$i v }
+    }
+}
+
+with_server {--checkpoint-every 0} {
+    set a $::current
+    with_server {} {
+        set b $::current
+
+        test "an old master that goes back, and is made the master again meanwhile, keeps what it acknowledges" {
+            in $a {
+                r debug populate 200000
+                make_checkpoint
+            }
+            diverge $a $b
+            in $a {
+                admin_cli slaveof 127.0.0.1 $::server($b,port)
+                reopen_default
+                for {set tries 0} {$tries < 200 && ![string match running* [r rollback status]]} {incr tries} {
+                    after 1
+                }
+                admin_cli slaveof no one
+                reopen_default
+                for {set i 0} {$i < 500} {incr i} { assert_equal OK [r set acknowledged$i v] }
+                wait_until {![string match running* [r rollback status]]} 20000
+                for {set i 0} {$i < 500} {incr i} { assert_equal v [r get acknowledged$i] }
+                restart
+                assert_equal v [r get acknowledged499]
+            }
+        }
+    }
+}
+
+with_server {} {
+    set a $::current
+    with_server {} {
+        set b $::current
+
+        test "a rollback that failed some time doesn't keep an old master from going back" {
+            in $a {
+                r rollback to 1000
+                wait_until {[string match failed* [r rollback status]]}
+            }
+            diverge $a $b
+            in $a {
+                admin_cli slaveof 127.0.0.1 $::server($b,port)
+                reopen_default
+            }
+            assert_same $b $a
+            in $a { assert_equal 1 [llength [glob -nocomplain -directory [server_dir] diverged-*.resp]] }
+        }
+    }
+}
