@@ -241,6 +241,7 @@ static bool send_output(Client *client)
         out_consume(&client->out, (size_t)got);
         client_stats.bytes_out += (size_t)got;
         client->io->passed += (size_t)got;
+        if (client->class != CLIENT_SLAVE) client->active_ms = clock_unix_ms; /* a slave is judged by what it says */
         sent += (size_t)got;
         if ((size_t)got < wanted) return true; /* the kernel's buffer is full */
     }
@@ -777,6 +778,7 @@ static void finish_turn(void *context)
 static void read_client(Client *client)
 {
     if (is_paused(client)) {
+        client->active_ms = clock_unix_ms;
         client->io->paused = true;
         client_note_writer(client);
         return;
@@ -830,6 +832,14 @@ void client_pause(int64_t until_unix_ms)
 
 #define IDLE_TICK_MS 100
 
+/* Not those who wait for the server, or for others. */
+static bool is_idle(const Client *client)
+{
+    const ClientIo *io = client->io;
+    return clock_unix_ms - client->active_ms > options.timeout * 1000 && !io->blocked && !io->resuming &&
+           io->marks == NULL;
+}
+
 /* A tenth of the clients in each tick, so that each is looked at once a second; and the soft limits of those that have
  * stopped reading. */
 static int64_t check_idle(void *context)
@@ -840,7 +850,7 @@ static int64_t check_idle(void *context)
         Client *client = clients->pdata[next++ % clients->len];
         if (client->out.bytes > 0) check_output_limits(client);
         bool exempt = client->class != CLIENT_NORMAL || client->never_idle || options.timeout == 0;
-        if (exempt || clock_unix_ms - client->active_ms <= options.timeout * 1000) continue;
+        if (exempt || !is_idle(client)) continue;
         log_line(LOG_VERBOSE, "Closing idle client");
         client_close_now(client);
     }

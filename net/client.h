@@ -30,7 +30,7 @@ typedef struct Client {
     bool never_idle;      /* `timeout` doesn't apply: MONITOR */
     bool has_output;      /* is among those that are written to at the end of the turn */
     ClientClass class;
-    int64_t created_ms, active_ms; /* unix ms of the accept, and of the last bytes from the client */
+    int64_t created_ms, active_ms; /* unix ms of the accept; of the last bytes from the client, or to it */
     Out out;
     size_t eager_bytes;  /* at so much output some is sent in the middle of a turn */
     void *session;       /* the commands' own state: set and freed by the handlers */

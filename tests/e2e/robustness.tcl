@@ -180,6 +180,25 @@ with_server {--maxclients 20} {
 }
 
 with_server {--timeout 1} {
+    test "who waits for the server isn't idle" {
+        set waiting [connect]
+        set reading [connect]
+        r set big [string repeat x 30000000]
+        send $waiting wait 1 3000
+        send $reading get big
+        set end [expr {[clock milliseconds] + 20000}]
+        for {set got 0} {$got < 30000013 && ![eof $reading] && [clock milliseconds] < $end} {after 5} {
+            incr got [string length [read $reading 60000]] ;# for two seconds and more
+        }
+        assert_equal 30000013 $got
+        assert_equal 0 [recv $waiting]
+        foreach c [list $waiting $reading] {
+            assert_equal PONG [call $c ping]
+            disconnect $c
+        }
+        reopen_default
+    }
+
     test "idle clients are closed after the timeout; subscribers are not" {
         set idle [connect]
         set subscriber [connect]
