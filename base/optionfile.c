@@ -7,9 +7,13 @@
  * a.conf with two lines behind it.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/options.h"
 
@@ -251,6 +255,41 @@ static void add_missing(GString *text, const bool *written)
     }
 }
 
+/* In the file that is there, as 3.2 does it; room for all is made before anything is overwritten. */
+static bool overwrite_file(const char *path, const GString *text)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    int failed = posix_fallocate(fd, 0, MAX((off_t)text->len, 1));
+    bool good = failed == 0 && pwrite(fd, text->str, text->len, 0) == (ssize_t)text->len &&
+                ftruncate(fd, (off_t)text->len) == 0 && fsync(fd) == 0;
+    if (failed != 0) errno = failed;
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return good;
+}
+
+/* NULL, or what went wrong. By a new file in its place; but the owner of another user's would change, and there may be
+ * no right to make files in its directory. */
+static char *replace_file(const char *name, const GString *text)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *target = realpath(name, NULL); /* a link stays one */
+    const char *path = target != NULL ? target : name;
+    struct stat before;
+    bool there = stat(path, &before) == 0, ours = !there || before.st_uid == geteuid();
+    /* It may hold passwords, so nobody may read the new file who couldn't read the old one. */
+    int mode = there ? (int)(before.st_mode & 0777) : 0600;
+    const GFileSetContentsFlags how = G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE;
+    if (ours && g_file_set_contents_full(path, text->str, (gssize)text->len, how, mode, &error)) return NULL;
+    bool may_not = ours && (g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_ACCES) ||
+                            g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_PERM) ||
+                            g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_ROFS));
+    if (ours && !(there && may_not)) return g_strdup(error->message);
+    return overwrite_file(path, text) ? NULL : g_strdup_printf("%s: %s", path, g_strerror(errno));
+}
+
 char *options_rewrite(void)
 {
     g_autofree char *old = NULL;
@@ -263,10 +302,5 @@ char *options_rewrite(void)
     g_autoptr(GString) text = g_string_new(NULL);
     rewrite_lines(text, old != NULL ? old : "", written);
     add_missing(text, written);
-    /* It may hold passwords, so nobody may read the new file who couldn't read the old one. */
-    struct stat before;
-    int mode = stat(options.config_file, &before) == 0 ? (int)(before.st_mode & 0777) : 0600;
-    GFileSetContentsFlags flags = G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE;
-    if (g_file_set_contents_full(options.config_file, text->str, (gssize)text->len, flags, mode, &error)) return NULL;
-    return g_strdup(error->message);
+    return replace_file(options.config_file, text);
 }

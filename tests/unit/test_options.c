@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -314,6 +315,41 @@ static void test_rewrite(void **state)
     assert_string_equal(again, text);
 }
 
+/* A link stays one; another user's file, and one in a directory where nothing may be made, are overwritten. */
+static void test_rewrite_in_place(void **state)
+{
+    (void)state;
+    assert_null(load("port 1\n# a comment that makes it longer than what is written anew\n", NULL));
+    g_autofree char *path = path_of("test.conf"), *link = path_of("link.conf");
+    assert_int_equal(symlink("test.conf", link), 0);
+    g_free(options.config_file);
+    options.config_file = g_strdup(link);
+    options.port = 2;
+    bool root = geteuid() == 0;
+    if (root) assert_int_equal(chown(path, 65534, 65534), 0);
+    assert_null(options_rewrite());
+    write_file("test.conf", "port 1\n");
+    assert_int_equal(g_chmod(directory, 0500), 0);
+    assert_null(options_rewrite());
+    assert_int_equal(g_chmod(directory, 0700), 0);
+    g_autofree char *text = read_back("test.conf");
+    assert_string_equal(text, "port 2\n");
+    GStatBuf about;
+    assert_int_equal(g_lstat(link, &about), 0);
+    assert_true(S_ISLNK(about.st_mode));
+    assert_int_equal(unlink(link), 0);
+    if (!root) return;
+    assert_int_equal(chown(path, 65534, 65534), 0);
+    g_free(options.config_file);
+    options.config_file = g_strdup(path);
+    options.port = 33333;
+    assert_null(options_rewrite());
+    assert_int_equal(g_lstat(path, &about), 0);
+    assert_int_equal(about.st_uid, 65534);
+    g_autofree char *longer = read_back("test.conf");
+    assert_string_equal(longer, "port 33333\n");
+}
+
 /* ---- random values, written and read back ---- */
 
 static char *random_text(GRand *rand)
@@ -384,6 +420,7 @@ int main(void)
         cmocka_unit_test(test_include),
         cmocka_unit_test(test_command_line),
         cmocka_unit_test(test_rewrite),
+        cmocka_unit_test(test_rewrite_in_place),
         cmocka_unit_test(test_random_round_trip),
         cmocka_unit_test(test_backup_schedule),
     };
