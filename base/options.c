@@ -549,7 +549,9 @@ char *option_usage(const Option *option)
     case OPTION_NUMBER:
         if (option->max == INT64_MAX) return g_strdup_printf("a whole number from %ld", option->min);
         return g_strdup_printf("a whole number from %ld to %ld", option->min, option->max);
-    case OPTION_MEMORY: return g_strdup("a number of bytes, such as 100mb or 1gb");
+    case OPTION_MEMORY:
+        if (option->min <= 0) return g_strdup("a number of bytes, such as 100mb or 1gb");
+        return g_strdup_printf("a number of bytes from %ld, such as 100mb or 1gb", option->min);
     case OPTION_BOOL:
     case OPTION_CHOICE: return g_strjoinv(" | ", (char **)(uintptr_t)option->names);
     default: return g_strdup("anything");

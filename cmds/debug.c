@@ -177,17 +177,31 @@ static void debug_loadaof(Request *r)
     reload(r, false);
 }
 
+static void debug_help(Request *r)
+{
+    static const char *const lines[] = {
+        "DEBUG <subcommand> arg arg ... arg. Subcommands:",
+        "object <key> -- How the key's value is held.",
+        "sleep <seconds> -- Stop the server for <seconds>. Decimals allowed.",
+        "digest -- A checksum of the whole dataset, by which two servers can be compared.",
+        "populate <count> [prefix] -- Create <count> string keys named key:<num>, or <prefix>:<num>.",
+        "reload -- Save a checkpoint, empty memory, and load it again.",
+        "loadaof -- Empty memory, and load the last checkpoint and the journal behind it.",
+        "set-active-expire (0|1) -- Whether expired keys go by themselves (1), or only when they are touched (0).",
+    };
+    reply_array(r->out, G_N_ELEMENTS(lines));
+    for (size_t i = 0; i < G_N_ELEMENTS(lines); i++)
+        reply_status(r->out, lines[i]);
+}
+
 static const SubCommand sub_commands[] = {
-    { "object", 3, 3, debug_object },
-    { "sleep", 3, 3, debug_sleep },
-    { "digest", 2, 2, debug_digest },
-    { "populate", 3, 4, debug_populate },
-    { "reload", 2, 2, debug_reload },
-    { "loadaof", 2, 2, debug_loadaof },
-    { "set-active-expire", 3, 3, debug_set_active_expire },
+    { "help", 2, 2, debug_help },         { "object", 3, 3, debug_object },
+    { "sleep", 3, 3, debug_sleep },       { "digest", 2, 2, debug_digest },
+    { "populate", 3, 4, debug_populate }, { "reload", 2, 2, debug_reload },
+    { "loadaof", 2, 2, debug_loadaof },   { "set-active-expire", 3, 3, debug_set_active_expire },
 };
 
-/* DEBUG OBJECT key | SLEEP seconds | DIGEST | POPULATE count [prefix] | RELOAD | LOADAOF |
+/* DEBUG HELP | OBJECT key | SLEEP seconds | DIGEST | POPULATE count [prefix] | RELOAD | LOADAOF |
  * SET-ACTIVE-EXPIRE 0|1 */
 void cmd_debug(Request *r)
 {

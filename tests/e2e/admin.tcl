@@ -341,6 +341,7 @@ with_server {} {
         assert_match "* ql_nodes:1 ql_avg_node:3.00 ql_ziplist_max:-2 ql_compressed:0 *" [r debug object l]
         assert_equal (nil) [r object encoding nosuch]
         assert_error "ERR no such key" {r debug object nosuch}
+        assert_match "{DEBUG <subcommand> arg arg ... arg. Subcommands:} {object *} *" [r debug help]
         assert_error "ERR Syntax error. Try OBJECT (refcount|encoding|idletime)" {r object foo s}
         assert_error "ERR wrong number of arguments for 'object' command" {r object encoding}
     }
