@@ -29,13 +29,24 @@ char *building_put_in_place(const char *dir)
     return error;
 }
 
+/* Whether its MANIFEST names the checkpoint. It doesn't from the checkpoint's first byte on until that is finished.
+ * False with *error: MANIFEST can't be read. */
+static bool is_whole(const char *building, char **error)
+{
+    Manifest manifest;
+    *error = NULL;
+    if (manifest_read(building, &manifest, error) != MANIFEST_READ) return false;
+    bool whole = manifest_newest(&manifest) == 0;
+    manifest_clear(&manifest);
+    return whole;
+}
+
 bool building_finish(const char *dir, char **error)
 {
     g_autofree char *building = g_build_filename(dir, BUILDING_DIRECTORY, NULL);
-    g_autofree char *built = g_build_filename(building, MANIFEST_FILE, NULL);
     g_autofree char *manifest = g_build_filename(dir, MANIFEST_FILE, NULL);
-    bool whole = access(built, F_OK) == 0 && access(manifest, F_OK) != 0;
-    *error = whole ? building_put_in_place(dir) : NULL;
+    *error = NULL;
+    if (access(manifest, F_OK) != 0 && is_whole(building, error)) *error = building_put_in_place(dir);
     if (*error == NULL && !state_remove(building)) *error = state_errno(building);
     return *error == NULL;
 }

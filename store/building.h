@@ -1,8 +1,8 @@
 /* building.h: a new data directory that was built in DIR/import.tmp, and how it's put in place: by `ckv import`, or, if
  * that ended in the middle, by the server that starts on DIR. Whoever calls this has DIR locked.
  *
- * Design. The MANIFEST of what is built is written last, so import.tmp is whole if it has one. The files are moved one
- * after the other, MANIFEST last, so DIR has a MANIFEST if it has all of them.
+ * Design. import.tmp is whole if its MANIFEST names the checkpoint, which is made last. The files are moved one after
+ * the other, MANIFEST last, so DIR has a MANIFEST if it has all of them.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #ifndef CKV_STORE_BUILDING_H

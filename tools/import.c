@@ -1,7 +1,7 @@
 /* import.c: `ckv import`: an RDB file into a new data directory, or into a running server.
  *
  * Design. A directory is made in DIR/import.tmp: the whole dataset in memory, the journal's first segment, and one
- * checkpoint, from which the journal goes on; that writes MANIFEST, so all is there then, and is moved in place
+ * checkpoint, from which the journal goes on; when MANIFEST names that, all is there, and is moved in place
  * (store/building.h). The history begins before the checkpoint, so a start never takes the journal alone for all there
  * is.
  *

@@ -98,3 +98,37 @@ with_server {} {
         assert {abs([clock seconds] + [r ttl copy] - $deadline) <= 1}
     }
 }
+
+# ---------------------------------------------------------------- ckv import
+
+# An RDB file of the current server's dataset.
+proc exported {} {
+    set file $::scratch/dump.rdb
+    lassign [run_ckv export $file --dir [server_dir]] status out err
+    assert_equal "0 {}" "$status {$out}"
+    return $file
+}
+
+with_server {} {
+    test "an import that was killed in its checkpoint is made anew; nothing of it is taken for whole" {
+        r debug populate 20000
+        set file [exported]
+        set dir $::scratch/killed
+        # The limit of a file's size kills it.
+        catch {exec bash -c "ulimit -c 0 -f 200; exec $::ckv import $file --dir $dir" 2>@1}
+        assert {[file exists $dir/import.tmp/MANIFEST] && [file exists $dir/import.tmp/checkpoint-a.gdbm]}
+        file copy $dir $dir.again
+        lassign [run_ckv import $file --dir $dir.again] status out err
+        assert_equal "0 {}" "$status {$err}"
+        assert_match "*20,000 keys were imported*" $out
+        # A server that starts there has nothing, rather than no way to go on.
+        set ::server(killed,dir) $dir
+        set ::server(killed,log) $::scratch/killed.log
+        set outer $::current
+        launch killed {}
+        assert_equal 0 [r dbsize]
+        stop_server
+        set ::current $outer
+        assert {![file exists $dir/import.tmp]}
+    }
+}
