@@ -133,7 +133,7 @@ ToolStatus tool_backup(int argc, char **argv)
                                      G_OPTION_ENTRY_NULL };
     const char *summary = "Makes a backup in DIR/backups and prints its id; lists them; verifies every byte of one\n"
                           "(exit status 3: it's damaged); deletes one. A running server goes on meanwhile.";
-    if (!tool_parse(&argc, &argv, "create | list | verify ID | delete ID", summary, entries)) return TOOL_USAGE;
+    if (!talk_parse(&argc, &argv, "create | list | verify ID | delete ID", summary, entries)) return TOOL_USAGE;
     bool alone = argc == 2 && (strcmp(argv[1], "create") == 0 || strcmp(argv[1], "list") == 0);
     bool with_id = argc == 3 && (strcmp(argv[1], "verify") == 0 || strcmp(argv[1], "delete") == 0);
     if (!alone && !with_id) return usage();

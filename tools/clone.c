@@ -56,7 +56,7 @@ ToolStatus tool_clone(int argc, char **argv)
                                      G_OPTION_ENTRY_NULL };
     const char *summary = "Makes the data directory NEWDIR, which mustn't exist or be empty. It starts by itself\n"
                           "(ckv --dir NEWDIR), with an identity of its own. A running server goes on meanwhile.";
-    if (!tool_parse(&argc, &argv, "ID NEWDIR | --now NEWDIR", summary, entries)) return TOOL_USAGE;
+    if (!talk_parse(&argc, &argv, "ID NEWDIR | --now NEWDIR", summary, entries)) return TOOL_USAGE;
     if (argc != (now ? 2 : 3)) {
         tool_fail("usage: ckv clone ID NEWDIR, or ckv clone --now NEWDIR; see ckv clone --help");
         return TOOL_USAGE;

@@ -220,7 +220,7 @@ ToolStatus tool_export(int argc, char **argv)
         TALK_OPTIONS,
         G_OPTION_ENTRY_NULL,
     };
-    if (!tool_parse(&argc, &argv, "FILE", summary, entries)) return TOOL_USAGE;
+    if (!talk_parse(&argc, &argv, "FILE", summary, entries)) return TOOL_USAGE;
     bool odd_id = backup != NULL && (strchr(backup, '/') != NULL || backup[0] == '.' || backup[0] == '\0');
     if (argc != 2 || odd_id) {
         tool_fail("%s; see ckv export --help", odd_id ? "that's no backup's ID" : "usage: ckv export FILE --dir DIR");

@@ -279,7 +279,7 @@ ToolStatus tool_import(int argc, char **argv)
         TALK_OPTIONS,
         G_OPTION_ENTRY_NULL,
     };
-    if (!tool_parse(&argc, &argv, "FILE", summary, entries)) return TOOL_USAGE;
+    if (!talk_parse(&argc, &argv, "FILE", summary, entries)) return TOOL_USAGE;
     if (argc != 2 || databases < 1 || databases > DATABASES_MAX) {
         tool_fail("usage: ckv import FILE --dir DIR, or ckv import FILE --port N; see ckv import --help");
         return TOOL_USAGE;
@@ -289,6 +289,6 @@ ToolStatus tool_import(int argc, char **argv)
     if (!rdbfile_open(&file, argv[1], &error)) return tool_fail("%s", error);
     options_reset();
     clock_refresh();
-    if (talk_options.socket != NULL || talk_options.port != 0) return import_server(&file, replace, databases);
+    if (talk_names_server()) return import_server(&file, replace, databases);
     return import_directory(&file, talk_options.dir == NULL ? TOOL_DIRECTORY : talk_options.dir, databases);
 }

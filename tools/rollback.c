@@ -84,7 +84,7 @@ ToolStatus tool_rollback(int argc, char **argv)
         "Goes back to a backup, or to what there was at a moment. What it replaces is kept as a backup, so it can be\n"
         "undone. TIME: seconds since 1970 (1795620600.25), \"2026-11-25 15:30:00\" in local time, or with a zone as\n"
         "2026-11-25T15:30:00Z. A running server answers LOADING while it loads the data.";
-    if (!tool_parse(&argc, &argv, "ID | --to TIME", summary, entries)) return TOOL_USAGE;
+    if (!talk_parse(&argc, &argv, "ID | --to TIME", summary, entries)) return TOOL_USAGE;
     RollbackTarget target = { .id = argc > 1 ? argv[1] : NULL };
     if (argc > 2 || (target.id == NULL) == (to == NULL)) {
         tool_fail("usage: ckv rollback ID | --to TIME; see ckv rollback --help");

@@ -14,6 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/number.h"
 #include "store/backup.h"
 
 #define OPERATOR_SOCKET "ckv.sock"
@@ -22,6 +23,36 @@
 #define ELEMENTS_MAX    (1 << 20)
 
 TalkOptions talk_options;
+
+/* ---- options ---- */
+
+gboolean talk_parse_port(const char *name, const char *value, gpointer data, GError **error)
+{
+    int64_t port;
+    (void)data;
+    if (number_parse_int(slice_of(value), &port) && port >= 1 && port <= UINT16_MAX) {
+        talk_options.port = (int)port;
+        return TRUE;
+    }
+    g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "%s %s: it must be a whole number from 1 to %d", name,
+                value, UINT16_MAX);
+    return FALSE;
+}
+
+bool talk_parse(int *argc, char ***argv, const char *parameters, const char *summary, const GOptionEntry *entries)
+{
+    if (!tool_parse(argc, argv, parameters, summary, entries)) return false;
+    int named = (talk_options.dir != NULL) + (talk_options.socket != NULL) + (talk_options.port != 0);
+    if (named <= 1) return true;
+    fprintf(stderr, "%s: only one of --dir, --socket and --port can be given; see %s --help\n", g_get_prgname(),
+            g_get_prgname());
+    return false;
+}
+
+bool talk_names_server(void)
+{
+    return talk_options.socket != NULL || talk_options.port != 0;
+}
 
 struct Talk {
     FILE *in, *out;
@@ -121,7 +152,7 @@ bool talk_open(Talk **talk)
     *talk = NULL;
     if (talk_options.dir == NULL) talk_options.dir = g_strdup(TOOL_DIRECTORY);
     bool good = false;
-    if (talk_options.socket != NULL || talk_options.port != 0) {
+    if (talk_names_server()) {
         *talk = talk_new(talk_options.socket != NULL ? connect_unix(talk_options.socket, &error)
                                                      : connect_port(talk_options.port, &error));
         good = *talk != NULL && authenticate(*talk, &error);

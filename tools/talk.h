@@ -11,18 +11,24 @@
 
 typedef struct TalkOptions {
     char *dir, *socket, *password; /* dir is never NULL behind talk_open */
-    int port;
+    int port;                      /* 0: none was given */
 } TalkOptions;
 extern TalkOptions talk_options;
 
-/* For the tool's own list of options. */
+/* For the tool's own list of options, which talk_parse reads. */
 #define TALK_OPTIONS                                                                                                   \
-    { "dir", 0, 0, G_OPTION_ARG_FILENAME, &talk_options.dir, "the data directory; the working directory", "DIR" },     \
-        { "socket", 0, 0, G_OPTION_ARG_FILENAME, &talk_options.socket, "the running server's socket", "PATH" },        \
-        { "port", 0, 0, G_OPTION_ARG_INT, &talk_options.port, "its port on this host, instead", "N" },                 \
+    { "dir", 0, 0, G_OPTION_ARG_FILENAME, &talk_options.dir, "the data directory; " TOOL_DIRECTORY, "DIR" },           \
+        { "socket", 0, 0, G_OPTION_ARG_FILENAME, &talk_options.socket, "a running server's socket, instead", "PATH" }, \
+        { "port", 0, 0, G_OPTION_ARG_CALLBACK, (gpointer)talk_parse_port, "its port on this host, instead", "N" },     \
     {                                                                                                                  \
         "password", 0, 0, G_OPTION_ARG_STRING, &talk_options.password, "its admin-password, with --port", "WORD"       \
     }
+gboolean talk_parse_port(const char *name, const char *value, gpointer data, GError **error);
+
+/* As tool_parse. False also if more than one place is named. */
+bool talk_parse(int *argc, char ***argv, const char *parameters, const char *summary, const GOptionEntry *entries);
+/* Whether a server is named, rather than a directory. */
+bool talk_names_server(void);
 
 /* A connection to a server. */
 typedef struct Talk Talk;

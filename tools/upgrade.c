@@ -18,7 +18,7 @@ ToolStatus tool_upgrade(int argc, char **argv)
         "Starts the program anew beside the running server. When it has loaded the data it takes over all connections\n"
         "with their state, and the old process ends: clients see a pause of milliseconds. Prints what happened; exit\n"
         "status 1: the old process goes on, and a line says why.";
-    if (!tool_parse(&argc, &argv, NULL, summary, entries)) return TOOL_USAGE;
+    if (!talk_parse(&argc, &argv, NULL, summary, entries)) return TOOL_USAGE;
     if (argc != 1) {
         tool_fail("usage: ckv upgrade [--dir DIR] [--binary PATH]; see ckv upgrade --help");
         return TOOL_USAGE;

@@ -455,6 +455,28 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
         assert_equal 1 $status
         assert_match "ckv: *nowhere/MANIFEST: No such file or directory*" $err
     }
+
+    test "the tools' port is checked, and only one place can be named" {
+        set tools [list {backup list} {rollback x} "clone --now $::scratch/new" "import $::scratch/x.rdb" \
+            "export $::scratch/x.rdb" upgrade]
+        foreach tool $tools {
+            foreach port {0 -1 65536 70000 x {} 6379x} {
+                lassign [run_ckv {*}$tool --port $port] status out err
+                assert_equal "2 {}" "$status {$out}"
+                assert_match "ckv [lindex $tool 0]: --port $port: *whole number from 1 to 65535; see *" $err
+            }
+            set places [list "--dir [server_dir]" "--port [server_port]" "--socket [server_dir]/ckv.sock"]
+            foreach {one other} {0 1 0 2 1 2} {
+                lassign [run_ckv {*}$tool {*}[lindex $places $one] {*}[lindex $places $other]] status out err
+                assert_equal "2 {}" "$status {$out}"
+                assert_match "ckv [lindex $tool 0]: only one of --dir, --socket and --port *" $err
+            }
+            assert_match "*--dir=DIR * ./data\n*" [lindex [run_ckv [lindex $tool 0] --help] 1]
+        }
+        # What would be taken for port [server_port] modulo 65536.
+        lassign [run_ckv backup list --port [expr {[server_port] + 65536}]] status
+        assert_equal 2 $status
+    }
 }
 
 with_server {--admin-plane auth --requirepass me:secret --admin-password root} {
