@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "cmds/command.h"
+#include "store/backup.h"
 #include "tools/commands.h"
 #include "tools/load.h"
 #include "tools/tools.h"
@@ -70,17 +71,24 @@ static bool lock_if_any(const char *directory, bool *running, char **error)
     return access(path, F_OK) != 0 || tool_lock(directory, running, error);
 }
 
+static bool has_backup(const char *directory, const char *id, char **error)
+{
+    g_autoptr(Backup) backup = backup_find(directory, id, error);
+    return backup != NULL;
+}
+
 static ToolStatus dump_directory(const char *directory, const char *backup)
 {
     bool running;
     g_autofree char *error = NULL;
-    g_autofree char *path = backup == NULL ? g_strdup(directory) : g_build_filename(directory, "backups", backup, NULL);
+    g_autofree char *path =
+        backup == NULL ? g_strdup(directory) : g_build_filename(directory, BACKUP_DIRECTORY, backup, NULL);
     if (backup == NULL && !lock_if_any(directory, &running, &error)) {
         return running ? tool_fail("%s; dump a backup: ckv dump --dir %s --backup ID (ckv backup list shows them)",
                                    error, directory)
                        : tool_fail("%s", error);
     }
-    error = load_directory(path, backup != NULL);
+    if (backup == NULL || has_backup(directory, backup, &error)) error = load_directory(path, backup != NULL);
     return error == NULL ? dump_all() : tool_fail("%s", error);
 }
 

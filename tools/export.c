@@ -63,7 +63,7 @@ static char *open_target(Target *target, const char *path)
     if (strcmp(path, "-") != 0) {
         target->temporary = g_strdup_printf("%s.%d.tmp", path, (int)getpid());
         target->fd = open(target->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-        if (target->fd < 0) return state_errno(target->temporary);
+        if (target->fd < 0) return state_errno(path);
     }
     target->writer = rdb_writer_new(write_bytes, target);
     return NULL;
@@ -75,7 +75,7 @@ static char *finish_target(Target *target)
     rdb_write_end(target->writer);
     if (rdb_writer_failed(target->writer)) return g_strdup_printf("%s: %s", target->path, g_strerror(target->error));
     if (target->temporary == NULL) return NULL;
-    if (fsync(target->fd) != 0) return state_errno(target->temporary);
+    if (fsync(target->fd) != 0) return state_errno(target->path);
     if (rename(target->temporary, target->path) != 0) return state_errno(target->path);
     g_clear_pointer(&target->temporary, g_free);
     g_autofree char *directory = g_path_get_dirname(target->path);
@@ -183,16 +183,16 @@ static char *export_directory(const char *directory, bool backup, const char *pa
 
 static char *export_backup(const char *directory, const char *id, const char *path)
 {
+    char *error = NULL;
     g_autofree char *backup = g_build_filename(directory, BACKUP_DIRECTORY, id, NULL);
-    return export_directory(backup, true, path);
+    g_autoptr(Backup) found = backup_find(directory, id, &error);
+    return found != NULL ? export_directory(backup, true, path) : error;
 }
 
 /* The server makes a backup for it, which goes again. */
-static char *export_served(Talk *talk, const char *path)
+static char *export_served(Talk *talk, const char *directory, const char *path)
 {
     char *error = NULL;
-    g_autofree char *directory = talk_directory(talk, &error);
-    if (directory == NULL) return error;
     g_auto(GStrv) reply = talk_ask(talk, &error, "BACKUP", "CREATE", "for an export", NULL);
     g_autofree char *id = reply == NULL ? NULL : talk_await(talk, "BACKUP", "backup", &error);
     if (id == NULL) return error;
@@ -203,11 +203,26 @@ static char *export_served(Talk *talk, const char *path)
     return error != NULL ? error : g_steal_pointer(&second);
 }
 
-static ToolStatus export_now(const char *path)
+static char *export_online(Talk *talk, const char *backup, const char *path)
 {
-    Talk *talk;
-    if (!talk_open(&talk)) return TOOL_FAILED;
-    g_autofree char *error = talk != NULL ? export_served(talk, path) : export_directory(talk_options.dir, false, path);
+    char *error = NULL;
+    g_autofree char *directory = talk_directory(talk, &error);
+    if (directory == NULL) return error;
+    return backup != NULL ? export_backup(directory, backup, path) : export_served(talk, directory, path);
+}
+
+/* A backup is only read, so a directory's lock doesn't matter for it. */
+static ToolStatus export(const char *backup, const char *path)
+{
+    Talk *talk = NULL;
+    g_autofree char *error = NULL;
+    if (backup != NULL && !talk_names_server()) {
+        error = export_backup(talk_options.dir == NULL ? TOOL_DIRECTORY : talk_options.dir, backup, path);
+    } else if (!talk_open(&talk)) {
+        return TOOL_FAILED;
+    } else {
+        error = talk != NULL ? export_online(talk, backup, path) : export_directory(talk_options.dir, false, path);
+    }
     talk_free(talk);
     return error == NULL ? TOOL_OK : tool_fail("%s", error);
 }
@@ -226,8 +241,5 @@ ToolStatus tool_export(int argc, char **argv)
         tool_fail("%s; see ckv export --help", odd_id ? "that's no backup's ID" : "usage: ckv export FILE --dir DIR");
         return TOOL_USAGE;
     }
-    if (backup == NULL) return export_now(argv[1]);
-    const char *directory = talk_options.dir == NULL ? TOOL_DIRECTORY : talk_options.dir;
-    g_autofree char *error = export_backup(directory, backup, argv[1]);
-    return error == NULL ? TOOL_OK : tool_fail("%s", error);
+    return export(backup, argv[1]);
 }

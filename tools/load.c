@@ -192,7 +192,8 @@ char *load_directory(const char *directory, bool backup)
     char *error = NULL;
     switch (manifest_read(directory, &load.manifest, &error)) {
     case MANIFEST_READ: break;
-    case MANIFEST_MISSING: return g_strdup_printf("%s/" MANIFEST_FILE " is missing", directory);
+    case MANIFEST_MISSING:
+        return g_strdup_printf("%s/" MANIFEST_FILE " is missing; give a data directory by --dir", directory);
     case MANIFEST_BAD: return error;
     }
     prepare(load.manifest.secret);

@@ -444,6 +444,24 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
         assert_equal 6 [llength [lsort -unique $ids]]
     }
 
+    test "export reads a backup of the server that is named, and names the file that it was given" {
+        fill
+        set id [tool backup create --dir [server_dir]]
+        r flushall
+        foreach place [list "--dir [server_dir]" "--port [server_port]" "--socket [server_dir]/ckv.sock"] {
+            lassign [run_ckv export $::scratch/out.rdb --backup $id {*}$place] status out err
+            assert_equal "0 {11 keys were written.\n}" "$status {$err}"
+            file delete $::scratch/out.rdb
+            tool_fails "ckv: there's no backup 2000; *ckv backup list\n" \
+                export $::scratch/out.rdb --backup 2000 {*}$place
+            tool_fails "ckv: $::scratch/none/out.rdb: No such file or directory\n" \
+                export $::scratch/none/out.rdb {*}$place
+        }
+        assert {![file exists $::scratch/out.rdb]}
+        tool_fails "ckv: there's no backup 2000; *ckv backup list\n" dump --backup 2000 --dir [server_dir]
+        tool_fails "ckv: $::scratch/none/MANIFEST is missing; *--dir\n" dump $::scratch/none
+    }
+
     test "the tools' usage" {
         foreach line {{backup} {backup nonsense} {backup verify} {backup create x} {rollback} {rollback a b}
                 {rollback a --to 1} {rollback --to yesterday} {clone} {clone a} {clone --now a b} {backup --nonsense}} {
