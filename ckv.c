@@ -285,8 +285,8 @@ static void announce(void)
 int main(int argc, char **argv)
 {
     const Tool *tool = argc > 1 ? tool_find(argv[1]) : NULL;
-    if (tool != NULL) return (int)tool->run(argc - 1, argv + 1);
-    if (argc == 2 && answered(argv[1])) return 0;
+    if (tool != NULL) return (int)tool_end(tool->run(argc - 1, argv + 1));
+    if (argc == 2 && answered(argv[1])) return (int)tool_end(TOOL_OK);
     start(argc, argv);
     if (takes_over) {
         carry_prepare(loop, announce);

@@ -47,6 +47,11 @@ static ToolStatus create(Talk *talk, const char *note)
 
 /* ---- list ---- */
 
+static void print_head(void)
+{
+    printf("%-19s %-23s %14s %12s %14s  %s\n", "ID", "TIME", "OFFSET", "KEYS", "BYTES", "NOTE");
+}
+
 static void print_line(const char *id, const char *offset, int64_t unix_ms, const char *keys, const char *bytes,
                        const char *note)
 {
@@ -59,6 +64,7 @@ static ToolStatus list_online(Talk *talk)
 {
     char *error = NULL;
     g_auto(GStrv) lines = talk_ask(talk, &error, "BACKUP", "LIST", NULL);
+    if (lines != NULL) print_head();
     for (int i = 0; lines != NULL && lines[i] != NULL; i++) {
         g_auto(GStrv) words = g_strsplit(lines[i], " ", 6);
         if (g_strv_length(words) < 6) continue;
@@ -69,10 +75,10 @@ static ToolStatus list_online(Talk *talk)
 
 static ToolStatus list(Talk *talk)
 {
-    printf("%-19s %-23s %14s %12s %14s  %s\n", "ID", "TIME", "OFFSET", "KEYS", "BYTES", "NOTE");
     if (talk != NULL) return list_online(talk);
     char *error = NULL;
     g_autoptr(GPtrArray) all = backup_list(talk_options.dir, &error);
+    if (error == NULL || all->len > 0) print_head(); /* those that can be read are listed */
     for (guint i = 0; i < all->len; i++) {
         const Backup *backup = all->pdata[i];
         g_autofree char *offset = g_strdup_printf("%" G_GUINT64_FORMAT, backup->offset);

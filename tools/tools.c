@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -47,17 +48,35 @@ ToolStatus tool_fail(const char *format, ...)
     return TOOL_FAILED;
 }
 
+ToolStatus tool_end(ToolStatus status)
+{
+    errno = 0;
+    bool good = fflush(stdout) == 0 && !ferror(stdout);
+    if (good || status != TOOL_OK) return status;
+    return tool_fail("standard output: %s", errno != 0 ? g_strerror(errno) : "not all could be written");
+}
+
 bool tool_parse(int *argc, char ***argv, const char *parameters, const char *summary, const GOptionEntry *entries)
 {
+    gboolean help = FALSE;
+    const GOptionEntry more[] = { { "help", 'h', 0, G_OPTION_ARG_NONE, &help, "shows this", NULL },
+                                  G_OPTION_ENTRY_NULL };
     g_autoptr(GOptionContext) context = g_option_context_new(parameters);
     g_autoptr(GError) error = NULL;
     g_autofree char *name = g_strdup_printf("ckv %s", (*argv)[0]);
     g_set_prgname(name);
     g_option_context_set_summary(context, summary);
     g_option_context_add_main_entries(context, entries, NULL);
-    if (g_option_context_parse(context, argc, argv, &error)) return true;
-    fprintf(stderr, "%s: %s; see %s --help\n", name, error->message, name);
-    return false;
+    g_option_context_add_main_entries(context, more, NULL);
+    g_option_context_set_help_enabled(context, FALSE); /* it ends the program, written or not */
+    if (!g_option_context_parse(context, argc, argv, &error)) {
+        fprintf(stderr, "%s: %s; see %s --help\n", name, error->message, name);
+        return false;
+    }
+    if (!help) return true;
+    g_autofree char *text = g_option_context_get_help(context, TRUE, NULL);
+    fputs(text, stdout);
+    exit((int)tool_end(TOOL_OK));
 }
 
 void tool_progress(const char *name, double part)

@@ -31,6 +31,10 @@ const Tool *tool_find(const char *name);
 /* The list of tools, for --help. */
 void tools_print_list(void);
 
+/* What a program ends with that had this to say: TOOL_FAILED if not all of it could be written to standard output, and
+ * nothing else went wrong. */
+ToolStatus tool_end(ToolStatus status);
+
 /* Each tool, in a file of its name. */
 ToolStatus tool_backup(int argc, char **argv);
 ToolStatus tool_rollback(int argc, char **argv);

@@ -474,6 +474,37 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
         assert_match "ckv: *nowhere/MANIFEST: No such file or directory*" $err
     }
 
+    test "what can't be printed is an error, for each tool" {
+        set id [tool backup create --dir [server_dir]]
+        foreach line [list {backup list} {backup create} "backup verify $id" "clone --now $::scratch/full" \
+                {backup --help} {clone --help} --help --version --man] {
+            set where [expr {[string match -* [lindex $line end]] ? {} : "--dir [server_dir]"}]
+            set code [catch {exec $::ckv {*}$line {*}$where >/dev/full} message details]
+            assert_equal "$line 1" "$line [lindex [dict get $details -errorcode] 2]"
+            assert_match "ckv: standard output: No space left on device*" $message
+        }
+    }
+
+    test "backup list has no head when there's nothing to list because it failed" {
+        set id [lindex [backup_ids] 0]
+        set f [open [server_dir]/backups/$id/MANIFEST]
+        set whole [read $f]
+        close $f
+        foreach other [lrange [backup_ids] 1 end] { tool backup delete $other --dir [server_dir] }
+        stop_server
+        set f [open [server_dir]/backups/$id/MANIFEST w]
+        puts $f nonsense
+        close $f
+        lassign [run_ckv backup list --dir [server_dir]] status out err
+        assert_equal "3 {}" "$status {$out}"
+        assert_match "ckv: *$id/MANIFEST*" $err
+        set f [open [server_dir]/backups/$id/MANIFEST w]
+        puts -nonewline $f $whole
+        close $f
+        assert_equal 2 [llength [split [tool backup list --dir [server_dir]] \n]]
+        relaunch
+    }
+
     test "the tools' port is checked, and only one place can be named" {
         set tools [list {backup list} {rollback x} "clone --now $::scratch/new" "import $::scratch/x.rdb" \
             "export $::scratch/x.rdb" upgrade]
@@ -502,6 +533,7 @@ with_server {--admin-plane auth --requirepass me:secret --admin-password root} {
         lassign [run_ckv backup create --port [server_port]] status out err
         assert_equal 1 $status
         assert_match "ckv: port *: that is for operators; give the admin-password*" $err
+        assert_equal "" [lindex [run_ckv backup list --port [server_port]] 1]
         lassign [run_ckv backup create --port [server_port] --password nonsense] status out err
         assert_equal 1 $status
         set id [tool backup create --port [server_port] --password root]
