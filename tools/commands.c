@@ -156,8 +156,13 @@ void commands_free(Commands *commands)
 
 uint64_t commands_of_entry(Commands *commands, const Entry *entry)
 {
+    return commands_of_value(commands, entry_key(entry), entry);
+}
+
+uint64_t commands_of_value(Commands *commands, Slice key, const Entry *entry)
+{
     uint64_t before = commands->written;
-    commands->key = entry_key(entry);
+    commands->key = key;
     write_by_type[entry->type](commands, entry);
     end_command(commands);
     write_deadline(commands, entry);

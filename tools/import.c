@@ -5,9 +5,6 @@
  * (store/building.h). The history begins before the checkpoint, so a start never takes the journal alone for all there
  * is.
  *
- * A running server gets each key as it's read, by RESTORE, or if it's large by plain commands; replies are waited for
- * when many of them are due.
- *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include <errno.h>
 #include <stdio.h>
@@ -20,7 +17,7 @@
 #include "store/io.h"
 #include "store/journal.h"
 #include "store/state.h"
-#include "tools/commands.h"
+#include "tools/feed.h"
 #include "tools/rdbfile.h"
 #include "tools/talk.h"
 
@@ -31,18 +28,12 @@
 /* Where the journal goes on behind the checkpoint; the history begins at 0. */
 #define OFFSET 1
 
-/* Replies that may be due, and bytes of the commands that they answer. */
-#define DUE_MAX       512
-#define DUE_BYTES_MAX (4UL << 20)
-
-/* A payload that is longer goes as plain commands, so that no command takes long. Strings can't be cut. */
-#define RESTORE_BYTES_MAX (256UL << 10)
-
 static const char summary[] =
     "Reads an RDB file (dump.rdb) of Redis up to 7.0; - is standard input.\n\n"
     "With --dir, makes a data directory of it, which ckv --dir DIR then serves. DIR mustn't have data. With --port or "
-    "--socket, adds its keys to a running server's, which goes on serving; keys that are there already end it, unless "
-    "--replace is given. Keys that have expired are left out. Streams and values of modules can't be kept.\n\n"
+    "--socket, adds its keys to a running server's, which goes on serving; a key that is there already stays as it is "
+    "and ends it, unless --replace is given. Keys that have expired are left out. Streams and values of modules can't "
+    "be kept.\n\n"
     "Exit status: 0 all was imported; 1 it wasn't; 2 wrong usage.";
 
 /* ---- into a new directory ---- */
@@ -147,126 +138,6 @@ static ToolStatus import_directory(RdbFile *file, const char *directory, int dat
     return TOOL_OK;
 }
 
-/* ---- into a running server ---- */
-
-typedef struct Feed {
-    Talk *talk;
-    Commands *commands;
-    bool replace;
-    int db;         /* selected last; -1: none */
-    GPtrArray *due; /* the key of each command whose reply is due */
-    uint64_t due_bytes;
-    char *error; /* NULL: all is well so far */
-} Feed;
-
-static void key_failed(Feed *feed, const char *key, const char *why)
-{
-    g_autofree char *shown = g_strescape(key, NULL);
-    g_free(feed->error);
-    feed->error = g_strdup_printf("key \"%s\": %s", shown, why);
-}
-
-/* Waits for all replies that are due. */
-static void settle(Feed *feed)
-{
-    fflush(talk_out(feed->talk)); /* what is wrong with it shows in the replies */
-    for (guint i = 0; i < feed->due->len && feed->error == NULL; i++) {
-        g_autofree char *why = NULL, *reply = talk_reply(feed->talk, &why);
-        if (reply == NULL) key_failed(feed, feed->due->pdata[i], why);
-    }
-    g_ptr_array_set_size(feed->due, 0);
-    feed->due_bytes = 0;
-}
-
-static void sent(Feed *feed, const Entry *entry, uint64_t commands, uint64_t bytes)
-{
-    for (; commands > 0; commands--)
-        g_ptr_array_add(feed->due, g_strndup(entry_key(entry).ptr, entry_key(entry).len));
-    feed->due_bytes += bytes;
-    if (feed->due->len >= DUE_MAX || feed->due_bytes >= DUE_BYTES_MAX) settle(feed);
-}
-
-static void send_select(Feed *feed, const Entry *entry, int db)
-{
-    if (feed->db == db) return;
-    commands_select(feed->commands, db);
-    sent(feed, entry, 1, 0);
-    feed->db = db;
-}
-
-static void send_payload(Feed *feed, const Entry *entry, Slice payload)
-{
-    char digits[NUMBER_INT_CHARS];
-    Slice restore[] = { SLICE("RESTORE"), entry_key(entry), SLICE("0"), payload, SLICE("REPLACE") };
-    commands_write(feed->commands, restore, feed->replace ? 5 : 4);
-    sent(feed, entry, 1, payload.len);
-    if (!entry->expires) return;
-    Slice deadline = { digits, number_format_int(digits, entry_deadline(entry)) };
-    commands_write(feed->commands, (Slice[]){ SLICE("PEXPIREAT"), entry_key(entry), deadline }, 3);
-    sent(feed, entry, 1, 0);
-}
-
-/* True: it's free now. */
-static bool clear_key(Feed *feed, const Entry *entry)
-{
-    settle(feed);
-    if (feed->error != NULL) return false;
-    commands_write(feed->commands, (Slice[]){ feed->replace ? SLICE("DEL") : SLICE("EXISTS"), entry_key(entry) }, 2);
-    fflush(talk_out(feed->talk));
-    g_autofree char *why = NULL, *reply = talk_reply(feed->talk, &why);
-    bool good = reply != NULL && (feed->replace || strcmp(reply, "0") == 0);
-    g_autofree char *key = g_strndup(entry_key(entry).ptr, entry_key(entry).len);
-    if (!good) key_failed(feed, key, reply == NULL ? why : "BUSYKEY Target key name already exists.");
-    return good;
-}
-
-static bool send_key(void *context, Db *db, Entry *entry)
-{
-    Feed *feed = context;
-    GByteArray *payload = rdb_dump(entry);
-    size_t bytes = payload == NULL ? RDB_DUMP_MAX : payload->len;
-    send_select(feed, entry, db->index);
-    if (payload != NULL && (entry->type == TYPE_STRING || bytes <= RESTORE_BYTES_MAX)) {
-        send_payload(feed, entry, (Slice){ (const char *)payload->data, bytes });
-    } else if (clear_key(feed, entry)) {
-        sent(feed, entry, commands_of_entry(feed->commands, entry), bytes);
-    }
-    if (payload != NULL) g_byte_array_free(payload, TRUE);
-    keyspace_delete(db, entry_key(entry));
-    return feed->error != NULL;
-}
-
-static ToolStatus feed_server(RdbFile *file, Feed *feed, int databases)
-{
-    RdbStats stats;
-    Keyspace *ks = keyspace_new(databases);
-    file->loaded = send_key;
-    file->context = feed;
-    char *error = rdbfile_read(file, ks, &stats);
-    settle(feed);
-    keyspace_free(ks);
-    if (error == NULL) error = g_strdup(feed->error);
-    rdbfile_tell(file, &stats, error == NULL ? "were imported" : "were sent");
-    if (error == NULL) return TOOL_OK;
-    tool_fail("%s%s. What was imported before it stays", error,
-              strstr(error, "BUSYKEY") == NULL ? "" : " Give --replace to replace what is there");
-    g_free(error);
-    return TOOL_FAILED;
-}
-
-static ToolStatus import_server(RdbFile *file, bool replace, int databases)
-{
-    Feed feed = { .replace = replace, .db = -1, .due = g_ptr_array_new_with_free_func(g_free) };
-    if (!talk_open(&feed.talk)) return TOOL_FAILED;
-    feed.commands = commands_new(talk_out(feed.talk));
-    ToolStatus status = feed_server(file, &feed, databases);
-    commands_free(feed.commands);
-    g_ptr_array_free(feed.due, TRUE);
-    g_free(feed.error);
-    talk_free(feed.talk);
-    return status;
-}
-
 /* ---- the tool ---- */
 
 ToolStatus tool_import(int argc, char **argv)
@@ -289,6 +160,6 @@ ToolStatus tool_import(int argc, char **argv)
     if (!rdbfile_open(&file, argv[1], &error)) return tool_fail("%s", error);
     options_reset();
     clock_refresh();
-    if (talk_names_server()) return import_server(&file, replace, databases);
+    if (talk_names_server()) return feed_server(&file, replace, databases);
     return import_directory(&file, talk_options.dir == NULL ? TOOL_DIRECTORY : talk_options.dir, databases);
 }

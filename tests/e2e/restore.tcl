@@ -132,3 +132,118 @@ with_server {} {
         assert {![file exists $dir/import.tmp]}
     }
 }
+
+# Imports into the current server, in vain; what is said.
+proc import_fails {file args} {
+    lassign [run_ckv import $file --port [server_port] {*}$args] status out err
+    assert_equal "1 {}" "$status {$out}"
+    assert_equal 2 [llength [split $err \n]]
+    return $err
+}
+
+# A file with keys that expire, some of them large; the digest of what is in it.
+proc file_to_import {} {
+    fill
+    fill_big
+    foreach key [r keys *] { r expire $key 5000 }
+    for {set i 0} {$i < 2000} {incr i} { r psetex key:$i [expr {5000000 + $i}] $i }
+    r select 9
+    r set other database
+    r select 0
+    return [list [exported] [digest]]
+}
+
+with_server {} {
+    test "an import into a server: all of it, with its deadlines" {
+        lassign [file_to_import] file digest
+        foreach mode {{} --replace --replace} {
+            if {$mode eq ""} { r flushall }
+            lassign [run_ckv import $file --port [server_port] {*}$mode] status out err
+            assert_equal "0 {}" "$status {$err}"
+            assert_equal $digest [digest]
+            foreach key {key:0 key:1999 list hash biglist bigzset} {
+                assert {[r ttl $key] > 4900 && [r ttl $key] <= 5002}
+            }
+            assert_equal {} [r keys ckv-import-*]
+        }
+        restart
+        assert_equal $digest [digest]
+    }
+
+    test "an import leaves a key that's there as it is, and nothing behind it comes" {
+        lassign [file_to_import] file
+        set keys [r keys *]
+        foreach key {key:7 text biglist bigset} {
+            r flushall
+            if {$key in {biglist bigset}} { r sadd $key mine } else { r set $key mine }
+            set before [digest]
+            set err [import_fails $file]
+            assert_match "ckv: key \"$key\": BUSYKEY * Give --replace to *. * keys were imported*" $err
+            assert_equal -1 [r ttl $key]
+            # As many as it says, and the one that was there.
+            assert {[regexp {([0-9,]+) keys were} $err -> count]}
+            r select 9
+            set others [r dbsize]
+            r flushdb
+            r select 0
+            assert_equal [string map {, {}} $count] [expr {[r dbsize] - 1 + $others}]
+            foreach other [r keys *] { if {$other ne $key} { r del $other } }
+            assert_equal $before [digest]
+        }
+        # Each of them is there: not one comes.
+        r flushall
+        foreach key $keys { r set $key mine }
+        r select 9
+        r set other mine
+        r select 0
+        set before [digest]
+        assert_match "*BUSYKEY*. 0 keys were imported*" [import_fails $file]
+        assert_equal $before [digest]
+        foreach key $keys { assert_equal -1 [r ttl $key] }
+    }
+
+    test "a replacement that's refused leaves the old value, without a deadline" {
+        lassign [file_to_import] file
+        set keys [r keys *]
+        r flushall
+        foreach key $keys { r set $key mine }
+        set before [digest]
+        r config set maxmemory 1
+        set err [import_fails $file --replace]
+        r config set maxmemory 0
+        assert_match "ckv: key *: OOM *. 0 keys were imported*" $err
+        assert_equal $before [digest]
+        foreach key $keys { assert_equal -1 [r ttl $key] }
+        # A large one, whose first part is refused, or its last.
+        r flushall
+        fill_big
+        set file [exported]
+        r flushall
+        foreach key {biglist bighash bigset bigzset} { r set $key mine }
+        set before [digest]
+        r config set maxmemory 1
+        assert_match "ckv: key \"big*\": OOM *. 0 keys were imported*" [import_fails $file --replace]
+        r config set maxmemory 0
+        assert_equal $before [digest]
+    }
+}
+
+with_server {--databases 32} {
+    test "an import puts nothing of a database that the server doesn't have into another" {
+        r set a first
+        r select 20
+        r set a other
+        r set b other
+        set file [exported]
+        with_server {--databases 16} {
+            r set a mine
+            set err [import_fails $file --databases 32 --replace]
+            assert_match "ckv: database 20 of the file: the server says: invalid DB index. * were imported*" $err
+            assert_equal {a} [r keys *]
+            assert {[r get a] in {first mine}}
+            r del a
+            assert_match "*database 20*" [import_fails $file --databases 32]
+            assert {[r keys *] in {{} a} && [r get a] in {first (nil)}}
+        }
+    }
+}
