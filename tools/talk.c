@@ -1,4 +1,5 @@
-/* talk.c: see talk.h. The client waits for each reply: one command at a time.
+/* talk.c: see talk.h. The client waits for each reply: one command at a time. Only the first ones, which any server
+ * answers at once, have a time limit: how long a backup or a rollback may take nobody knows.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "tools/talk.h"
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -19,8 +21,15 @@
 
 #define OPERATOR_SOCKET "ckv.sock"
 #define POLL_US         20000
+#define GREETING_S_MAX  5
 #define BULK_MAX        (1 << 20) /* longer than anything that is asked for */
 #define ELEMENTS_MAX    (1 << 20)
+
+/* Import can't be given the directory of a running server. */
+#define PASSWORD_REMEDY                                                                                                \
+    "give the admin-password by --password, or " OPERATOR_SOCKET                                                       \
+    " in the server's directory by --socket, which needs none"
+#define PLACE_REMEDY "name a running server by --port or --socket, or a data directory by --dir"
 
 TalkOptions talk_options;
 
@@ -56,57 +65,73 @@ bool talk_names_server(void)
 
 struct Talk {
     FILE *in, *out;
+    char *name;      /* for messages */
+    bool greeted;    /* it's known who is there */
+    bool is_ckv;     /* rather than a Redis */
+    char *directory; /* the server's own; NULL: not known, or not on this host */
 };
 
 /* ---- connecting ---- */
 
-static int connect_unix(const char *path, char **error)
+/* 0 seconds: no limit. */
+static void limit_waiting(int fd, int seconds)
 {
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-    if (g_strlcpy(address.sun_path, path, sizeof(address.sun_path)) >= sizeof(address.sun_path)) {
-        *error = g_strdup_printf("%s: too long a path for a socket", path);
-        return -1;
-    }
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0) return fd;
-    *error = g_strdup_printf("%s: %s", path, g_strerror(errno));
-    if (fd >= 0) close(fd);
+    struct timeval limit = { .tv_sec = seconds };
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)); /* of connecting, too */
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+}
+
+/* -1: errno says why not. */
+static int connect_to(const struct sockaddr *address, socklen_t len)
+{
+    int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -1;
+    limit_waiting(fd, GREETING_S_MAX);
+    if (connect(fd, address, len) == 0) return fd;
+    int why = errno == EINPROGRESS || errno == EAGAIN ? ETIMEDOUT : errno;
+    close(fd);
+    errno = why;
     return -1;
 }
 
-/* The directory's own socket, however long its path is. */
-static int connect_directory(const char *directory, char **error)
+static int connect_unix(const char *path)
 {
-    int at = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d/" OPERATOR_SOCKET, at);
-    char *why = NULL;
-    int fd = connect_unix(path, &why);
-    if (fd < 0) {
-        const char *text = strrchr(why, ':');
-        *error = g_strdup_printf("%s/" OPERATOR_SOCKET "%s; the server that uses the directory can't be reached",
-                                 directory, text);
-    }
-    g_free(why);
-    if (at >= 0) close(at);
-    return fd;
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    if (g_strlcpy(address.sun_path, path, sizeof(address.sun_path)) < sizeof(address.sun_path))
+        return connect_to((struct sockaddr *)&address, sizeof(address));
+    errno = ENAMETOOLONG;
+    return -1;
 }
 
-static int connect_port(int port, char **error)
+static int connect_port(int port)
 {
     struct sockaddr_in address = { .sin_family = AF_INET,
                                    .sin_port = htons((uint16_t)port),
                                    .sin_addr = { htonl(INADDR_LOOPBACK) } };
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0) return fd;
-    *error = g_strdup_printf("port %d: %s", port, g_strerror(errno));
-    if (fd >= 0) close(fd);
-    return -1;
+    return connect_to((struct sockaddr *)&address, sizeof(address));
 }
 
-static Talk *talk_new(int fd)
+/* The directory's own socket, however long its path is. */
+static int connect_directory(const char *directory)
 {
-    if (fd < 0) return NULL;
+    int at = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d/" OPERATOR_SOCKET, at);
+    int fd = connect_unix(path), why = errno;
+    if (at >= 0) close(at);
+    errno = why;
+    return fd;
+}
+
+/* Takes the name. `remedy`: what to do if fd is -1, for which errno says why. */
+static Talk *talk_new(int fd, char *name, const char *remedy, char **error)
+{
+    if (fd < 0) {
+        *error = g_strdup_printf("%s: %s; %s", name, g_strerror(errno), remedy);
+        g_free(name);
+        return NULL;
+    }
     Talk *talk = g_new0(Talk, 1);
+    talk->name = name;
     talk->out = fdopen(fcntl(fd, F_DUPFD_CLOEXEC, 0), "w");
     talk->in = fdopen(fd, "r");
     signal(SIGPIPE, SIG_IGN);
@@ -118,7 +143,15 @@ void talk_free(Talk *talk)
     if (talk == NULL) return;
     fclose(talk->in);
     fclose(talk->out);
+    g_free(talk->name);
+    g_free(talk->directory);
     g_free(talk);
+}
+
+/* Whether the connection ended, or nothing came, rather than an error reply. */
+static bool is_broken(const Talk *talk)
+{
+    return feof(talk->in) || ferror(talk->in);
 }
 
 static bool authenticate(Talk *talk, char **error)
@@ -126,7 +159,27 @@ static bool authenticate(Talk *talk, char **error)
     if (talk_options.password == NULL) return true;
     g_autofree char *words = g_strconcat("admin:", talk_options.password, NULL);
     g_auto(GStrv) reply = talk_ask(talk, error, "AUTH", words, NULL);
-    return reply != NULL;
+    if (reply != NULL || is_broken(talk)) return reply != NULL;
+    g_autofree char *why = *error;
+    *error = g_strdup_printf("%s: AUTH was refused (%s); %s", talk->name, why, PASSWORD_REMEDY);
+    return false;
+}
+
+/* Finds out who is there. A Redis may have been told not to say so. */
+static bool greet(Talk *talk, char **error)
+{
+    if (!authenticate(talk, error)) return false;
+    g_auto(GStrv) reply = talk_ask(talk, error, "INFO", "server", NULL);
+    bool unsaid = reply == NULL && !is_broken(talk) &&
+                  (g_str_has_prefix(*error, "unknown command") || g_str_has_prefix(*error, "NOPERM"));
+    if (reply == NULL && !unsaid) return false;
+    g_clear_pointer(error, g_free);
+    talk->is_ckv = reply != NULL && reply[0] != NULL && strstr(reply[0], "ckv_version:") != NULL;
+    g_autofree char *ignored = NULL;
+    talk->directory = talk_directory(talk, &ignored);
+    talk->greeted = true;
+    limit_waiting(fileno(talk->in), 0);
+    return true;
 }
 
 /* The directory alone: locked, or its server. */
@@ -142,8 +195,20 @@ static bool open_directory(Talk **talk, char **error)
     if (tool_lock(talk_options.dir, &running, error)) return backup_finish_swap(talk_options.dir, error);
     if (!running) return false;
     g_clear_pointer(error, g_free);
-    *talk = talk_new(connect_directory(talk_options.dir, error));
-    return *talk != NULL;
+    *talk = talk_new(connect_directory(talk_options.dir), g_strdup_printf("%s/" OPERATOR_SOCKET, talk_options.dir),
+                     "the server that uses the directory can't be reached", error);
+    return *talk != NULL && greet(*talk, error);
+}
+
+static bool open_server(Talk **talk, char **error)
+{
+    if (talk_options.socket != NULL) {
+        *talk = talk_new(connect_unix(talk_options.socket), g_strdup(talk_options.socket), PLACE_REMEDY, error);
+    } else {
+        *talk = talk_new(connect_port(talk_options.port), g_strdup_printf("port %d", talk_options.port), PLACE_REMEDY,
+                         error);
+    }
+    return *talk != NULL && greet(*talk, error);
 }
 
 bool talk_open(Talk **talk)
@@ -151,15 +216,7 @@ bool talk_open(Talk **talk)
     g_autofree char *error = NULL;
     *talk = NULL;
     if (talk_options.dir == NULL) talk_options.dir = g_strdup(TOOL_DIRECTORY);
-    bool good = false;
-    if (talk_names_server()) {
-        *talk = talk_new(talk_options.socket != NULL ? connect_unix(talk_options.socket, &error)
-                                                     : connect_port(talk_options.port, &error));
-        good = *talk != NULL && authenticate(*talk, &error);
-    } else {
-        good = open_directory(talk, &error);
-    }
-    if (good) return true;
+    if (talk_names_server() ? open_server(talk, &error) : open_directory(talk, &error)) return true;
     tool_fail("%s", error);
     g_clear_pointer(talk, talk_free);
     return false;
@@ -176,13 +233,25 @@ static bool read_line(Talk *talk, char *line, int size)
     return true;
 }
 
-static char *error_text(const char *line)
+/* What the server says of a file, by its own path: relative ones are its directory's, not this process'. */
+static char *name_in_full(const Talk *talk, const char *text)
 {
-    bool refused = g_str_has_prefix(line, "-ERR unknown command") || g_str_has_prefix(line, "-NOAUTH");
-    if (refused && talk_options.port != 0)
-        return g_strdup_printf("port %d: that is for operators; give the admin-password by --password",
-                               talk_options.port);
-    return g_strdup(g_str_has_prefix(line, "-ERR ") ? line + strlen("-ERR ") : line + 1);
+    if (talk->directory == NULL) return g_strdup(text);
+    g_autofree char *name = g_strndup(text, strcspn(text, ":"));
+    g_autofree char *path = g_build_filename(talk->directory, name, NULL);
+    if (g_str_has_prefix(text, "./")) return g_build_filename(talk->directory, text + 2, NULL);
+    bool known = name[0] != '\0' && name[0] != '/' && g_file_test(path, G_FILE_TEST_EXISTS);
+    return known ? g_build_filename(talk->directory, text, NULL) : g_strdup(text);
+}
+
+static char *error_text(const Talk *talk, const char *line)
+{
+    const char *text = g_str_has_prefix(line, "-ERR ") ? line + strlen("-ERR ") : line + 1;
+    bool unknown = talk->greeted && g_str_has_prefix(text, "unknown command");
+    if (unknown && !talk->is_ckv) return g_strdup_printf("%s: that's no ckv; it says: %s", talk->name, text);
+    if (talk_names_server() && (unknown || g_str_has_prefix(text, "NOAUTH")))
+        return g_strdup_printf("%s: that is for operators; %s", talk->name, PASSWORD_REMEDY);
+    return name_in_full(talk, text);
 }
 
 /* One that is no array; NULL: the connection ended, or *error. */
@@ -191,7 +260,7 @@ static char *read_scalar(Talk *talk, const char *line, char **error)
     switch (line[0]) {
     case '+':
     case ':': return g_strdup(line + 1);
-    case '-': *error = error_text(line); return NULL;
+    case '-': *error = error_text(talk, line); return NULL;
     case '$': break;
     default: return NULL;
     }
@@ -205,6 +274,15 @@ static char *read_scalar(Talk *talk, const char *line, char **error)
     }
     text[len] = '\0';
     return text;
+}
+
+/* Why no reply came, or none that can be one. */
+static char *silence_text(const Talk *talk)
+{
+    if (talk->greeted || !ferror(talk->in) || (errno != EAGAIN && errno != EWOULDBLOCK))
+        return g_strdup_printf("%s: the server closed the connection", talk->name);
+    return g_strdup_printf("%s: the server hasn't answered for %d seconds: it's stopped, or busy; try again later",
+                           talk->name, GREETING_S_MAX);
 }
 
 static char **read_reply(Talk *talk, char **error)
@@ -222,7 +300,7 @@ static char **read_reply(Talk *talk, char **error)
         good = text != NULL;
         if (good) g_ptr_array_add(texts, text);
     }
-    if (!good && *error == NULL) *error = g_strdup("the server closed the connection");
+    if (!good && *error == NULL) *error = silence_text(talk);
     if (good) {
         g_ptr_array_add(texts, NULL);
         return (char **)g_ptr_array_free(texts, FALSE);
@@ -273,7 +351,7 @@ char *talk_await(Talk *talk, const char *command, const char *name, char **error
         }
         tool_progress(name, -1);
         if (g_str_has_prefix(text, "done ")) return g_strdup(text + strlen("done "));
-        *error = g_strdup(g_str_has_prefix(text, "failed ") ? text + strlen("failed ") : text);
+        *error = name_in_full(talk, g_str_has_prefix(text, "failed ") ? text + strlen("failed ") : text);
         return NULL;
     }
 }

@@ -389,7 +389,7 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
         close $f
         lassign [run_ckv backup verify $id --dir [server_dir]] status out err
         assert_equal 3 $status
-        assert_match "ckv: *checkpoint.gdbm*" $err
+        assert_match "ckv: $path: *" $err
         set digest [r debug digest]
         tool_fails "ckv: *checkpoint*" rollback $id --dir [server_dir]
         assert_equal $digest [r debug digest]
@@ -536,6 +536,7 @@ with_server {--admin-plane auth --requirepass me:secret --admin-password root} {
         assert_equal "" [lindex [run_ckv backup list --port [server_port]] 1]
         lassign [run_ckv backup create --port [server_port] --password nonsense] status out err
         assert_equal 1 $status
+        assert_match "ckv: port [server_port]: AUTH was refused (invalid password); *--password*ckv.sock*--socket*" $err
         set id [tool backup create --port [server_port] --password root]
         assert_match "$id *" [lindex [listed --port [server_port] --password root] 0]
         assert_match "$id *" [lindex [listed --dir [server_dir]] 0]
@@ -543,6 +544,44 @@ with_server {--admin-plane auth --requirepass me:secret --admin-password root} {
         $c auth me:secret
         assert_error "ERR unknown command*" {$c backup list}
         assert_error "ERR unknown command*" {$c rollback to 1}
+    }
+}
+
+with_server {--admin-plane auth} {
+    test "the tools by port, of a server without an admin password" {
+        tool_fails "ckv: port [server_port]: that is for operators; *--password*ckv.sock*--socket*" \
+            backup list --port [server_port]
+        tool_fails "ckv: port [server_port]: AUTH was refused (*no password is set); *--password*ckv.sock*--socket*" \
+            backup list --port [server_port] --password root
+        assert_equal {} [listed --dir [server_dir]]
+    }
+}
+
+with_server {} {
+    test "the tools, where no ckv is" {
+        set path $::scratch/redis.sock
+        exec redis-server --port 0 --unixsocket $path --dir $::scratch --save {} >$::scratch/redis.log 2>@1 &
+        wait_until {[file exists $path]}
+        set failed [catch {
+            tool_fails "ckv: $path: that's no ckv; it says: unknown command*" backup list --socket $path
+        } why]
+        catch {exec redis-cli -s $path shutdown nosave}
+        if {$failed} { fail $why }
+        tool_fails "ckv: $::scratch/none: No such file*; name a running*" backup list --socket $::scratch/none
+        set port [server_port]
+        stop_server
+        tool_fails "ckv: port $port: Connection refused; name a running*" backup list --port $port
+        relaunch
+    }
+
+    test "the tools don't wait for a server that doesn't answer" {
+        exec kill -STOP [server_pid]
+        set failed [catch {
+            tool_fails "ckv: [server_dir]/ckv.sock: the server hasn't answered for *" backup list --dir [server_dir]
+        } why]
+        exec kill -CONT [server_pid]
+        if {$failed} { fail $why }
+        assert_equal {} [listed --dir [server_dir]]
     }
 }
 
