@@ -30,6 +30,9 @@
 /* A payload that is longer goes as plain commands. Strings can't be cut. */
 #define RESTORE_BYTES_MAX (256UL << 10)
 
+/* From then on RESTORE takes a deadline, too. */
+#define REDIS_WITH_ABSTTL 5
+
 #define BUSY              "BUSYKEY Target key name already exists. Give --replace to replace what is there"
 
 /* A key that waits. */
@@ -130,16 +133,20 @@ static guint find_busy(Feed *feed)
 
 static void write_restore(const Feed *feed, const Item *item)
 {
-    int64_t ttl_ms = 0;
-    if (item->deadline_ms >= 0) {
+    int64_t ttl_ms = item->deadline_ms;
+    bool absolute = ttl_ms > 0 && talk_redis_version(feed->talk) >= REDIS_WITH_ABSTTL;
+    if (ttl_ms >= 0 && !absolute) {
         clock_refresh();
-        ttl_ms = MAX(item->deadline_ms - clock_unix_ms, 1); /* 0 would be none; what is over goes at once */
+        ttl_ms = MAX(ttl_ms - clock_unix_ms, 1); /* 0 would be none; what is over goes at once */
     }
     char digits[NUMBER_INT_CHARS];
-    Slice ttl = { digits, number_format_int(digits, ttl_ms) };
+    Slice ttl = { digits, number_format_int(digits, MAX(ttl_ms, 0)) };
     Slice payload = { (const char *)item->payload->data, item->payload->len };
-    Slice restore[] = { SLICE("RESTORE"), item_key(item), ttl, payload, SLICE("REPLACE") };
-    commands_write(feed->commands, restore, feed->replace ? 5 : 4);
+    Slice restore[6] = { SLICE("RESTORE"), item_key(item), ttl, payload };
+    int argc = 4;
+    if (feed->replace) restore[argc++] = SLICE("REPLACE");
+    if (absolute) restore[argc++] = SLICE("ABSTTL");
+    commands_write(feed->commands, restore, argc);
 }
 
 static void send_first(Feed *feed, guint count)

@@ -10,6 +10,7 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -24,6 +25,7 @@
 #define GREETING_S_MAX  5
 #define BULK_MAX        (1 << 20) /* longer than anything that is asked for */
 #define ELEMENTS_MAX    (1 << 20)
+#define VERSION_FIELD   "redis_version:"
 
 /* Import can't be given the directory of a running server. */
 #define PASSWORD_REMEDY                                                                                                \
@@ -67,7 +69,8 @@ struct Talk {
     FILE *in, *out;
     char *name;      /* for messages */
     bool greeted;    /* it's known who is there */
-    bool is_ckv;     /* rather than a Redis */
+    bool is_ckv;     /* rather than a Redis, */
+    int redis;       /* of this major version; 0: not known */
     char *directory; /* the server's own; NULL: not known, or not on this host */
 };
 
@@ -174,7 +177,9 @@ static bool greet(Talk *talk, char **error)
                   (g_str_has_prefix(*error, "unknown command") || g_str_has_prefix(*error, "NOPERM"));
     if (reply == NULL && !unsaid) return false;
     g_clear_pointer(error, g_free);
-    talk->is_ckv = reply != NULL && reply[0] != NULL && strstr(reply[0], "ckv_version:") != NULL;
+    const char *said = reply == NULL || reply[0] == NULL ? "" : reply[0], *version = strstr(said, VERSION_FIELD);
+    talk->is_ckv = strstr(said, "ckv_version:") != NULL;
+    if (version != NULL && !talk->is_ckv) talk->redis = (int)strtol(version + strlen(VERSION_FIELD), NULL, 10);
     g_autofree char *ignored = NULL;
     talk->directory = talk_directory(talk, &ignored);
     talk->greeted = true;
@@ -323,6 +328,11 @@ char **talk_ask(Talk *talk, char **error, ...)
     *error = NULL;
     fflush(talk->out);
     return read_reply(talk, error);
+}
+
+int talk_redis_version(const Talk *talk)
+{
+    return talk->redis;
 }
 
 FILE *talk_out(Talk *talk)

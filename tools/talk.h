@@ -38,6 +38,9 @@ typedef struct Talk Talk;
 bool talk_open(Talk **talk);
 void talk_free(Talk *talk);
 
+/* The major version of the Redis that is there; 0: it's a ckv, or doesn't say. */
+int talk_redis_version(const Talk *talk);
+
 /* Sends a command, the words up to NULL, and returns the reply's strings: one, or those of an array. NULL: *error, to
  * g_free. */
 char **talk_ask(Talk *talk, char **error, ...) G_GNUC_NULL_TERMINATED;

@@ -170,6 +170,32 @@ with_server {} {
         assert_equal $digest [digest]
     }
 
+    test "an import into Redis: its deadlines are exact, and what is there stays" {
+        lassign [file_to_import] file
+        r flushall
+        r set later v
+        r pexpireat later 4102444800123
+        file mkdir $::scratch/redis
+        set path $::scratch/redis/redis.sock
+        exec redis-server --port 0 --unixsocket $path --dir $::scratch/redis --save {} >$::scratch/redis.log 2>@1 &
+        wait_until {[file exists $path]}
+        set redis [list exec redis-cli -s $path]
+        set failed [catch {
+            lassign [run_ckv import $file --socket $path] status out err
+            assert_equal "0 {}" "$status {$err}"
+            assert_equal 6000 [{*}$redis llen biglist]
+            assert {[{*}$redis ttl key:1999] > 4900 && [{*}$redis ttl biglist] > 4900}
+            lassign [run_ckv import [exported] --socket $path] status
+            assert_equal "0 4102444800123" "$status [{*}$redis pexpiretime later]"
+            {*}$redis set later mine
+            lassign [run_ckv import [exported] --socket $path] status out err
+            assert_match "1 ckv: key \"later\": BUSYKEY*" "$status $err"
+            assert_equal "mine -1" "[{*}$redis get later] [{*}$redis ttl later]"
+        } why]
+        catch {{*}$redis shutdown nosave}
+        if {$failed} { fail $why }
+    }
+
     test "an import leaves a key that's there as it is, and nothing behind it comes" {
         lassign [file_to_import] file
         set keys [r keys *]
