@@ -225,7 +225,7 @@ char *client_listen_unix(const char *path, int mode, bool operator_socket)
     memcpy(address.sun_path, path, strlen(path));
     struct stat there;
     if (lstat(path, &there) == 0 && !S_ISSOCK(there.st_mode))
-        return g_strdup_printf("can't listen on %s: it's there and no socket; remove it, or give another path", path);
+        return g_strdup_printf("can't listen on %s: it's there, and no socket", path);
     if (answers(&address)) return g_strdup_printf("can't listen on %s: another server does", path);
     unlink(path); /* left by a server that didn't stop by itself */
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

@@ -106,7 +106,7 @@ test "a directory is made if it is missing, and its path may be long" {
 test "a file in the Unix socket's place stops the start, and stays" {
     set path [file join $::scratch precious]
     close [open $path w]
-    assert_start_fails "can't listen on $path: it's there and no socket; remove it, or give another path" \
+    assert_start_fails "can't listen on $path: it's there, and no socket; *--unixsocket*" \
         --unixsocket $path
     assert [file exists $path]
 }
