@@ -201,26 +201,12 @@ static void on_journal_progress(void *context)
     loop_wake(state.loop);
 }
 
-/* A checkpoint begins a segment of the journal: if that isn't there, neither is what was written since. Only where a
- * history begins (a clone, a rollback) there may be none yet. NULL, or what is wrong. */
-static char *check_segment_is_there(void)
-{
-    if (state.slot < 0 || state.offset == persist_manifest.start) return NULL;
-    char *error = NULL;
-    g_autoptr(GArray) segments = journal_segments(".", &error);
-    if (segments == NULL) return error;
-    for (guint i = 0; i < segments->len; i++) {
-        if (g_array_index(segments, JournalSegment, i).offset == state.offset) return NULL;
-    }
-    return g_strdup_printf("%s/%020" G_GINT64_MODIFIER
-                           "u.ckj is missing, which has what was written since the checkpoint in %s. Nothing was "
-                           "changed; put it back, or run: ckv check DIR --repair (which gives it up)",
-                           JOURNAL_DIRECTORY, state.offset, checkpoint_file_name[state.slot]);
-}
-
 static void begin_replay(void)
 {
-    g_autofree char *error = check_segment_is_there();
+    g_autofree char *error = NULL;
+    if (state.slot >= 0) {
+        error = journal_check_begins(".", checkpoint_file_name[state.slot], state.offset, persist_manifest.start);
+    }
     if (error != NULL) {
         cant_load(error);
         return;

@@ -157,6 +157,13 @@ bool directory_state(const char *dir, const Manifest *manifest, int slot, State 
     return state->info.unix_ms >= 0;
 }
 
+char *directory_newest_state(const char *dir, const Manifest *manifest, State *state)
+{
+    int slot = manifest_newest(manifest);
+    directory_state(dir, manifest, slot, state);
+    return slot < 0 ? NULL : journal_check_begins(dir, checkpoint_file_name[slot], state->info.offset, state->start);
+}
+
 /* ---- what they let one go back to ---- */
 
 static struct {
@@ -300,10 +307,10 @@ char *backup_create_offline(const char *dir, const char *note, char id[BACKUP_ID
     case MANIFEST_MISSING: return g_strdup_printf("%s has no MANIFEST: it's no data directory", dir);
     }
     State state;
-    directory_state(dir, &manifest, manifest_newest(&manifest), &state);
+    error = directory_newest_state(dir, &manifest, &state);
     Manifest derived = derive(&manifest, &state, note);
     backup_new_id(dir, id);
-    error = create(dir, id, &state, &derived, true, work);
+    if (error == NULL) error = create(dir, id, &state, &derived, true, work);
     state_clear(&state);
     manifest_clear(&manifest);
     return error;

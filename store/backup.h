@@ -103,8 +103,10 @@ char *backup_clone(const char *dir, const char *id, const char *to, const StateW
 /* As backup_oldest_ms, by looking. */
 int64_t rollback_oldest_ms(const char *dir);
 
-/* For rollback.c: the state that a backup, or the directory with its newest checkpoint, has. */
+/* For rollback.c: the state that a backup, or the directory with a checkpoint, has. */
 void backup_state(const char *dir, const Backup *backup, State *state);
 bool directory_state(const char *dir, const Manifest *manifest, int slot, State *state);
+/* The directory's as a start loads it. NULL, or why none would (g_free). */
+char *directory_newest_state(const char *dir, const Manifest *manifest, State *state);
 
 #endif

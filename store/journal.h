@@ -212,4 +212,9 @@ typedef struct JournalSegment {
 } JournalSegment;
 GArray *journal_segments(const char *directory, char **error);
 
+/* A checkpoint begins a segment of the journal: if that isn't there, neither is what was written since. Only where a
+ * history begins (`start`: a clone, an import) there may be none yet. NULL, or what is wrong with the journal behind
+ * the checkpoint `name` at `offset` (g_free). Not for backups, which say themselves how far they go. */
+char *journal_check_begins(const char *directory, const char *name, uint64_t offset, uint64_t start);
+
 #endif

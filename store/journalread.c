@@ -657,6 +657,22 @@ GArray *journal_segments(const char *directory, char **error)
     return result == JOURNAL_BAD ? NULL : segments;
 }
 
+char *journal_check_begins(const char *directory, const char *name, uint64_t offset, uint64_t start)
+{
+    if (offset == start) return NULL;
+    char *error = NULL, missing[CKJ_NAME_CHARS];
+    g_autoptr(GArray) segments = ckj_list(directory, &error);
+    if (segments == NULL) return error;
+    for (guint i = 0; i < segments->len; i++) {
+        if (segment_at(segments, i)->offset == offset) return NULL;
+    }
+    ckj_path(missing, sizeof(missing), NULL, offset);
+    g_autofree char *absolute = g_canonicalize_filename(directory, NULL);
+    return g_strdup_printf("%s is missing, which has what was written since the checkpoint in %s. Nothing was changed; "
+                           "put it back, or run: ckv check %s --repair (which gives it up)",
+                           missing, name, absolute);
+}
+
 /* ---- cutting ---- */
 
 /* Where in its file a segment has the offset, which must be between batches. If the next segment begins there, then

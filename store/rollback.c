@@ -48,6 +48,7 @@ typedef struct Search {
     int64_t oldest_ms; /* that could be reached; -1: none */
     bool only_backups; /* leave out what the directory itself could do */
     uint64_t until;    /* an offset that is gone back to; 0: none */
+    char *problem;     /* why something wasn't considered that may lead there; NULL: all was */
 } Search;
 
 static void search_clear(Search *search)
@@ -55,6 +56,7 @@ static void search_clear(Search *search)
     state_clear(&search->best);
     manifest_clear(&search->manifest);
     g_clear_pointer(&search->backups, g_ptr_array_unref);
+    g_clear_pointer(&search->problem, g_free);
 }
 
 static char *search_begin(Search *search, const char *dir)
@@ -63,6 +65,16 @@ static char *search_begin(Search *search, const char *dir)
     char *error = read_manifest(dir, &search->manifest);
     if (error == NULL) search->backups = backup_list(dir, NULL);
     return error;
+}
+
+/* Takes the message. */
+static void note_problem(Search *search, char *problem)
+{
+    if (search->problem == NULL) {
+        search->problem = problem;
+    } else {
+        g_free(problem);
+    }
 }
 
 static bool same_history(const Manifest *manifest, const CheckpointInfo *info)
@@ -112,7 +124,14 @@ static void consider_directory(Search *search, const Stream *stream)
         if (!search->manifest.checkpoint[slot].whole) continue;
         State state;
         directory_state(search->dir, &search->manifest, slot, &state);
-        consider(search, stream, &state);
+        g_autofree char *problem =
+            journal_check_begins(search->dir, checkpoint_file_name[slot], state.info.offset, search->manifest.start);
+        if (problem == NULL) {
+            consider(search, stream, &state);
+            continue;
+        }
+        state_clear(&state);
+        if (slot == manifest_newest(&search->manifest)) note_problem(search, g_steal_pointer(&problem));
     }
 }
 
@@ -190,7 +209,10 @@ static char *find_moment(Search *search)
     if (search->oldest_ms < 0) search_stream(search, search->dir, &search->manifest, NULL);
     g_autofree char *wanted = moment_text(search->unix_ms), *now = moment_text(now_ms);
     g_autofree char *first = search->oldest_ms < 0 ? NULL : moment_text(search->oldest_ms);
-    if (first == NULL) return g_strdup_printf("%s can't be reached: there's no checkpoint and no backup", wanted);
+    if (first == NULL) {
+        return g_strdup_printf("%s can't be reached: %s", wanted,
+                               search->problem != NULL ? search->problem : "there's no checkpoint and no backup");
+    }
     return g_strdup_printf("%s can't be reached: what can is from %s to now, %s", wanted, first, now);
 }
 
@@ -529,7 +551,7 @@ char *backup_clone(const char *dir, const char *id, const char *to, const StateW
     if (error == NULL && id != NULL) {
         error = find_backup(&search, id);
     } else if (error == NULL) {
-        directory_state(dir, &search.manifest, manifest_newest(&search.manifest), &search.best);
+        error = directory_newest_state(dir, &search.manifest, &search.best);
         memcpy(search.secret, search.manifest.secret, sizeof(search.secret));
     }
     if (error == NULL) error = prepare_clone(to);

@@ -80,22 +80,28 @@ static unsigned tell_segment(GArray *segments, guint index, const char *label)
     return problems + 1;
 }
 
-/* Whether the journal goes on from a whole checkpoint. The older one need not have it: it isn't needed. */
+/* Whether the journal goes on from a whole checkpoint, as a start wants it to. The older one need not have it: it isn't
+ * needed. */
 static unsigned tell_continuity(const Survey *survey, int slot, bool newest, const char *label)
 {
     Base base = survey_base(survey, slot);
     if (!base.found) return 0;
     const char *name = survey->checkpoint[slot].name;
-    if (base.connected && survey->segments->len > 0) {
+    if (!base.connected || base.missing) {
+        g_autofree char *why =
+            base.connected
+                ? g_strdup_printf("no segment begins at offset %" G_GUINT64_FORMAT ", where %s ends", base.offset, name)
+                : g_strdup_printf("it doesn't go on from %s (offset %" G_GUINT64_FORMAT ")", name, base.offset);
+        printf("%sjournal: %s%s%s\n", label, newest ? "PROBLEM: " : "", why,
+               newest ? "" : ", which can't be fallen back to");
+        return newest;
+    }
+    if (survey->segments->len > 0) {
         g_autofree char *bytes = survey_count(base.reach - base.offset);
         printf("%sjournal: goes on from %s without a gap to offset %" G_GUINT64_FORMAT " (%s bytes of commands)\n",
                label, name, base.reach, bytes);
-    } else if (base.connected) {
-        printf("%sjournal: there's none\n", label);
     } else {
-        printf("%sjournal: %sit doesn't go on from %s (offset %" G_GUINT64_FORMAT ")%s\n", label,
-               newest ? "PROBLEM: " : "", name, base.offset, newest ? "" : ", which can't be fallen back to");
-        return newest;
+        printf("%sjournal: there's none behind %s\n", label, name);
     }
     return 0;
 }
@@ -168,6 +174,8 @@ static void tell_start(const Survey *survey)
     } else if (!base.found) {
         printf("A start would refuse this directory: no checkpoint is whole, and the journal doesn't begin with the "
                "history.\n");
+    } else if (base.missing) {
+        printf("A start would refuse this directory: %s.\n", survey->checkpoint[slot].missing);
     } else if (!try_journal(survey, base.offset, &end, &error)) {
         printf("A start would refuse this directory: %s.\n", error);
     } else {

@@ -149,9 +149,14 @@ static char *run_journal(Load *load, JournalReader *reader)
     return NULL;
 }
 
-static char *load_journal(Load *load)
+/* `slot`: of the checkpoint that it goes on from; -1: none. */
+static char *load_journal(Load *load, int slot)
 {
     char *error = NULL;
+    if (slot >= 0 && !load->backup) {
+        error = journal_check_begins(load->directory, checkpoint_file_name[slot], load->offset, load->manifest.start);
+        if (error != NULL) return error;
+    }
     JournalReader *reader = journal_reader_new(load->directory, load->offset, NULL, &error);
     if (reader == NULL) return error;
     error = run_journal(load, reader);
@@ -174,11 +179,11 @@ static char *load_base(Load *load, char *why)
         if (why != NULL && !journal_reaches_start(load)) return why;
         g_free(why);
         load->offset = load->manifest.start;
-        return load_journal(load);
+        return load_journal(load, slot);
     }
     g_free(why);
     char *error = load_checkpoint(load, slot);
-    if (error == NULL) return load_journal(load);
+    if (error == NULL) return load_journal(load, slot);
     if (load->too_few) return error;
     load->failed[slot] = true;
     tool_fail("note: %s: it isn't used", error);

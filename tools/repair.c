@@ -35,7 +35,9 @@ Plan repair_plan(const Survey *survey)
     plan.head = plan.base.connected ? plan.base.chain : segments;
     plan.cut = plan.base.connected && segments > 0 &&
                (plan.base.last + 1 < segments || survey_segment(survey->segments, plan.base.last)->problem != NULL);
-    plan.write_manifest |= plan.cut || (!plan.base.connected && segments > 0); /* slaves may have what is given up */
+    plan.begin = plan.base.missing && plan.base.reach == plan.base.offset;
+    plan.write_manifest |=
+        plan.begin || plan.cut || (!plan.base.connected && segments > 0); /* slaves may have what is given up */
     return plan;
 }
 
@@ -116,7 +118,7 @@ static void tell_since(const Survey *survey, const Plan *plan)
 static void tell_cut(const Survey *survey, const Plan *plan)
 {
     Loss loss = loss_of_tail(survey, plan);
-    bool missing = survey_segment(survey->segments, plan->base.last)->finished;
+    bool missing = plan->begin || survey_segment(survey->segments, plan->base.last)->finished;
     printf("  - cut the journal at offset %" G_GUINT64_FORMAT ". Lost: %s", plan->base.reach,
            missing ? "what was in the missing segment, and " : "");
     tell_loss(&loss);
@@ -138,6 +140,15 @@ static void tell_head(const Survey *survey, const Plan *plan)
     }
     printf("  - move the whole journal away: it doesn't go on from the checkpoint. Lost: ");
     tell_loss(&loss);
+    tell_since(survey, plan);
+}
+
+static void tell_begin(const Survey *survey, const Plan *plan)
+{
+    printf("  - begin the journal anew at offset %" G_GUINT64_FORMAT
+           ". Lost: whatever was written since the checkpoint "
+           "in %s",
+           plan->base.offset, survey->checkpoint[plan->base.slot].name);
     tell_since(survey, plan);
 }
 
@@ -178,6 +189,7 @@ void repair_tell(const Survey *survey, const Plan *plan, bool will)
     }
     if (plan->head > 0) tell_head(survey, plan);
     if (plan->cut) tell_cut(survey, plan);
+    if (plan->begin && !plan->cut) tell_begin(survey, plan);
     tell_result(survey, plan, will);
     fflush(stdout);
 }
@@ -299,7 +311,8 @@ static char *begin_journal(const Repair *repair)
     if (!ckj_path(path, sizeof(path), repair->survey->directory, offset))
         return g_strdup_printf("%s: too long a path", repair->journal);
     if (g_file_test(path, G_FILE_TEST_EXISTS)) return NULL;
-    if (io->mkdir(repair->journal, 0700) != 0 && errno != EEXIST) return failed(repair->journal);
+    error = make_directory(repair->survey->directory, repair->journal);
+    if (error != NULL) return error;
     char head[CKJ_HEAD_BYTES];
     ckj_put_head((uint8_t *)head, offset, manifest.history);
     return io_replace_file(path, (Slice){ head, sizeof(head) }) ? NULL : failed(path);

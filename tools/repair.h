@@ -13,6 +13,7 @@ typedef struct Plan {
     bool drop[2];        /* checkpoints that aren't whole: out of MANIFEST, and moved away */
     guint head;          /* so many segments at the beginning of the journal lead nowhere: moved away */
     bool cut;            /* what is behind base.reach is taken away */
+    bool begin;          /* an empty segment takes the place of the one that should go on from the checkpoint */
 } Plan;
 
 Plan repair_plan(const Survey *survey);

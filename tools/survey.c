@@ -176,6 +176,16 @@ static void read_journal(Survey *survey)
     if (survey->unreadable == NULL) survey->unreadable = g_strdup(survey->journal_problem);
 }
 
+/* Once it's known where the history begins. */
+static void read_beginnings(Survey *survey)
+{
+    for (int f = 0; f < 2 && survey->journal_problem == NULL; f++) {
+        CheckpointSurvey *one = &survey->checkpoint[f];
+        if (!survey_whole(one)) continue;
+        one->missing = journal_check_begins(survey->directory, one->name, one->info.offset, survey->manifest.start);
+    }
+}
+
 void survey_read(Survey *survey, const char *directory, bool backup)
 {
     *survey = (Survey){ .directory = g_strdup(directory) };
@@ -194,6 +204,7 @@ void survey_read(Survey *survey, const char *directory, bool backup)
         manifest_clear(&survey->manifest);
         rebuild_manifest(survey);
     }
+    if (!backup) read_beginnings(survey);
 }
 
 void survey_clear(Survey *survey)
@@ -201,6 +212,7 @@ void survey_clear(Survey *survey)
     for (int f = 0; f < 2; f++) {
         g_free(survey->checkpoint[f].name);
         g_free(survey->checkpoint[f].problem);
+        g_free(survey->checkpoint[f].missing);
     }
     g_array_unref(survey->segments);
     manifest_clear(&survey->manifest);
@@ -263,6 +275,7 @@ Base survey_base(const Survey *survey, int slot)
     base.found = manifest && (slot < 0 ? has_beginning(survey) : survey_whole(&survey->checkpoint[slot]));
     if (!base.found) return base;
     base.offset = slot < 0 ? survey->manifest.start : survey->checkpoint[slot].info.offset;
+    base.missing = slot >= 0 && survey->checkpoint[slot].missing != NULL;
     connect_journal(survey, &base);
     base.found = slot >= 0 || base.connected;
     return base;

@@ -48,6 +48,7 @@ typedef struct CheckpointSurvey {
     uint8_t secret[MANIFEST_SECRET_BYTES]; /* only if `listed` by its own record */
     char *problem;                         /* NULL: every record is whole (if it's listed) */
     bool loads;                            /* a start can load it in spite of the problem */
+    char *missing; /* what a start says of the journal that should begin at its offset; NULL: it does */
 } CheckpointSurvey;
 
 typedef struct Survey {
@@ -74,6 +75,7 @@ typedef struct Base {
     uint64_t offset; /* of what it holds */
     uint64_t reach;  /* up to where the journal goes on from there */
     bool connected;  /* the journal has `offset`, or there's none */
+    bool missing;    /* no segment begins there, although one should */
     guint first;     /* the segments that continue it: these and those between are whole up to `reach` */
     guint last;
     guint chain; /* the first segment from which on there's no gap up to `first` */

@@ -351,6 +351,57 @@ with_server $options {
     }
 }
 
+# How many backups the directory has.
+proc backup_count {} { llength [glob -nocomplain [server_dir]/backups/*] }
+
+with_server $options {
+    test "no segment begins at the newest checkpoint: who would load it refuses, and a repair gives up the rest" {
+        foreach lost {journal journal/*} {
+            make_directory
+            file delete -force {*}[glob [server_dir]/$lost]
+            set pattern "*journal/[format %020d [checkpoint_offset [newest_checkpoint]]].ckj is missing*"
+            set before [snapshot]
+            foreach tool [list [list --port 0 --dir [server_dir]] [list dump [server_dir]] \
+                    [list backup create --dir [server_dir]] [list clone --now $::scratch/clone --dir [server_dir]] \
+                    [list rollback --to [expr {[clock milliseconds] / 1000.0}] --dir [server_dir]]] {
+                lassign [run_ckv {*}$tool] status out err
+                assert_equal 1 $status
+                assert_match "$pattern--repair*" $err
+                assert_equal "" [string trim [regsub -all -line {^\d+:M .*$} $out ""]]
+            }
+            assert_equal $before [snapshot]
+            assert_equal 0 [backup_count]
+            assert {![file exists $::scratch/clone]}
+            assert_repairs "" "*PROBLEM: no segment begins at offset*[newest_checkpoint]*can't be fallen back to*" \
+                "*A start would refuse this directory: *is missing*" \
+                "*begin the journal anew*Lost: whatever was written*"
+            assert_equal checkpoint [r get second]
+            assert_equal (nil) [r get behind]
+            assert_match "*: history [info_field master_replid] begins at*" [server_log]
+            r set more 1
+            restart
+            assert_equal 1 [r get more]
+        }
+    }
+
+    test "only the segment that begins at the newest checkpoint is gone, and no seal tells of it" {
+        make_directory
+        file delete [lindex [segments] end]
+        set f [open [lindex [segments] end] r+]
+        fconfigure $f -translation binary
+        seek $f -40 end
+        assert_equal CKVF [read $f 4]
+        chan truncate $f [expr {[tell $f] - 4}]
+        close $f
+        lassign [run_ckv dump [server_dir]] status out
+        assert_equal 1 $status
+        assert_equal "" $out
+        assert_repairs "" "*PROBLEM: no segment begins at offset*" "*A start would refuse this directory*" \
+            "*begin the journal anew*"
+        assert_equal checkpoint [r get second]
+    }
+}
+
 with_server $options {
     test "MANIFEST missing, or damaged: made anew from the files" {
         fill_big
