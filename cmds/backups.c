@@ -447,7 +447,13 @@ static void backup_status(Request *r)
 /* BACKUP LIST: "id offset unix_ms keys bytes note" each */
 static void backups_list(Request *r)
 {
-    g_autoptr(GPtrArray) list = options.persistence ? backup_list(".", NULL) : g_ptr_array_new();
+    char *error = NULL;
+    g_autoptr(GPtrArray) list = options.persistence ? backup_list(".", &error) : g_ptr_array_new();
+    if (list->len == 0 && error != NULL) {
+        reply_failure(r, error);
+        return;
+    }
+    g_free(error);
     reply_array(r->out, list->len);
     for (guint i = 0; i < list->len; i++) {
         const Backup *backup = list->pdata[i];

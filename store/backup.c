@@ -106,7 +106,10 @@ GPtrArray *backup_list(const char *dir, char **error)
 {
     GPtrArray *list = g_ptr_array_new_with_free_func((GDestroyNotify)backup_free);
     g_autofree char *path = g_build_filename(dir, BACKUP_DIRECTORY, NULL);
-    GDir *entries = g_dir_open(path, 0, NULL);
+    g_autoptr(GError) failure = NULL;
+    GDir *entries = g_dir_open(path, 0, &failure);
+    if (entries == NULL && error != NULL && !g_error_matches(failure, G_FILE_ERROR, G_FILE_ERROR_NOENT))
+        *error = g_strdup(failure->message);
     for (const char *name; entries != NULL && (name = g_dir_read_name(entries)) != NULL;) {
         if (!id_valid(name)) continue;
         g_autofree char *problem = NULL;
@@ -125,7 +128,13 @@ GPtrArray *backup_list(const char *dir, char **error)
 Backup *backup_find(const char *dir, const char *id, char **error)
 {
     g_autofree char *path = backup_path(dir, id);
-    if (id_valid(id) && g_file_test(path, G_FILE_TEST_IS_DIR)) return read_backup(dir, id, error);
+    struct stat about;
+    bool known = id_valid(id) && stat(path, &about) == 0;
+    if (known && S_ISDIR(about.st_mode)) return read_backup(dir, id, error);
+    if (id_valid(id) && !known && errno != ENOENT) {
+        *error = state_errno(path);
+        return NULL;
+    }
     *error = g_strdup_printf("there's no backup %s; to see which there are: ckv backup list", id);
     return NULL;
 }

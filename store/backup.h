@@ -47,7 +47,7 @@ void backup_free(Backup *backup);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Backup, backup_free)
 
 /* All of a data directory, oldest first: Backup *, freed with the array. One whose MANIFEST can't be read is left out,
- * and *error (may be NULL; g_free) says what is wrong with the first such. */
+ * and *error (may be NULL; g_free) says what is wrong with the first such, or with the directory of all. */
 GPtrArray *backup_list(const char *dir, char **error);
 /* NULL and *error if there's no such. */
 Backup *backup_find(const char *dir, const char *id, char **error);

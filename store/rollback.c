@@ -63,7 +63,7 @@ static char *search_begin(Search *search, const char *dir)
 {
     *search = (Search){ .dir = dir, .oldest_ms = -1, .unix_ms = STATE_ALL };
     char *error = read_manifest(dir, &search->manifest);
-    if (error == NULL) search->backups = backup_list(dir, NULL);
+    if (error == NULL) search->backups = backup_list(dir, &search->problem);
     return error;
 }
 
@@ -150,9 +150,12 @@ static void consider_beginning(Search *search, const Stream *stream)
 
 static void search_stream(Search *search, const char *directory, const Manifest *manifest, const Backup *backup)
 {
-    g_autofree char *error = NULL;
+    char *error = NULL;
     g_autoptr(GArray) segments = journal_segments(directory, &error);
-    if (segments == NULL) return;
+    if (segments == NULL) {
+        note_problem(search, error);
+        return;
+    }
     Stream stream = { .directory = (char *)(uintptr_t)directory, .manifest = manifest, .backup = backup };
     stream.has_first = segments->len > 0;
     if (stream.has_first) stream.first = g_array_index(segments, JournalSegment, 0).offset;

@@ -1,7 +1,9 @@
 /* check.c: `ckv check`: verifies a data directory, says what a start would make of it, and repairs it if asked.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
+#include <errno.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tools/repair.h"
@@ -206,24 +208,40 @@ static int compare_names(gconstpointer a, gconstpointer b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static unsigned check_backups(const char *directory)
+/* Their ids, in order. NULL: *error. */
+static GPtrArray *list_backups(const char *path, char **error)
 {
-    g_autofree char *path = g_build_filename(directory, BACKUPS_DIRECTORY, NULL);
-    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
-    g_autoptr(GPtrArray) ids = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GError) failure = NULL;
+    g_autoptr(GDir) dir = g_dir_open(path, 0, &failure);
+    if (dir == NULL && !g_error_matches(failure, G_FILE_ERROR, G_FILE_ERROR_NOENT)) {
+        *error = g_strdup(failure->message);
+        return NULL;
+    }
+    GPtrArray *ids = g_ptr_array_new_with_free_func(g_free);
     const char *name;
     while (dir != NULL && (name = g_dir_read_name(dir)) != NULL) {
         g_autofree char *one = g_build_filename(path, name, NULL);
+        struct stat about;
         bool unfinished = name[0] == '.' || g_str_has_suffix(name, ".tmp");
-        if (!unfinished && g_file_test(one, G_FILE_TEST_IS_DIR)) g_ptr_array_add(ids, g_strdup(name));
+        /* What can't be looked at may be one: then its MANIFEST can't be read, which is said. */
+        bool other = stat(one, &about) == 0 && !S_ISDIR(about.st_mode);
+        if (!unfinished && !other) g_ptr_array_add(ids, g_strdup(name));
     }
     g_ptr_array_sort(ids, compare_names);
+    return ids;
+}
+
+static ToolStatus check_backups(const char *directory)
+{
+    g_autofree char *path = g_build_filename(directory, BACKUPS_DIRECTORY, NULL), *error = NULL;
+    g_autoptr(GPtrArray) ids = list_backups(path, &error);
+    if (ids == NULL) return tool_fail("%s; the backups weren't verified", error);
     unsigned problems = 0;
     for (guint i = 0; i < ids->len; i++)
         problems += check_backup(directory, ids->pdata[i]);
-    if (problems > 0)
-        printf("%u problems in backups, which aren't repaired: make a new one, and delete those.\n", problems);
-    return problems;
+    if (problems == 0) return TOOL_OK;
+    printf("%u problems in backups, which aren't repaired: make a new one, and delete those.\n", problems);
+    return TOOL_DAMAGE;
 }
 
 /* ---- the tool ---- */
@@ -272,29 +290,29 @@ static ToolStatus check_data(const char *directory, bool repair)
     return status;
 }
 
-static bool has_data(const char *directory)
+/* NULL, or why there's nothing to check. */
+static char *look_for_data(const char *directory)
 {
     static const char *const names[] = { MANIFEST_FILE, JOURNAL_DIRECTORY, "checkpoint-a.gdbm", "checkpoint-b.gdbm" };
     for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
         g_autofree char *path = g_build_filename(directory, names[i], NULL);
-        if (access(path, F_OK) == 0) return true;
+        if (access(path, F_OK) == 0) return NULL;
+        if (errno != ENOENT) return g_strdup_printf("%s: %s", path, g_strerror(errno));
     }
-    return false;
+    return g_strdup_printf("%s: there's no data here", directory);
 }
 
 static ToolStatus check_directory(const char *directory, bool repair)
 {
     bool running;
-    g_autofree char *error = NULL;
-    if (!has_data(directory)) return tool_fail("%s: there's no data here", directory);
+    g_autofree char *error = look_for_data(directory);
+    if (error != NULL) return tool_fail("%s", error);
     if (!tool_lock(directory, &running, &error)) {
         return running ? tool_fail("%s; stop it first, or verify a backup: ckv backup verify", error)
                        : tool_fail("%s", error);
     }
-    ToolStatus status = check_data(directory, repair);
-    unsigned problems = check_backups(directory);
-    if (status == TOOL_OK && problems > 0) status = TOOL_DAMAGE;
-    return status;
+    ToolStatus status = check_data(directory, repair), backups = check_backups(directory);
+    return status == TOOL_OK ? backups : status;
 }
 
 ToolStatus tool_check(int argc, char **argv)

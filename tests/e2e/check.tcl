@@ -463,6 +463,52 @@ with_server $options {
     }
 }
 
+# In place of what may not be read, which a test that runs as root can't have.
+proc swap_for_file {path body} {
+    file rename $path $path.kept
+    close [open $path w]
+    set code [catch {uplevel 1 $body} message details]
+    file delete $path
+    file rename $path.kept $path
+    return -options $details $message
+}
+
+with_server $options {
+    test "what can't be read is said so, and not taken for something that isn't there" {
+        r set a 1
+        r backup create
+        wait_until {[string match "done *" [r backup status]]}
+        set id [lindex [r backup status] 1]
+        swap_for_file [server_dir]/backups {
+            assert_error "*backups*Not a directory*" {r backup list}
+            assert_error "*backups*Not a directory*" {r backup verify $id}
+        }
+        stop_server
+        set dir [server_dir]
+        swap_for_file $dir/backups {
+            lassign [check] status text
+            assert_equal 1 $status
+            assert_match "*A start would load*backups*Not a directory*weren't verified*" $text
+            lassign [run_ckv backup list --dir $dir] status out err
+            assert {$status != 0}
+            assert_match "*backups*Not a directory*" $err
+            lassign [run_ckv rollback $id --dir $dir] status out err
+            assert_match "*backups/$id: Not a directory*" $err
+        }
+        lassign [run_ckv check $dir/MANIFEST] status out err
+        assert_match "*MANIFEST/MANIFEST: Not a directory*" $err
+        assert_equal {1 {}} [list $status $out]
+        file rename $dir/backups $dir/aside
+        swap_for_file $dir/journal {
+            lassign [run_ckv rollback --to [clock seconds] --dir $dir] status out err
+            assert_equal 1 $status
+            assert_match "*can't be reached: *journal*Not a directory*" $err
+        }
+        file rename $dir/aside $dir/backups
+        launch $::current $::server($::current,options)
+    }
+}
+
 # ---------------------------------------------------------------- dump
 
 # What DEBUG DIGEST says of a second server that was given the current one's dump.
