@@ -90,18 +90,30 @@ void tool_progress(const char *name, double part)
     fflush(stderr);
 }
 
+/* -1: errno; *unused: it isn't there, and on a file system that is read-only no server can make one. */
+static int open_lock(const char *path, bool *unused)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    *unused = false;
+    if (fd >= 0) return fd;
+    int saved = errno;
+    fd = open(path, O_RDONLY | O_CLOEXEC); /* which is enough to lock it */
+    *unused = fd < 0 && errno == ENOENT && saved == EROFS;
+    errno = saved;
+    return fd;
+}
+
 bool tool_lock(const char *directory, bool *running, char **error)
 {
     g_autofree char *path = g_build_filename(directory, LOCK_FILE, NULL);
+    bool unused;
     *running = false;
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        *error = g_strdup_printf("%s: %s", path, g_strerror(errno));
-        return false;
-    }
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return true; /* closed with the process */
-    *running = errno == EWOULDBLOCK;
-    *error = g_strdup_printf("%s: a server is using this directory", directory);
-    close(fd);
+    int fd = open_lock(path, &unused);
+    if (unused) return true;
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) return true; /* closed with the process */
+    *running = fd >= 0 && errno == EWOULDBLOCK;
+    *error = *running ? g_strdup_printf("%s: a server is using this directory", directory)
+                      : g_strdup_printf("%s: %s", path, g_strerror(errno));
+    if (fd >= 0) close(fd);
     return false;
 }

@@ -56,8 +56,8 @@ bool tool_parse(int *argc, char ***argv, const char *parameters, const char *sum
 /* Shows progress on standard error, if that's a terminal: "name: 42%". A part below 0 ends the line. */
 void tool_progress(const char *name, double part);
 
-/* Takes the lock of a data directory, for as long as the process lives. False: a server has it, or there's no such
- * directory (*error, to g_free). `*running`: it's a server that has it. */
+/* Takes the lock of a data directory, for as long as the process lives; of one that can only be read, too. False: a
+ * server has it, or there's no such directory (*error, to g_free). `*running`: it's a server that has it. */
 bool tool_lock(const char *directory, bool *running, char **error);
 
 #endif

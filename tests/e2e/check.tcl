@@ -509,6 +509,50 @@ with_server $options {
     }
 }
 
+# As run_ckv, while the server's directory is mounted read-only for this process.
+proc run_read_only {args} {
+    set script {mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" || exit 99; shift; exec "$@"}
+    set status 0
+    set dir [server_dir]
+    if {[catch {exec timeout 10 unshare -m sh -c $script $dir "" $::ckv {*}$args 2>@1} text details]} {
+        set code [dict get $details -errorcode]
+        set status [expr {[lindex $code 0] eq "CHILDSTATUS" ? [lindex $code 2] : $code}]
+    }
+    if {$status eq "99" || ![string is integer $status] || [string match "unshare: *" $text]} {
+        skip "no mounts here: $text"
+    }
+    return [list $status $text]
+}
+
+with_server $options {
+    test "a directory on a read-only file system: all that only reads works" {
+        r set a value
+        r backup create
+        wait_until {[string match "done *" [r backup status]]}
+        set id [lindex [r backup status] 1]
+        foreach tool {check dump} { assert_match "1 *a server is using*" [run_read_only $tool --dir [server_dir]] }
+        stop_server
+        file mkdir [server_dir]/rollback.tmp [server_dir]/lost ;# remains, as a snapshot may have some
+        foreach lock {there gone} {
+            assert_match "0 *A start would load*" [run_read_only check --dir [server_dir]]
+            assert_match "0 *value*1 keys*" [run_read_only dump --dir [server_dir]]
+            assert_match "0 *1 keys*" [run_read_only export $::scratch/$lock.rdb --dir [server_dir]]
+            assert_match "0 *" [run_read_only clone --now $::scratch/$lock.clone --dir [server_dir]]
+            assert_match "0 *$id *" [run_read_only backup list --dir [server_dir]]
+            assert_match "0 *$id is whole*" [run_read_only backup verify $id --dir [server_dir]]
+            foreach tool [list [list backup create] [list backup delete $id] [list rollback $id]] {
+                assert_match "1 *Read-only file system*" [run_read_only {*}$tool --dir [server_dir]]
+            }
+            file delete [server_dir]/ckv.lock
+        }
+        append_to [lindex [segments] end] torn
+        assert_match "1 *lost/*: Read-only file system*" [run_read_only check --repair --dir [server_dir]]
+        assert_equal 0 [lindex [check --repair] 0]
+        launch $::current $::server($::current,options)
+        assert_equal value [r get a]
+    }
+}
+
 # ---------------------------------------------------------------- dump
 
 # What DEBUG DIGEST says of a second server that was given the current one's dump.
