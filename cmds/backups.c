@@ -431,6 +431,10 @@ static void backup_create(Request *r)
         reply_errorf(r->out, "ERR a note is one line of UTF-8, of at most %d bytes", BACKUP_NOTE_MAX);
         return;
     }
+    if (backup_note_reserved(note) != NULL) {
+        reply_errorf(r->out, "ERR %s", backup_note_reserved(note));
+        return;
+    }
     begin_backup(note);
     if (job.kind == JOB_NONE) {
         reply_errorf(r->out, "ERR %s", backup_outcome.failed);

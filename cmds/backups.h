@@ -12,8 +12,6 @@
 /* Begins to look at the schedule. */
 void backups_start(void);
 
-/* The note of a backup of what a full sync replaced begins so; it's deleted when there's a checkpoint of what came. */
-#define BACKUP_REPLACED "before full sync from "
 /* There is a new checkpoint; the data was replaced by a full sync's, of which there's none yet. */
 void backups_checkpointed(void);
 void backups_data_replaced(void);

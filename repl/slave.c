@@ -14,6 +14,7 @@
 #include "repl/handshake.h"
 #include "repl/stream.h"
 #include "repl/transfer.h"
+#include "store/backup.h"
 
 #define TICK_MS        100
 #define RETRY_MS       1000
@@ -294,7 +295,7 @@ static void deal_with_transfer(void)
 static void replace_data(void)
 {
     g_autofree char *note =
-        g_strdup_printf("before full sync from %s:%" G_GINT64_FORMAT, options.master_host, options.master_port);
+        g_strdup_printf(BACKUP_REPLACED "%s:%" G_GINT64_FORMAT, options.master_host, options.master_port);
     log_line(LOG_NOTICE, "MASTER <-> SLAVE sync: Loading DB in memory");
     g_autofree char *error = slave.hooks->replace(note);
     if (error != NULL) {

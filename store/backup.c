@@ -216,6 +216,15 @@ bool backup_note_valid(const char *note)
     return true;
 }
 
+const char *backup_note_reserved(const char *note)
+{
+    if (strcmp(note, BACKUP_SCHEDULED) == 0)
+        return "the note '" BACKUP_SCHEDULED "' is for backups by schedule, which backup-keep deletes; choose another";
+    if (g_str_has_prefix(note, BACKUP_REPLACED))
+        return "a note that begins with '" BACKUP_REPLACED "' is for what is deleted soon; choose another";
+    return NULL;
+}
+
 static bool id_taken(const char *dir, const char *id)
 {
     g_autofree char *path = backup_path(dir, id), *hidden = hidden_path(dir, id);
@@ -310,6 +319,7 @@ char *backup_create_offline(const char *dir, const char *note, char id[BACKUP_ID
 {
     char *error = NULL;
     Manifest manifest;
+    if (backup_note_reserved(note) != NULL) return g_strdup(backup_note_reserved(note));
     switch (manifest_read(dir, &manifest, &error)) {
     case MANIFEST_READ: break;
     case MANIFEST_BAD: return error;

@@ -30,6 +30,9 @@
 #define ROLLBACK_MARKER   "ROLLBACK"
 #define ROLLBACK_BUILDING "rollback.tmp"
 
+/* The note of a backup of what a full sync replaced begins so; it's deleted when there's a checkpoint of what came. */
+#define BACKUP_REPLACED "before full sync from "
+
 typedef struct Backup {
     char id[BACKUP_ID_CHARS + 1];
     uint64_t offset; /* up to which it has all */
@@ -65,11 +68,13 @@ char *backup_prune(const char *dir, int64_t keep);
 
 /* Whether a note is one line of reasonable length. */
 bool backup_note_valid(const char *note);
+/* Why a user may not give it: by such notes the server knows the backups that it deletes by itself. NULL: he may. */
+const char *backup_note_reserved(const char *note);
 
 /* An id that isn't taken, for now. */
 void backup_new_id(const char *dir, char id[BACKUP_ID_CHARS + 1]);
 
-/* Of the directory as it is; no one may write to it meanwhile. `id` gets the new backup's. */
+/* Of the directory as it is, for a user; no one may write to it meanwhile. `id` gets the new backup's. */
 char *backup_create_offline(const char *dir, const char *note, char id[BACKUP_ID_CHARS + 1], const StateWork *work);
 /* Of the checkpoint `slot` that the manifest lists; no one may write to that file meanwhile. */
 char *backup_create_from_file(const char *dir, const char *id, const Manifest *manifest, int slot, const char *note,

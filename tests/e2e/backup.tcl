@@ -123,6 +123,10 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
         assert_error "ERR Syntax error*" {r backup verify}
         assert_error "*a note is one line*" {r backup create "two\nlines"}
         assert_error "*a note is one line*" {r backup create [repeat x 201]}
+        foreach note {scheduled "before full sync from me"} {
+            assert_error "ERR *note*choose another" {r backup create $note}
+            tool_fails "ckv: *note*choose another*" backup create --note $note --dir [server_dir]
+        }
         set c [connect]
         r backup create
         assert_error "*in progress*" {r backup create}
@@ -350,6 +354,7 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
         fill 1
         set second [r debug digest]
         kill_server
+        tool_fails "ckv: the note 'scheduled' is *choose another*" backup create --note scheduled --dir $dir
         set id [tool backup create --note offline --dir $dir]
         assert_equal "$id is whole" [tool backup verify $id --dir $dir]
         set before [lindex [tool rollback $online --dir $dir] end]

@@ -400,12 +400,20 @@ static void test_backups_cut_off(void **context)
 static void test_prune(void **context)
 {
     (void)context;
+    Manifest manifest;
     char id[BACKUP_ID_CHARS + 1], ids[14][BACKUP_ID_CHARS + 1];
     int64_t moment_ms;
     g_autofree char *dir = g_build_filename(scratch, "base", NULL);
     make_directory(dir, 1, id, &moment_ms);
-    for (int i = 0; i < 14; i++)
-        assert_null(backup_create_offline(dir, i % 7 == 3 ? "by hand" : BACKUP_SCHEDULED, ids[i], NULL));
+    char *error = backup_create_offline(dir, BACKUP_SCHEDULED, ids[0], NULL); /* only the server gives that note */
+    assert_non_null(error);
+    g_free(error);
+    assert_int_equal(manifest_read(dir, &manifest, &error), MANIFEST_READ);
+    for (int i = 0; i < 14; i++) {
+        backup_new_id(dir, ids[i]);
+        const char *note = i % 7 == 3 ? "by hand" : BACKUP_SCHEDULED;
+        assert_null(backup_create_from_file(dir, ids[i], &manifest, 0, note, NULL));
+    }
     assert_null(backup_prune(dir, 0));
     assert_int_equal(count_backups(dir), 15);
     assert_null(backup_prune(dir, 2));
