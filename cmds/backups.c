@@ -118,12 +118,21 @@ static void set_outcome(Outcome *outcome, const char *done, const char *failed)
     *outcome = (Outcome){ g_strdup(done), g_strdup(failed) };
 }
 
+/* What the job is about, for the log. */
+static char *job_target(void)
+{
+    if (job.id[0] != '\0') return g_strdup(job.id);
+    if (job.to_offset != 0) return g_strdup_printf("to offset %" G_GUINT64_FORMAT, job.to_offset);
+    return g_strdup_printf("to %" G_GINT64_FORMAT, job.to_ms);
+}
+
 /* Ends the job; `error` NULL: all went well. */
 static void end_job(const char *error)
 {
     static const char *const names[] = { "", "Backup", "Verifying backup", "Deleting backup", "Rollback" };
-    if (error != NULL) log_line(LOG_WARNING, "%s %s failed: %s", names[job.kind], job.id, error);
-    if (error == NULL) log_line(LOG_NOTICE, "%s %s done.", names[job.kind], job.id);
+    g_autofree char *target = job_target();
+    if (error != NULL) log_line(LOG_WARNING, "%s %s failed: %s", names[job.kind], target, error);
+    if (error == NULL) log_line(LOG_NOTICE, "%s %s done.", names[job.kind], target);
     set_outcome(job.kind == JOB_ROLLBACK ? &rollback_outcome : &backup_outcome, error == NULL ? job.id : NULL, error);
     if (job.kind == JOB_CREATE) {
         g_free(last_error);

@@ -201,7 +201,9 @@ static char *moment_text(int64_t unix_ms)
 {
     g_autoptr(GDateTime) time = g_date_time_new_from_unix_local(unix_ms / 1000);
     g_autofree char *text = time == NULL ? NULL : g_date_time_format(time, "%Y-%m-%d %H:%M:%S");
-    return g_strdup_printf("%s (%" G_GINT64_FORMAT ".%03d)", text, unix_ms / 1000, (int)(unix_ms % 1000));
+    uint64_t ms = unix_ms < 0 ? -(uint64_t)unix_ms : (uint64_t)unix_ms;
+    return g_strdup_printf("%s (%s%" G_GUINT64_FORMAT ".%03d)", text, unix_ms < 0 ? "-" : "", ms / 1000,
+                           (int)(ms % 1000));
 }
 
 static char *find_moment(Search *search)

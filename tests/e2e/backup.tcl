@@ -243,6 +243,15 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
         assert_match "failed *can't be reached*" [outcome rollback]
     }
 
+    test "a moment before 1970 is told as such, and the log names it" {
+        r set a 1
+        r rollback to -1
+        assert_match "failed * (-0.001) can't be reached*" [outcome rollback]
+        r rollback to -9223372036854775808
+        assert_match "failed *(-9223372036854775.808) can't be reached*" [outcome rollback]
+        assert_match "*Rollback to -1 failed: *Rollback to -9223372036854775808 failed: *" [server_log]
+    }
+
     test "a rollback with a WATCH on a key: its EXEC answers nil" {
         r set watched 1
         set id [backup_now]
