@@ -60,7 +60,9 @@ static struct {
 static Outcome backup_outcome, rollback_outcome;
 static char last_id[BACKUP_ID_CHARS + 1];
 static char *last_error;
-static int64_t schedule_last_ms, schedule_retry_ms; /* unix */
+/* Unix: when the schedule began a backup last, or could have; when the newest one that there is was begun, 0: there's
+ * none; when another one may be tried. */
+static int64_t schedule_last_ms, scheduled_ms, schedule_retry_ms;
 
 /* ---- jobs ---- */
 
@@ -118,12 +120,35 @@ static void set_outcome(Outcome *outcome, const char *done, const char *failed)
     *outcome = (Outcome){ g_strdup(done), g_strdup(failed) };
 }
 
+/* When the newest of those that are there was begun, which its id says; its own time may be that of the last change. 0:
+ * there's none. */
+static int64_t newest_scheduled_ms(void)
+{
+    g_autoptr(GPtrArray) list = backup_list(".", NULL);
+    for (guint i = list->len; i > 0; i--) {
+        const Backup *backup = list->pdata[i - 1];
+        if (strcmp(backup->note, BACKUP_SCHEDULED) != 0) continue;
+        g_autofree char *text = g_strndup(backup->id, strlen("20261125T153000Z"));
+        g_autoptr(GDateTime) begun = g_date_time_new_from_iso8601(text, NULL);
+        /* The clock may have been set back. */
+        return begun == NULL ? clock_unix_ms : MIN(g_date_time_to_unix(begun) * 1000, clock_unix_ms);
+    }
+    return 0;
+}
+
 /* What the job is about, for the log. */
 static char *job_target(void)
 {
     if (job.id[0] != '\0') return g_strdup(job.id);
     if (job.to_offset != 0) return g_strdup_printf("to offset %" G_GUINT64_FORMAT, job.to_offset);
     return g_strdup_printf("to %" G_GINT64_FORMAT, job.to_ms);
+}
+
+static void scheduled_job_ended(bool good)
+{
+    /* It may be there although it failed: when those before it couldn't be deleted. */
+    scheduled_ms = good ? schedule_last_ms : newest_scheduled_ms();
+    if (!good) schedule_retry_ms = clock_unix_ms + RETRY_MS;
 }
 
 /* Ends the job; `error` NULL: all went well. */
@@ -138,7 +163,7 @@ static void end_job(const char *error)
         g_free(last_error);
         last_error = g_strdup(error);
         if (error == NULL) memcpy(last_id, job.id, sizeof(last_id));
-        if (error != NULL && strcmp(job.note, BACKUP_SCHEDULED) == 0) schedule_retry_ms = clock_unix_ms + RETRY_MS;
+        if (strcmp(job.note, BACKUP_SCHEDULED) == 0) scheduled_job_ended(error == NULL);
     }
     g_clear_pointer(&job.note, g_free);
     job.kind = JOB_NONE;
@@ -250,17 +275,6 @@ static void begin_backup(const char *note)
 
 /* ---- by schedule ---- */
 
-static int64_t newest_scheduled_ms(void)
-{
-    g_autoptr(GPtrArray) list = backup_list(".", NULL);
-    int64_t newest_ms = 0;
-    for (guint i = 0; i < list->len; i++) {
-        const Backup *backup = list->pdata[i];
-        if (strcmp(backup->note, BACKUP_SCHEDULED) == 0) newest_ms = MAX(newest_ms, backup->unix_ms);
-    }
-    return newest_ms;
-}
-
 /* The last moment at or before now at which the clock showed the minute of the day. */
 static int64_t last_time_of_day_ms(int minute)
 {
@@ -275,12 +289,14 @@ static int64_t last_time_of_day_ms(int minute)
     return 0;
 }
 
+/* At an interval, what is overdue is made up for, also over a restart: a server that is restarted more often than that
+ * would never come to it. What was due at a time of day while no server ran isn't. */
 static bool is_due(void)
 {
     BackupSchedule schedule;
     if (!backup_schedule_parse(options.backup_schedule, &schedule)) return false;
     if (schedule.daily) return schedule_last_ms < last_time_of_day_ms(schedule.minute);
-    return schedule.every_sec > 0 && clock_unix_ms - schedule_last_ms >= schedule.every_sec * 1000;
+    return schedule.every_sec > 0 && clock_unix_ms - scheduled_ms >= schedule.every_sec * 1000;
 }
 
 /* ---- what a full sync replaced ---- */
@@ -346,8 +362,8 @@ static int64_t schedule_tick(void *context)
 
 void backups_start(void)
 {
-    /* What was due while no server ran isn't made up for. */
-    schedule_last_ms = MAX(newest_scheduled_ms(), clock_unix_ms);
+    schedule_last_ms = clock_unix_ms;
+    scheduled_ms = newest_scheduled_ms();
     loop_timer(server.loop, SCHEDULE_TICK_MS, schedule_tick, NULL);
 }
 

@@ -317,6 +317,22 @@ with_server {--checkpoint-every 0 --backup-schedule "every 1 second" --backup-ke
     }
 }
 
+with_server {--checkpoint-every 0 --backup-schedule "every 4 seconds"} {
+    test "an interval is counted from the newest backup by schedule, whatever restarts are between" {
+        r set a 1
+        wait_until {[llength [r backup list]] == 1} 3000 ;# none is there: it's overdue
+        set begun [clock milliseconds]
+        while {[llength [r backup list]] == 1 && [clock milliseconds] < $begun + 15000} {
+            after 2000
+            restart
+            set newest [r backup list]
+        }
+        assert_equal 2 [llength $newest]
+        set times [lmap line $newest { clock scan [lindex $line 0] -format %Y%m%dT%H%M%SZ -timezone UTC }]
+        assert {[lindex $times 1] - [lindex $times 0] >= 4}
+    }
+}
+
 # ---------------------------------------------------------------- the tools
 
 # The lines of `ckv backup list`, without its head.
