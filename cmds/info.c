@@ -148,8 +148,9 @@ static void look_at_persistence(void)
     seen.saving = status.state != CHECKPOINT_IDLE;
     seen.saving_sec = seen.saving ? (clock_unix_ms - status.started_ms) / 1000 : -1;
     seen.save_sec = status.last_took_ms < 0 ? -1 : status.last_took_ms / 1000;
-    seen.save_status = status.error == NULL ? "ok" : "err";
-    seen.checkpoint_error = status.error == NULL ? "" : status.error;
+    const char *failure = persist_checkpoint_error();
+    seen.save_status = failure == NULL ? "ok" : "err";
+    seen.checkpoint_error = failure == NULL ? "" : failure;
     seen.checkpoint_time_ms = status.last_ms;
     seen.checkpoint_ms = status.last_took_ms;
     seen.checkpoint_offset = status.last < 0 ? -1 : (int64_t)persist_manifest.checkpoint[status.last].offset;

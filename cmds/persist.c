@@ -80,6 +80,7 @@ static struct {
     uint64_t changes_saved;  /* keyspace->changes when the last whole checkpoint began, and */
     uint64_t changes_saving; /* when the running one did */
     GArray *waiting;         /* Waiter */
+    char *not_begun;         /* why the last one couldn't even begin; NULL: it could */
 } state;
 
 typedef struct Waiter {
@@ -657,6 +658,7 @@ static void checkpoint_succeeded(void)
         status.last_pages, status.last_bytes, (double)status.last_took_ms / 1000, checkpoint_file_name[status.last]);
     server.last_save_sec = clock_unix_ms / 1000;
     state.retry_ms = state.retry_after_ms = 0;
+    g_clear_pointer(&state.not_begun, g_free);
     state.changes_saved = state.changes_saving;
     release_journal();
     backups_checkpointed();
@@ -684,6 +686,7 @@ static void checkpoint_failed(void)
     CheckpointStatus status = checkpoint_status();
     log_line(LOG_WARNING, "The checkpoint failed: %s. The one before and the journal have all data.", status.error);
     try_again_later();
+    g_clear_pointer(&state.not_begun, g_free);
     finished(status.error);
 }
 
@@ -697,6 +700,36 @@ static bool drive_checkpoint(int64_t budget_us, CheckpointStep *step)
     return *step == CHECKPOINT_MORE || *step == CHECKPOINT_WAIT;
 }
 
+static bool begin_checkpoint(char **error)
+{
+    errno = 0;
+    if (!effect_write() || !journal_rotate()) {
+        *error = journal_trouble() != NULL
+                     ? g_strdup(journal_trouble())
+                     : g_strdup_printf(JOURNAL_DIRECTORY "/%020" G_GINT64_MODIFIER "u.ckj can't be begun: %s",
+                                       journal_offset(), g_strerror(errno));
+        return false;
+    }
+    if (!effect_muted) journal_forget_db(); /* a master's stream goes on as the master says */
+    return checkpoint_start(journal_offset(), journal_db(), clock_unix_ms, error);
+}
+
+/* That is a failure of the last one as any other: whoever watches INFO is told, and so is the log, whoever asked for
+ * it. */
+static void checkpoint_not_begun(const char *why)
+{
+    g_free(state.not_begun);
+    state.not_begun = g_strdup(why);
+    if (state.stopping) return; /* it says so itself */
+    log_line(LOG_WARNING, "No checkpoint can be made: %s", why);
+    try_again_later();
+}
+
+const char *persist_checkpoint_error(void)
+{
+    return state.not_begun != NULL ? state.not_begun : checkpoint_status().error;
+}
+
 bool persist_begin_checkpoint(char **error)
 {
     if (!journal_is_open() || server_loading) {
@@ -708,16 +741,10 @@ bool persist_begin_checkpoint(char **error)
         *error = g_strdup("a checkpoint is being copied, for a backup or a slave");
         return false;
     }
-    errno = 0;
-    if (!effect_write() || !journal_rotate()) {
-        *error = journal_trouble() != NULL
-                     ? g_strdup(journal_trouble())
-                     : g_strdup_printf(JOURNAL_DIRECTORY "/%020" G_GINT64_MODIFIER "u.ckj can't be begun: %s",
-                                       journal_offset(), g_strerror(errno));
+    if (!begin_checkpoint(error)) {
+        checkpoint_not_begun(*error);
         return false;
     }
-    if (!effect_muted) journal_forget_db(); /* a master's stream goes on as the master says */
-    if (!checkpoint_start(journal_offset(), journal_db(), clock_unix_ms, error)) return false;
     state.changes_saving = keyspace->changes;
     state.last_due_ms = clock_unix_ms;
     persist_walk();
@@ -775,12 +802,8 @@ static int64_t due_tick(void *context)
 {
     (void)context;
     if (checkpoint_status().state != CHECKPOINT_IDLE || !checkpoint_is_due()) return DUE_TICK_MS;
-    char *error = NULL;
-    if (!persist_begin_checkpoint(&error)) {
-        log_line(LOG_WARNING, "No checkpoint can be made: %s", error);
-        g_free(error);
-        try_again_later();
-    }
+    g_autofree char *error = NULL;
+    (void)persist_begin_checkpoint(&error); /* which logs why not */
     return DUE_TICK_MS;
 }
 
@@ -970,7 +993,7 @@ bool persist_stop(bool save)
     }
     effects_stop();
     good = journal_close();
-    if (!good) log_line(LOG_WARNING, "Not everything could be written: %s", journal_trouble());
+    if (!good) log_line(LOG_WARNING, "Not everything could be written: %s", journal_close_failure());
     bool follows = strcmp(persist_manifest.state, MANIFEST_FOLLOWS) == 0;
     g_autofree char *message = good && !follows ? write_state(MANIFEST_CLOSED) : NULL;
     if (message != NULL) log_line(LOG_WARNING, "%s: the stop isn't noted.", message);

@@ -70,10 +70,13 @@ uint64_t persist_changes(void);
 /* Gives a checkpoint that was begun elsewhere (cmds/transit.c) its slices of the loop. */
 void persist_walk(void);
 
-/* Begins a checkpoint now. False: *error (g_free it) says why not. */
+/* Begins a checkpoint now. False: *error (g_free it) says why not, and so does the log, unless it's just not the time.
+ */
 bool persist_begin_checkpoint(char **error);
 /* Makes one and waits for it: SAVE. False: *error. */
 bool persist_save(char **error);
+/* What was wrong with the last one, if none was made since, whether it could begin or not; NULL: nothing. */
+const char *persist_checkpoint_error(void);
 /* `done` is called once when the running checkpoint has ended, with NULL or what went wrong. */
 void persist_when_done(void (*done)(const char *error, void *context), void *context);
 

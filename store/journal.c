@@ -65,6 +65,8 @@ static struct {
     uint64_t batches, failures;
 } j = { .len = CKJ_BATCH_HEAD_BYTES };
 
+static char close_failure[JSYNC_TROUBLE_CHARS];
+
 static void (*on_written)(uint64_t offset, Slice payload);
 
 /* ---- trouble ---- */
@@ -517,12 +519,21 @@ bool journal_close(void)
     j.retry_us = 0;
     bool ok = journal_commit();
     ok = jsync_wait(j.written) && ok;
+    const char *trouble = journal_trouble();
+    if (trouble == NULL) trouble = journal_take_failure(); /* it may be over just now */
+    g_strlcpy(close_failure, trouble != NULL ? trouble : "", sizeof(close_failure));
     room_stop();
     int fd = jsync_stop();
     close_segment(fd, ok);
-    ok = io->close(fd) == 0 && ok;
+    bool closed = io->close(fd) == 0;
+    if (!closed && ok) snprintf(close_failure, sizeof(close_failure), "%s: %s", j.path, g_strerror(errno));
     forget();
-    return ok;
+    return ok && closed;
+}
+
+const char *journal_close_failure(void)
+{
+    return close_failure;
 }
 
 void journal_leave(JournalPlace *place)

@@ -56,6 +56,9 @@ typedef struct JournalStart {
 char *journal_open(const JournalStart *start);
 /* Commits, syncs, ends the thread, and seals the last segment. False: something isn't durable. */
 bool journal_close(void);
+/* What was wrong when journal_close answered false, for then journal_trouble() is gone. Good until it's called again.
+ */
+const char *journal_close_failure(void);
 bool journal_is_open(void);
 /* Ends one that is aside, if it's open, as it is. */
 void journal_drop(void);

@@ -298,6 +298,35 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0 --journal-keep 0 
 }
 
 with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
+    test "a checkpoint that can't even begin has failed: INFO and the log say so until one is made" {
+        make_directory
+        launch $::current $::server($::current,options)
+        r set more 1
+        file rename [server_dir]/journal [server_dir]/aside
+        assert_equal ok [info_field rdb_last_bgsave_status]
+        foreach command {bgsave save} {
+            assert_error "ERR Can't save: journal/*.ckj can't be begun: No such file or directory" {r $command}
+            assert_equal err [info_field rdb_last_bgsave_status]
+            assert_match "journal/*.ckj can't be begun: No such file*" [info_field ckv_last_checkpoint_error]
+        }
+        assert_equal 2 [regexp -all {No checkpoint can be made: journal/} [server_log]]
+        file rename [server_dir]/aside [server_dir]/journal
+        checkpoint_now
+        assert_equal "" [info_field ckv_last_checkpoint_error]
+        # When it's due, and at a stop.
+        file rename [server_dir]/journal [server_dir]/aside
+        r config set checkpoint-every 1
+        r set more 2
+        wait_until {[info_field rdb_last_bgsave_status] eq "err"}
+        catch {stop_server}
+        file rename [server_dir]/aside [server_dir]/journal
+        assert {![string match "*(null)*" [server_log]]}
+        launch $::current $::server($::current,options)
+        assert_equal 2 [r get more]
+    }
+}
+
+with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
     test "MANIFEST missing or damaged: a clear refusal" {
         make_directory
         set path [server_dir]/MANIFEST

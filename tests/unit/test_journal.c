@@ -650,6 +650,8 @@ static void hole_over_segments(void **state)
     model_write(15);
     assert_int_equal(model_segments(), 4);
     assert_false(journal_close());
+    assert_non_null(strstr(journal_close_failure(), "journal/"));
+    assert_non_null(strstr(journal_close_failure(), strerror(EIO)));
     sim_stop();
     for (guint i = 3; i > 0; i--) { /* from the last one on: the tail grows */
         JournalSegment segment = model_segment(i), before = model_segment(i - 1);
