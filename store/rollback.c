@@ -237,6 +237,7 @@ static char *find_backup(Search *search, const char *id)
     g_autoptr(Backup) backup = backup_find(search->dir, id, &error);
     if (backup == NULL) return error;
     backup_state(search->dir, backup, &search->best);
+    search->best.ends = true;
     memcpy(search->history, backup->manifest.history, sizeof(search->history));
     memcpy(search->secret, backup->manifest.secret, sizeof(search->secret));
     search->unix_ms = STATE_ALL;
@@ -264,6 +265,7 @@ static char *build(const State *state, int64_t until_ms, const char *to, Manifes
     manifest->start = state->start;
     char *error = build_checkpoint(state, to, manifest->history, manifest, work);
     if (error == NULL) error = state_copy_journal(state, until_ms, manifest->history, to, true, end, work);
+    if (error == NULL) error = state_check_end(state, end->offset);
     if (error != NULL) return error;
     if (state->until != 0 && end->offset != state->until)
         return g_strdup_printf("the journal ends at offset %" G_GUINT64_FORMAT ", before %" G_GUINT64_FORMAT,

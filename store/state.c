@@ -194,6 +194,14 @@ char *state_copy_journal(const State *state, int64_t until_ms, const char *histo
     return NULL;
 }
 
+char *state_check_end(const State *state, uint64_t offset)
+{
+    if (!state->ends || offset == state->end) return NULL;
+    return g_strdup_printf("%s: its journal ends at offset %" G_GUINT64_FORMAT ", not at %" G_GUINT64_FORMAT
+                           " as its MANIFEST says",
+                           state->directory, offset, state->end);
+}
+
 char *state_verify(const State *state, StateEnd *end, const StateWork *work)
 {
     char *error = NULL;
@@ -205,7 +213,7 @@ char *state_verify(const State *state, StateEnd *end, const StateWork *work)
     while (error == NULL && walk_next(&walk, &batch, &error)) {
     }
     g_clear_pointer(&walk.reader, journal_reader_free);
-    return error;
+    return error != NULL ? error : state_check_end(state, end->offset);
 }
 
 int64_t state_first_ms(const char *directory, uint64_t offset)

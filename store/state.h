@@ -22,6 +22,8 @@ typedef struct State {
     CheckpointInfo info; /* of that file; without one only its offset and db (-1) count */
     uint64_t start;      /* as in its manifest */
     uint64_t until;      /* the offset up to which the journal counts, which is between two commands; 0: all of it */
+    bool ends;           /* a MANIFEST says where all of it ends, */
+    uint64_t end;        /* which is here */
 } State;
 
 void state_clear(State *state);
@@ -41,6 +43,9 @@ char *state_copy_checkpoint(const State *state, const char *to, const StateWork 
  * to/journal/, which belong to `history`. Without such batches there's no to/journal/, unless `always`. */
 char *state_copy_journal(const State *state, int64_t until_ms, const char *history, const char *to, bool always,
                          StateEnd *end, const StateWork *work);
+
+/* Whether what was found to end at `offset` does so where MANIFEST says: or else files are missing. */
+char *state_check_end(const State *state, uint64_t offset);
 
 /* Verifies all of it, and says where it ends. */
 char *state_verify(const State *state, StateEnd *end, const StateWork *work);

@@ -199,6 +199,13 @@ static unsigned check_backup(const char *directory, const char *id)
         printf("%s: PROBLEM: it has no checkpoint\n", label);
         problems++;
     }
+    Base base = survey_base(&survey, survey.checkpoint[0].listed ? 0 : -1);
+    if (survey.manifest_state == MANIFEST_READ && base.found && base.connected && base.reach != survey.manifest.end) {
+        printf("%sjournal: PROBLEM: it ends at offset %" G_GUINT64_FORMAT ", not at %" G_GUINT64_FORMAT
+               " as MANIFEST says\n",
+               label, base.reach, survey.manifest.end);
+        problems++;
+    }
     survey_clear(&survey);
     return problems;
 }

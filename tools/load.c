@@ -16,6 +16,7 @@
 #include "store/grave.h"
 #include "store/journal.h"
 #include "store/manifest.h"
+#include "store/state.h"
 #include "store/table.h"
 #include "tools/tools.h"
 
@@ -160,6 +161,8 @@ static char *load_journal(Load *load, int slot)
     JournalReader *reader = journal_reader_new(load->directory, load->offset, NULL, &error);
     if (reader == NULL) return error;
     error = run_journal(load, reader);
+    State state = { .directory = (char *)(uintptr_t)load->directory, .ends = load->backup, .end = load->manifest.end };
+    if (error == NULL) error = state_check_end(&state, journal_reader_offset(reader));
     tool_progress("journal", -1);
     journal_reader_free(reader);
     /* It may be in a database that there's none of here. */

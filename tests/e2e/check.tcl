@@ -463,6 +463,31 @@ with_server $options {
     }
 }
 
+with_server $options {
+    test "a backup that has lost its journal is damaged, and nothing is made of it" {
+        make_directory
+        lassign [run_ckv backup create --dir [server_dir]] status id
+        set id [string trim $id]
+        assert_equal 0 [lindex [check] 0]
+        file rename [server_dir]/backups/$id/journal [server_dir]/aside
+        lassign [check] status text
+        assert_equal 3 $status
+        assert_match "*backups/$id/journal: PROBLEM: it ends at offset *, not at * as MANIFEST says*" $text
+        foreach {status tool} [list 3 [list backup verify $id] 1 [list dump --backup $id] 1 [list rollback $id] \
+                1 [list clone $id $::scratch/lost.clone]] {
+            lassign [run_ckv {*}$tool --dir [server_dir]] got out err
+            assert_equal "$status $tool" "$got $tool"
+            assert_match "*ckv: *backups/$id: its journal ends at offset *" $err
+            assert_equal "" $out
+        }
+        assert {![file exists $::scratch/lost.clone/MANIFEST] && [backup_count] == 1}
+        file rename [server_dir]/aside [server_dir]/backups/$id/journal
+        assert_equal 0 [lindex [run_ckv rollback $id --dir [server_dir]] 0]
+        launch $::current $::server($::current,options)
+        assert_equal 3 [r get behind]
+    }
+}
+
 # In place of what may not be read, which a test that runs as root can't have.
 proc swap_for_file {path body} {
     file rename $path $path.kept
