@@ -98,11 +98,15 @@ static void on_progress(void *context, double part)
     tool_progress("export", part);
 }
 
-/* Whether the journal has nothing behind the checkpoint. */
-static bool is_all(const char *directory, const CheckpointInfo *info)
+/* Whether the journal has nothing behind the checkpoint, nor lacks anything. */
+static bool is_all(const char *directory, bool backup, const Manifest *manifest, int newest)
 {
     JournalBatch batch;
-    g_autofree char *error = NULL;
+    const CheckpointInfo *info = &manifest->checkpoint[newest];
+    if (backup && info->offset != manifest->end) return false;
+    g_autofree char *error =
+        backup ? NULL : journal_check_begins(directory, checkpoint_file_name[newest], info->offset, manifest->start);
+    if (error != NULL) return false;
     JournalReader *reader = journal_reader_new(directory, info->offset, NULL, &error);
     if (reader == NULL) return false;
     bool all = journal_read(reader, &batch) == JOURNAL_END;
@@ -118,7 +122,7 @@ static bool export_checkpoint(Target *target, const char *directory, bool backup
     if (manifest_read(directory, &manifest, &unreadable) != MANIFEST_READ) return false;
     int newest = manifest_newest(&manifest);
     const CheckpointInfo *info = newest < 0 ? NULL : &manifest.checkpoint[newest];
-    bool all = info != NULL && is_all(directory, info);
+    bool all = info != NULL && is_all(directory, backup, &manifest, newest);
     if (all) {
         const char *name = backup ? "checkpoint.gdbm" : checkpoint_file_name[newest];
         g_autofree char *path = g_build_filename(directory, name, NULL);

@@ -76,7 +76,7 @@ static char *begin_journal(const Manifest *manifest)
                            .progressed = on_progress };
     char *error = journal_open(&start);
     if (error != NULL) return error;
-    return journal_close() ? NULL : g_strdup_printf("the journal: %s", journal_trouble());
+    return journal_close() ? NULL : g_strdup_printf("the journal: %s", journal_close_failure());
 }
 
 /* In the working directory. */
