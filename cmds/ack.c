@@ -107,6 +107,12 @@ void ack_forget(void)
     ack.lost = ack.alone = false;
 }
 
+void ack_demoted(void)
+{
+    if (options.ack != ACK_LOCAL) ack.closed += client_gate_abandon(UINT64_MAX);
+    ack_forget();
+}
+
 static void lose(uint64_t offset)
 {
     ack.lost = true;
@@ -158,6 +164,10 @@ static int64_t tick(void *context)
 void ack_awaited(uint64_t offset)
 {
     if (options.ack == ACK_LOCAL || ack.alone || (ack.lost && options.ack_timeout_policy == ACK_DEGRADE)) return;
+    if (!master_is_origin) {
+        ack_demoted(); /* by the very EXEC that wrote */
+        return;
+    }
     guint count = ack.awaited->len;
     Awaited *last = count > 0 ? &g_array_index(ack.awaited, Awaited, count - 1) : NULL;
     if (last != NULL && last->since_ms == clock_unix_ms) {

@@ -31,8 +31,11 @@ void ack_init(Loop *loop);
 uint64_t ack_gate(uint64_t safe);
 /* Replies wait for this offset, from now on. */
 void ack_awaited(uint64_t offset);
-/* What was awaited is no more: the journal ends, or this server follows a master. */
+/* What was awaited is no more: the journal ends. */
 void ack_forget(void);
+/* This server follows a master, and no slave's confirmation is worth anything here: with `ack slave`, who waits for one
+ * is closed without a reply. */
+void ack_demoted(void);
 /* This server was a slave and is a master now. */
 void ack_promoted(void);
 

@@ -20,6 +20,7 @@
 #include "cmds/persist.h"
 #include "cmds/replay.h"
 #include "cmds/server.h"
+#include "cmds/sync.h"
 #include "repl/master.h"
 #include "repl/slave.h"
 #include "store/journal.h"
@@ -172,6 +173,13 @@ void replication_init(Loop *loop)
     failover_init(loop);
 }
 
+/* Nobody is to wait for what only a master's slaves can say. */
+static void end_waits(void)
+{
+    sync_demoted();
+    ack_demoted();
+}
+
 /* Whoever was connected to a master isn't to take it for one any longer, nor a reply that waits for one. `but`: the id
  * of one that may stay; 0: none. */
 static void close_clients(uint64_t but)
@@ -195,7 +203,7 @@ static void become_slave(Request *r, const char *host, int64_t port)
     log_line(LOG_NOTICE, "SLAVE OF %s:%" G_GINT64_FORMAT " enabled (user request from 'addr=%s')", host, port, address);
     master_drop_slaves("this server follows another master");
     take_part(true);
-    ack_forget();
+    end_waits();
     if (was_master) close_clients(r->client->id);
     slave_follow(true, was_master);
 }
@@ -228,7 +236,6 @@ void replication_hand_over(const char *host, int port)
     options_set_master(host, port);
     master_drop_slaves("this server hands over to a slave");
     take_part(true);
-    ack_forget();
     slave_hand_over();
 }
 
@@ -237,10 +244,13 @@ void replication_take_back(void)
     slave_end();
     options_set_master("", 0);
     take_part(false);
+    /* The slave had confirmed what waits for our own disk, and is to do so again. */
+    if (client_gate_waiting() > 0) ack_awaited(journal_offset());
 }
 
 void replication_close_clients(void)
 {
+    end_waits();
     close_clients(0);
 }
 

@@ -217,6 +217,17 @@ void sync_forget(Session *session)
     }
 }
 
+void sync_demoted(void)
+{
+    while (waiters->len > 0) {
+        Client *client = g_array_index(waiters, Waiter, 0).client;
+        reply_error(client_out(client), "UNBLOCKED force unblock from blocking operation, instance state changed "
+                                        "(master -> slave?)");
+        client_close_after_reply(client);
+        end_wait(0);
+    }
+}
+
 /* ---- writes that need slaves ---- */
 
 bool sync_admits(Out *out)

@@ -12,6 +12,9 @@ void sync_init(Loop *loop);
 /* Ends a closing session's WAIT. */
 void sync_forget(Session *session);
 
+/* This server follows another: what is waited for won't be. All who are in WAIT get an error, and are closed. */
+void sync_demoted(void);
+
 /* Whether a command of an attached slave is to be run. What would be answered isn't, and ends its connection: a reply
  * would be taken for a part of the stream. (3.2.13 answers; later versions don't.) */
 bool sync_takes_from_slave(Client *client, const Slice *argv, size_t argc);
