@@ -11,8 +11,11 @@
  * INFO. None has seen READONLY or lost an acknowledged write. (Redis 7 answers READONLY to each of them.)
  *
  * If the slave doesn't catch up within TIMEOUT, or refuses, or if FAILOVER ABORT comes, this server goes on as the
- * master, in its old history, with those that waited. As long as the other can't be reached it isn't known whether it
- * took over: so writes wait until it answers, TIMEOUT is over, or an operator decides.
+ * master, in its old history, with those that waited. From the moment when the other was asked until it answers that,
+ * it isn't known whether it took over: so writes wait, whatever else is in the way of asking again (it's loading, say),
+ * until it answers, TIMEOUT is over, or an operator decides. If it's seen to have taken over, for its history goes on
+ * from ours, the switch is done; or, if it's a slave again by then, it's asked again, and not even TIMEOUT makes this
+ * server the master: clients may have been answered there.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "cmds/failover.h"
@@ -154,7 +157,7 @@ static int64_t tick(void *context)
     if (failover_state == FAILOVER_WAITS) {
         look_at_slaves();
     } else if (failover_state == FAILOVER_ASKS && !failover.force && failover.until_ms != 0 &&
-               clock_unix_ms >= failover.until_ms) {
+               clock_unix_ms >= failover.until_ms && !slave_seen().taken_over) {
         give_up("there was no answer before timeout; if the slave has become a master, make it a slave again");
     }
     return failover_state == FAILOVER_NONE ? -1 : TICK_MS;

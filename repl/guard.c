@@ -33,6 +33,7 @@ static bool is_database(const char *name)
 
 static void take_field(const char *name, const char *value, GuardFacts *facts)
 {
+    if (strcmp(name, "role") == 0) facts->slave = strcmp(value, "slave") == 0;
     if (strcmp(name, "run_id") == 0 && facts->history[0] == '\0') take_id(value, facts->history);
     if (strcmp(name, "master_replid") == 0) take_id(value, facts->history);
     if (strcmp(name, "master_replid2") == 0) take_id(value, facts->history2);
@@ -75,6 +76,11 @@ void guard_choose_history(GuardFacts *own, const GuardFacts *master)
     memcpy(history, own->history, sizeof(history));
     memcpy(own->history, own->history2, sizeof(history));
     memcpy(own->history2, history, sizeof(history));
+}
+
+bool guard_is_successor(const GuardFacts *own, const GuardFacts *master)
+{
+    return same(own->history, master->history2) && !same(own->history, master->history);
 }
 
 GuardOutlook guard_outlook(const GuardFacts *own, const GuardFacts *master)

@@ -24,6 +24,7 @@ typedef struct GuardFacts {
     char history2[GUARD_ID_CHARS + 1];
     uint64_t offset;  /* bytes of the stream */
     uint64_t offset2; /* bytes of it that history2 has in common with history */
+    bool slave;       /* it says that it's one itself */
     bool lost;        /* of ours: it can't be loaded, but may be whole on the disk */
 } GuardFacts;
 
@@ -33,6 +34,9 @@ void guard_read_info(Slice info, GuardFacts *facts);
 /* As long as nothing was added since our history began, what we have is just as well of the one before: if it's that
  * one which the master knows, the two of ours change places. */
 void guard_choose_history(GuardFacts *own, const GuardFacts *master);
+
+/* The master's history is the one after ours: somebody made it a master where ours ended for it. */
+bool guard_is_successor(const GuardFacts *own, const GuardFacts *master);
 
 /* What asking to go on at our offset can come to. */
 typedef enum GuardOutlook {

@@ -13,6 +13,9 @@
 #define ANSWER_LINE_MAX (64U * 1024) /* no line of an answer is as long */
 #define ANSWER_INFO_MAX (4U * 1024 * 1024)
 
+/* How CKV and Redis 7 say that they need no FAILOVER. */
+#define ALREADY_A_MASTER "-ERR PSYNC FAILOVER can't be sent to a master"
+
 void handshake_init(Handshake *handshake)
 {
     *handshake = (Handshake){ .input = g_byte_array_new() };
@@ -155,6 +158,7 @@ void handshake_psync(Handshake *handshake, const char *history, uint64_t offset,
     char digits[NUMBER_INT_CHARS];
     /* On the wire offsets count from 1, and this is the first byte that is wanted. */
     Slice next = { digits, number_format_int(digits, (int64_t)offset + 1) };
+    handshake->failover = failover;
     log_line(LOG_NOTICE, "Trying a partial resynchronization (request %s:%.*s).", history, (int)next.len, next.ptr);
     link_send(handshake->link, (Slice[]){ SLICE("PSYNC"), slice_of(history), next, SLICE("FAILOVER") },
               failover ? 4 : 3);
@@ -179,6 +183,7 @@ static HandshakeStatus take_psync(Handshake *handshake, Slice answer)
         return HANDSHAKE_FULL;
     }
     if (strcmp(words[0], "+CONTINUE") == 0 && (count == 1 || named)) return HANDSHAKE_CONTINUE;
+    handshake->refused = handshake->failover && begins(answer, "-ERR") && !begins(answer, ALREADY_A_MASTER);
     return fail(handshake, "Unexpected reply to PSYNC from master", answer);
 }
 
@@ -209,6 +214,7 @@ void handshake_begin(Handshake *handshake, Link *link)
     handshake->link = link;
     handshake->step = 0;
     handshake->history[0] = '\0';
+    handshake->failover = handshake->refused = false;
     g_byte_array_set_size(handshake->input, 0);
     ask_next(handshake);
 }

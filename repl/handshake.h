@@ -20,6 +20,8 @@ typedef struct Handshake {
     GuardFacts master;                /* INFO's, once it was read */
     char history[GUARD_ID_CHARS + 1]; /* PSYNC's answer; "": it names none */
     uint64_t offset;
+    bool failover; /* was asked for */
+    bool refused;  /* that was, by what will be answered again */
     char error[320];
 } Handshake;
 

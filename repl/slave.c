@@ -29,7 +29,9 @@ static struct {
     const SlaveHooks *hooks;
     SlaveState state;
     bool consent;
-    bool hands_over; /* what is to be our master is a slave yet */
+    bool hands_over; /* what is to be our master is a slave yet, and */
+    bool asked_over; /* was asked to be the master: it may be, whether we hear of it or not; or */
+    bool taken_over; /* it was, for its history goes on from ours */
     Link *link;      /* NULL: none */
     bool link_ended; /* the master closed it: what has come is still dealt with */
     Handshake handshake;
@@ -350,10 +352,30 @@ static void end_hand_over(void)
     slave.hooks->handed_over(NULL);
 }
 
-static void ask_to_continue(const GuardFacts *own, bool failover)
+static void ask_to_continue(const char *history, bool failover)
 {
-    memcpy(slave.asked, own->history, sizeof(slave.asked));
-    handshake_psync(&slave.handshake, own->history, own->offset, failover);
+    memcpy(slave.asked, history, sizeof(slave.asked));
+    handshake_psync(&slave.handshake, history, slave.own.offset, failover);
+}
+
+/* If an earlier try was heard but its answer lost, the other's history is one that goes on from ours, and it's a
+ * master; or one that was started anew as a slave, ours even: then it's asked in the words of its own history, which is
+ * ours as far as we have it. False: it's to be asked as any master. */
+static bool ask_to_take_over(const GuardFacts *own)
+{
+    const GuardFacts *other = &slave.handshake.master;
+    bool successor = guard_is_successor(own, other);
+    slave.taken_over |= slave.hands_over && successor;
+    if (successor && !other->slave) end_hand_over();
+    if (!slave.hands_over || (!successor && strcmp(own->history, other->history) != 0)) return false;
+    if (successor && own->offset > other->offset2) {
+        fail(RETRY_MS,
+             "The slave that was asked to be the master went on from an earlier offset, and is a slave again");
+        return true;
+    }
+    slave.asked_over = true;
+    ask_to_continue(other->history, true);
+    return true;
 }
 
 static GuardOutlook outlook(const GuardFacts *own)
@@ -367,13 +389,9 @@ static void ask_for_stream(void)
 {
     const GuardFacts *own = own_facts();
     slave.asked[0] = '\0';
-    /* If an earlier try was heard but its answer lost, the history is another by now. */
-    if (slave.hands_over && strcmp(own->history, slave.handshake.master.history) == 0) {
-        ask_to_continue(own, true);
-        return;
-    }
+    if (ask_to_take_over(own)) return;
     switch (outlook(own)) {
-    case GUARD_MAY_CONTINUE: ask_to_continue(own, false); return;
+    case GUARD_MAY_CONTINUE: ask_to_continue(own->history, false); return;
     case GUARD_DIVERGED:
         /* Of a master that came back with an old disk, or lost more than we did, no more than by a full sync. */
         if (!full_sync_allowed()) return;
@@ -409,8 +427,11 @@ static void continue_stream(void)
 
 static void fail_handshake(void)
 {
-    bool refused = slave.hands_over;
-    slave.hands_over = false;
+    /* Once it was asked, it's only by its own no to that, that it isn't the master: it may have been by now, or is
+     * about to be. */
+    bool refuses = slave.handshake.refused && !slave.taken_over;
+    bool refused = slave.hands_over && (refuses || !slave.asked_over);
+    if (refused) slave.hands_over = false;
     fail(RETRY_MS, "%s", slave.handshake.error);
     if (refused) slave.hooks->handed_over(slave.handshake.error);
 }
@@ -579,7 +600,7 @@ void slave_follow(bool consent, bool foreign)
     drop_link();
     slave.client_id = 0;
     slave.consent = consent;
-    slave.hands_over = slave.cant_go_back = false;
+    slave.hands_over = slave.asked_over = slave.taken_over = slave.cant_go_back = false;
     slave.refused[0] = slave.error[0] = '\0';
     slave.retry_ms = 0;
     slave.down_since_ms = foreign ? 0 : clock_unix_ms;
@@ -682,6 +703,7 @@ SlaveSeen slave_seen(void)
         .state = slave.state,
         .last_io_ms = slave.link == NULL ? -1 : slave.last_io_ms,
         .down_since_ms = slave.down_since_ms,
+        .taken_over = slave.hands_over && slave.taken_over,
         .left_bytes = slave.transfer == NULL ? -1 : transfer_left(slave.transfer),
         .refused = slave.refused,
         .error = slave.error,

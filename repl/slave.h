@@ -108,6 +108,7 @@ typedef struct SlaveSeen {
     SlaveState state;
     int64_t last_io_ms;    /* unix; of what came last by the link; -1: there's no link */
     int64_t down_since_ms; /* unix; when it was lost, or the start; 0: there was none yet that our data is of */
+    bool taken_over;       /* by slave_hand_over's other: it was a master since, but isn't one now */
     int64_t left_bytes;    /* of a transfer; -1: not known */
     const char *refused;   /* why the guard refuses a full sync; "": it doesn't */
     const char *error;     /* why the last link ended; "": it didn't, or as they do */

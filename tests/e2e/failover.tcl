@@ -118,3 +118,122 @@ with_server $guarded {
         }
     }
 }
+
+# ---------------------------------------------------------------- a slave of our own, which is asked to be the master
+
+# Attaches one with all there is to the current server, begins a switch to it, and answers the first try: the link.
+proc ask_fake {args} {
+    set ::fake_port [fake_listen]
+    set ::history [info_field master_replid]
+    set ::slave [connect]
+    call $::slave replconf listening-port $::fake_port
+    call $::slave replconf capa psync2
+    set offset [info_field master_repl_offset]
+    assert_equal "CONTINUE $::history" [call $::slave psync $::history [expr {$offset + 1}]]
+    wait_until {[string match *state=online* [info_field slave0]]}
+    assert_equal OK [r failover {*}$args]
+    after 20 ;# FAILOVER asks for an acknowledgement: the slave has that, too
+    send $::slave replconf ack 1000000
+    set c [fake_link]
+    set ::offset [info_field slave_repl_offset]
+    return $c
+}
+
+proc fake_slave_info {} { fake_info $::history $::offset 1 "" -1 slave }
+
+# Takes the question and is gone without an answer, which may have been yes.
+proc lose_answer {c} {
+    assert_equal [list $::history [expr {$::offset + 1}] failover] [fake_handshake $c [fake_slave_info] 3]
+    close $c
+}
+
+# It's a master's, or slave's, of the history that goes on from ours.
+proc fake_successor_info {role} {
+    fake_info $::id_b [expr {$::offset + 10}] 1 $::history [expr {$::offset + 1}] $role
+}
+
+proc failover_is {state role} {
+    return [expr {[info_field master_failover_state] eq $state && [info_field role] eq $role}]
+}
+
+proc end_ask {} {
+    fake_close
+    catch {disconnect $::slave}
+    r slaveof no one
+}
+
+with_server {} {
+    test "FAILOVER: an error before it's asked, or to the very question, is a refusal" {
+        r set k v
+        set c [ask_fake]
+        fake_command $c
+        fake_send $c "-ERR not now\r\n"
+        wait_until {[failover_is no-failover master]} 500
+        end_ask
+        set c [ask_fake]
+        fake_handshake $c [fake_slave_info] 3
+        fake_send $c "-ERR PSYNC FAILOVER replid must match my replid.\r\n"
+        wait_until {[failover_is no-failover master]} 500
+        end_ask
+    }
+
+    test "FAILOVER whose answer was lost: nothing else is taken for a refusal, and the new master is followed" {
+        r set k v
+        set writer [connect]
+        lose_answer [ask_fake]
+        send $writer set k w
+        set c [fake_link]
+        fake_command $c
+        fake_send $c "-LOADING wait\r\n"
+        foreach answer {"-NOMASTERLINK not now" "-ERR PSYNC FAILOVER can't be sent to a master."} {
+            set c [fake_link]
+            assert_equal [list $::history [expr {$::offset + 1}] failover] [fake_handshake $c [fake_slave_info] 3]
+            fake_send $c "$answer\r\n"
+        }
+        set c [fake_link]
+        assert [failover_is failover-in-progress slave]
+        assert_silent $writer
+        assert_equal [list $::history [expr {$::offset + 1}]] [fake_handshake $c [fake_successor_info master]]
+        assert_closed $writer
+        reopen_default
+        fake_send $c "+CONTINUE $::id_b\r\n"
+        wait_until {[info_field master_link_status] eq "up"}
+        assert_equal [list $::id_b $::history] [list [info_field master_replid] [info_field master_replid2]]
+        assert [failover_is no-failover slave]
+        assert_match "*FAILOVER: 127.0.0.1:$::fake_port is the master now*" [server_log]
+        end_ask
+    }
+
+    test "FAILOVER: who took over and is a slave again is asked again, and never outlived by TIMEOUT" {
+        r set k v
+        lose_answer [ask_fake timeout 1500]
+        foreach round {1 2} {
+            set c [fake_link]
+            assert_equal [list $::id_b [expr {$::offset + 1}] failover] \
+                [fake_handshake $c [fake_successor_info slave] 3]
+            if {$round == 1} { fake_send $c "-ERR PSYNC FAILOVER replid must match my replid.\r\n" }
+        }
+        after 600
+        assert [failover_is failover-in-progress slave]
+        fake_send $c "+CONTINUE $::id_c\r\n"
+        after 50
+        reopen_default
+        wait_until {[info_field master_link_status] eq "up"}
+        assert_equal [list $::id_c $::history] [list [info_field master_replid] [info_field master_replid2]]
+        assert [failover_is no-failover slave]
+        end_ask
+    }
+
+    test "FAILOVER whose answer was lost ends by TIMEOUT while nothing else is known, and by ABORT" {
+        r set k v
+        lose_answer [ask_fake timeout 700]
+        wait_until {[failover_is no-failover master]} 1500
+        end_ask
+        lose_answer [ask_fake timeout 100000]
+        fake_handshake [fake_link] [fake_successor_info slave] 3
+        r failover abort
+        assert [failover_is no-failover master]
+        assert_equal v [r get k]
+        end_ask
+    }
+}

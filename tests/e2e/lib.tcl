@@ -522,3 +522,90 @@ proc in {id body} {
 
 # Makes one server the slave of another.
 proc follow {id of} { in $id { r slaveof 127.0.0.1 $::server($of,port) } }
+
+# ---------------------------------------------------------------- a master played by the test
+
+set id_a [repeat a 40]
+set id_b [repeat b 40]
+set id_c [repeat c 40]
+set arrived_links {}
+
+proc fake_arrive {chan host port} {
+    fconfigure $chan -blocking 0 -translation binary -buffering full
+    lappend ::arrived_links $chan
+}
+
+proc fake_listen {} {
+    set ::arrived_links {}
+    set ::fake_listener [socket -server fake_arrive -myaddr 127.0.0.1 0]
+    return [lindex [fconfigure $::fake_listener -sockname] 2]
+}
+
+proc fake_close {} {
+    foreach chan $::arrived_links { catch {close $chan} }
+    catch {close $::fake_listener}
+}
+
+# The slave's next link.
+proc fake_link {{ms 6000}} {
+    set end [expr {[clock milliseconds] + $ms}]
+    while {![llength $::arrived_links]} {
+        if {[clock milliseconds] > $end} { fail "no link came within $ms ms" }
+        after 10
+        update
+    }
+    set ::arrived_links [lassign $::arrived_links chan]
+    return $chan
+}
+
+# The slave's next command but its acknowledgements, in small letters; signs of life are passed over.
+proc fake_command {c {acks 0}} {
+    while {1} {
+        set end [expr {[clock milliseconds] + $::read_ms_max}]
+        while {[gets $c line] < 0} {
+            if {[eof $c]} { return -code error -errorcode CLOSED "the slave closed the link" }
+            wait_bytes $c $end command
+        }
+        if {[string trimright $line \r] eq ""} continue
+        set words {}
+        set count [string range [string trim $line] 1 end]
+        if {[string index $line 0] ne "*"} { ;# 3.2 speaks so before the stream
+            set words [split [string trim $line]]
+            set count 0
+        }
+        for {set i $count} {$i > 0} {incr i -1} {
+            set len [string range [recv_line $c] 1 end]
+            lappend words [string range [recv_raw $c [expr {$len + 2}]] 0 end-2]
+        }
+        set words [string tolower $words]
+        if {$acks || [lrange $words 0 1] ne "replconf ack"} { return $words }
+    }
+}
+
+proc fake_send {c bytes} {
+    puts -nonewline $c $bytes
+    flush $c
+}
+
+proc fake_info {id offset keys {id2 ""} {offset2 -1} {role master}} {
+    set text "# Replication\r\nrole:$role\r\nmaster_replid:$id\r\nmaster_repl_offset:$offset\r\n"
+    if {$id2 ne ""} { append text "master_replid2:$id2\r\nsecond_repl_offset:$offset2\r\n" }
+    append text "# Keyspace\r\n"
+    if {$keys > 0} { append text "db0:keys=$keys,expires=0,avg_ttl=0\r\n" }
+    return $text
+}
+
+# Answers all up to PSYNC, whose words are returned: two, but for FAILOVER.
+proc fake_handshake {c info {words_max 2}} {
+    set ::said {}
+    while {1} {
+        set words [fake_command $c]
+        lappend ::said $words
+        switch [lindex $words 0] {
+            ping { fake_send $c "+PONG\r\n" }
+            info { fake_send $c "\$[string length $info]\r\n$info\r\n" }
+            psync { return [lrange $words 1 $words_max] }
+            default { fake_send $c "+OK\r\n" }
+        }
+    }
+}

@@ -26,14 +26,17 @@ static void reads_info(void **state)
     assert_true(facts.known);
     assert_string_equal(facts.history, A);
     assert_string_equal(facts.history2, "");
+    assert_false(facts.slave);
     assert_int_equal(facts.offset, 77);
     assert_int_equal(facts.keys, 42);
-    guard_read_info(SLICE("run_id:" A "\nmaster_replid:" B "\nmaster_replid2:" C "\nmaster_repl_offset:900\n"
+    guard_read_info(SLICE("role:slave\nrun_id:" A "\nmaster_replid:" B "\nmaster_replid2:" C
+                          "\nmaster_repl_offset:900\n"
                           "second_repl_offset:501\ndbsize:keys=7"),
                     &facts);
     assert_string_equal(facts.history, B);
     assert_string_equal(facts.history2, C);
     assert_int_equal(facts.offset2, 500);
+    assert_true(facts.slave);
     assert_int_equal(facts.keys, 0);
     guard_read_info(SLICE("master_replid:" B "\r\nmaster_replid2:" O "\r\nsecond_repl_offset:-1\r\n"), &facts);
     assert_string_equal(facts.history2, "");
@@ -129,12 +132,25 @@ static void chooses(void **state)
     }
 }
 
+static void follows_in_time(void **state)
+{
+    (void)state;
+    GuardFacts own = server(A, 50, 5), same = server(A, 60, 5), after = promoted(B, 90, 9, A, 50);
+    GuardFacts later = promoted(C, 90, 9, B, 60), other = server(C, 90, 9), nothing = server("", 0, 0);
+    assert_true(guard_is_successor(&own, &after));
+    assert_false(guard_is_successor(&own, &same));
+    assert_false(guard_is_successor(&own, &later));
+    assert_false(guard_is_successor(&own, &other));
+    assert_false(guard_is_successor(&nothing, &nothing));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_info),
         cmocka_unit_test(chooses),
         cmocka_unit_test(judges),
+        cmocka_unit_test(follows_in_time),
     };
     return cmocka_run_group_tests_name("guard", tests, NULL, NULL);
 }
