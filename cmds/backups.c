@@ -15,6 +15,7 @@
 #include "cmds/command.h"
 #include "cmds/diverged.h"
 #include "cmds/effect.h"
+#include "cmds/failover.h"
 #include "cmds/handlers.h"
 #include "cmds/persist.h"
 #include "cmds/server.h"
@@ -47,8 +48,9 @@ static struct {
     uint64_t to_offset; /* 0: it isn't one that is gone back to */
     int unwanted;       /* atomic; to go back, since the server follows another master by now, or none */
     char *note;
-    bool holds;   /* checkpoints, by persist_hold */
-    bool loading; /* the rollback's last part */
+    bool holds;                          /* checkpoints, by persist_hold */
+    char history[MANIFEST_ID_CHARS + 1]; /* in which the checkpoint for it was begun */
+    bool loading;                        /* the rollback's last part */
     /* the thread's, while it runs; it has a copy of the manifest */
     GThread *thread;
     int done, percent; /* atomic */
@@ -227,20 +229,34 @@ static void start_thread(void)
 
 /* ---- making a backup ---- */
 
+static int64_t begin_own_checkpoint(void *context);
+
+/* A promotion, or a switch, ends the checkpoint: the backup is of what follows, then. */
+static int64_t begin_again(void *context)
+{
+    if (strcmp(job.history, persist_manifest.history) != 0) {
+        g_clear_pointer(&job.error, g_free);
+        return begin_own_checkpoint(context);
+    }
+    g_autofree char *error = g_steal_pointer(&job.error);
+    end_job(error);
+    return -1;
+}
+
 static void on_checkpoint(const char *error, void *context)
 {
     (void)context;
     if (job.kind != JOB_CREATE) return;
     if (error != NULL) {
-        end_job(error);
+        /* If the history changes, it's about to do so. */
+        job.error = g_strdup(error);
+        loop_timer(server.loop, 0, begin_again, NULL);
         return;
     }
     hold();
     job.slot = checkpoint_status().last;
     start_thread();
 }
-
-static int64_t begin_own_checkpoint(void *context);
 
 static void on_earlier_checkpoint(const char *error, void *context)
 {
@@ -253,6 +269,7 @@ static int64_t begin_own_checkpoint(void *context)
 {
     char *error = NULL;
     if (persist_is_held()) return HELD_TICK_MS;
+    memcpy(job.history, persist_manifest.history, sizeof(job.history));
     if (checkpoint_status().state != CHECKPOINT_IDLE) {
         persist_when_done(on_earlier_checkpoint, context);
     } else if (persist_begin_checkpoint(&error)) {
@@ -561,6 +578,10 @@ static void begin_rollback(char *note, uint64_t offset)
 /* A slave's history is its master's. */
 static bool check_may_roll_back(Request *r)
 {
+    if (failover_state != FAILOVER_NONE) {
+        reply_error(r->out, "ERR ROLLBACK not allowed while failing over.");
+        return false;
+    }
     if (!slave_is_one()) return check_ready(r);
     reply_error(r->out,
                 "ERR this is a slave, whose data is its master's; roll that back, or send SLAVEOF NO ONE first");
@@ -570,6 +591,11 @@ static bool check_may_roll_back(Request *r)
 bool backups_idle(void)
 {
     return job.kind == JOB_NONE;
+}
+
+bool backups_replace_data(void)
+{
+    return job.kind == JOB_ROLLBACK;
 }
 
 const char *backups_rollback_failed(void)

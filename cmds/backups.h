@@ -25,6 +25,8 @@ char *backups_go_back(uint64_t offset, const char *note);
 void backups_stay(void);
 /* No backup and no rollback is in progress. */
 bool backups_idle(void);
+/* A rollback is: the data is about to be replaced. */
+bool backups_replace_data(void);
 /* What went wrong with the last rollback; NULL: nothing, or there was none. */
 const char *backups_rollback_failed(void);
 

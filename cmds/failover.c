@@ -22,6 +22,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "cmds/backups.h"
 #include "cmds/effect.h"
 #include "cmds/handlers.h"
 #include "cmds/hello.h"
@@ -201,6 +202,7 @@ static const char *why_not(const FailoverWords *words)
     MasterSlave slave;
     if (failover_state != FAILOVER_NONE) return "ERR FAILOVER already in progress.";
     if (slave_is_one()) return "ERR FAILOVER is not valid when server is a replica.";
+    if (backups_replace_data()) return "ERR FAILOVER not allowed while a rollback is in progress.";
     if (master_slaves() == 0) return "ERR FAILOVER requires connected replicas.";
     if (words->force && (words->timeout_ms == 0 || words->host.ptr == NULL))
         return "ERR FAILOVER with force option requires both a timeout and target HOST and IP.";

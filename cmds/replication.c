@@ -35,7 +35,9 @@
 
 static bool is_ready(void)
 {
-    return !server_loading && (journal_is_open() || persist_lost() != NULL) && backups_idle();
+    if (server_loading || (!journal_is_open() && persist_lost() == NULL)) return false;
+    /* A switch goes on by offset, and writes wait for it: it doesn't wait for a backup. */
+    return backups_idle() || (failover_state == FAILOVER_ASKS && !backups_replace_data());
 }
 
 static void own_facts(GuardFacts *own)
@@ -259,7 +261,12 @@ bool replication_take_over(Request *r, Slice history)
     log_line(LOG_WARNING, "Failover request received for replid %.*s.", (int)MIN(history.len, 64), history.ptr);
     if (!slave_is_one()) {
         reply_error(r->out, "ERR PSYNC FAILOVER can't be sent to a master.");
-    } else if (!is_ready() || !journal_is_open() || !slice_equal(history, slice_of(persist_manifest.history))) {
+    } else if (backups_replace_data()) {
+        reply_error(r->out, "ERR PSYNC FAILOVER not allowed while going back to an earlier offset.");
+    } else if (!journal_is_open()) {
+        g_autofree char *why = persist_closed();
+        reply_errorf(r->out, "ERR PSYNC FAILOVER not possible: %s", why);
+    } else if (!slice_equal(history, slice_of(persist_manifest.history))) {
         reply_error(r->out, "ERR PSYNC FAILOVER replid must match my replid.");
     } else {
         return become_master(r, "failover");

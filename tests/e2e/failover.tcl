@@ -237,3 +237,86 @@ with_server {} {
         end_ask
     }
 }
+
+# ---------------------------------------------------------------- backups and rollbacks
+
+# The line of the current server's log that has the text; -1: none.
+proc log_line_of {text} { lsearch [split [server_log] \n] *$text* }
+
+with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
+    set a $::current
+    with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
+        set b $::current
+
+        proc backup_done {id} {
+            in $id {
+                reopen_default
+                wait_until {![string match running* [r backup status]]} 30000
+                assert_match "done *" [r backup status]
+            }
+        }
+
+        test "a backup on either side isn't in the way of FAILOVER, and comes to its end" {
+            follow $b $a
+            in $a { r debug populate [expr {$::sanitized ? 50000 : 600000}] }
+            in $b { wait_until {[info_field master_link_status] eq "up"} 15000 }
+            in $a { wait_until {[r wait 1 100] == 1} 15000 }
+            in $b { r backup create }
+            in $a {
+                r backup create
+                send_raw [set c [connect]] "[encode failover][encode {set k v}]"
+                assert_equal OK [recv $c]
+                assert_closed $c
+                reopen_default
+                assert [failover_is no-failover slave]
+            }
+            assert_equal master [in $b { info_field role }]
+            backup_done $a
+            backup_done $b
+            # With few keys it may be done before.
+            in $a { assert {$::sanitized || [log_line_of "is the master now"] < [log_line_of "Backup *done"]} }
+            foreach id [list $a $b] {
+                in $id {
+                    # What the full sync replaced is deleted, perhaps.
+                    wait_until {[catch {r backup verify [info_field ckv_last_backup_id]}] == 0}
+                    backup_done $id
+                }
+            }
+            in $a { wait_until {[info_field master_link_status] eq "up"} 15000 }
+            in $b { assert_equal [r debug digest] [in $a { r debug digest }] }
+            foreach id [list $a $b] {
+                in $id {
+                    reopen_default
+                    r slaveof no one
+                }
+            }
+        }
+
+        test "FAILOVER while a rollback runs, and the other way round, are refused" {
+            foreach id [list $a $b] { in $id { r flushall } }
+            follow $b $a
+            in $b { wait_until {[info_field master_link_status] eq "up"} 15000 }
+            in $a {
+                set id [r backup create]
+                wait_until {[info_field ckv_backup_in_progress] == 0}
+                r set late 1
+                send_raw [set c [connect]] "[encode "rollback $id"][encode failover]"
+                assert_equal "Rollback started" [recv $c]
+                assert_error "ERR FAILOVER not allowed while a rollback is in progress." { recv $c }
+                wait_until {[string match done* [r rollback status]]} 15000
+                assert_equal 0 [r exists late]
+            }
+            in $b { r slaveof no one }
+            follow $b $a
+            in $b { wait_until {[info_field master_link_status] eq "up"} 15000 }
+            in $a {
+                signal $b STOP
+                r set unconfirmed 1
+                assert_equal OK [r failover]
+                assert_error "ERR ROLLBACK not allowed while failing over." { r rollback $id }
+                assert_equal OK [r failover abort]
+                signal $b CONT
+            }
+        }
+    }
+}
