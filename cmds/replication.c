@@ -378,6 +378,8 @@ void replication_append_info(GString *info)
     g_string_append_printf(info, "role:%s\r\n", slave_is_one() ? "slave" : "master");
     if (slave_is_one()) append_slave(info);
     master_append_info(info);
+    if (persist_manifest.rolled_back_from[0] != '\0')
+        g_string_append_printf(info, "ckv_rolled_back_from:%s\r\n", persist_manifest.rolled_back_from);
     g_string_append_printf(info,
                            "master_failover_state:%s\r\nckv_ack_lost:%d\r\nckv_ack_alone:%d\r\n"
                            "ckv_unconfirmed_closed:%lu\r\n",

@@ -174,6 +174,8 @@ static char *manifest_text(const Manifest *manifest)
     g_key_file_set_string(file, "ckv", "history", manifest->history);
     g_key_file_set_string(file, "ckv", "history2", manifest->history2);
     g_key_file_set_uint64(file, "ckv", "offset2", manifest->offset2);
+    if (manifest->rolled_back_from[0] != '\0')
+        g_key_file_set_string(file, "ckv", "rolled-back-from", manifest->rolled_back_from);
     g_key_file_set_uint64(file, "ckv", "start", manifest->start);
     g_key_file_set_string(file, "ckv", "secret", secret);
     g_key_file_set_string(file, "ckv", "boot", manifest->state);
@@ -209,13 +211,20 @@ static bool take_checksum(char *text, size_t len)
     return true;
 }
 
+/* Which may be missing. */
+static bool get_rolled_back_from(GKeyFile *file, Manifest *manifest)
+{
+    if (!g_key_file_has_key(file, "ckv", "rolled-back-from", NULL)) return true;
+    return get_id(file, "ckv", "rolled-back-from", manifest->rolled_back_from, false);
+}
+
 static bool get_manifest(GKeyFile *file, Manifest *manifest)
 {
     g_autofree char *secret = g_key_file_get_string(file, "ckv", "secret", NULL);
     bool good = get_id(file, "ckv", "instance", manifest->instance, false) &&
                 get_id(file, "ckv", "history", manifest->history, false) &&
                 get_id(file, "ckv", "history2", manifest->history2, true) &&
-                get_u64(file, "ckv", "offset2", &manifest->offset2) &&
+                get_u64(file, "ckv", "offset2", &manifest->offset2) && get_rolled_back_from(file, manifest) &&
                 get_u64(file, "ckv", "start", &manifest->start) &&
                 from_hex(secret, manifest->secret, sizeof(manifest->secret));
     for (int f = 0; f < 2 && good; f++) {

@@ -40,6 +40,7 @@ typedef struct Manifest {
     char history[MANIFEST_ID_CHARS + 1];  /* the replication id of the stream that is being written */
     char history2[MANIFEST_ID_CHARS + 1]; /* the one before a promotion, valid up to offset2; "" : none */
     uint64_t offset2;
+    char rolled_back_from[MANIFEST_ID_CHARS + 1]; /* the one that an operator's rollback left; "": there was none */
     uint64_t start; /* the offset at which the history began: no checkpoint is needed to load from there, unless the
                        data came from elsewhere (manifest_begins_empty) */
     uint8_t secret[MANIFEST_SECRET_BYTES]; /* the hash's */

@@ -281,6 +281,7 @@ static void keep_history(Manifest *to, const Manifest *from, uint64_t offset)
 {
     memcpy(to->history, from->history, sizeof(to->history));
     memcpy(to->history2, from->history2, sizeof(to->history2));
+    memcpy(to->rolled_back_from, from->rolled_back_from, sizeof(to->rolled_back_from));
     to->offset2 = MIN(from->offset2, offset);
 }
 
@@ -293,6 +294,7 @@ static char *build_rollback(const Search *search, const char *to, StateEnd *end,
         keep_history(&manifest, &search->manifest, search->until);
     } else {
         memcpy(manifest.history2, search->history, sizeof(manifest.history2));
+        memcpy(manifest.rolled_back_from, search->manifest.history, sizeof(manifest.rolled_back_from));
     }
     memcpy(manifest.secret, search->secret, sizeof(manifest.secret));
     char *error = build(&search->best, search->unix_ms, to, &manifest, end, work);

@@ -263,7 +263,13 @@ static void check_undo(const char *dir, const char *before, const char *old)
     if (error != NULL) fail_msg("%s", error);
     bool begun;
     RollbackTarget target = { .id = before };
+    Manifest was, is;
+    assert_int_equal(manifest_read(dir, &was, &error), MANIFEST_READ);
     assert_true(roll_back(dir, &target, again, &begun));
+    assert_int_equal(manifest_read(dir, &is, &error), MANIFEST_READ);
+    assert_string_equal(is.rolled_back_from, was.history); /* an operator's way, as any to a backup */
+    manifest_clear(&was);
+    manifest_clear(&is);
     g_autofree char *text = describe(dir);
     assert_string_equal(text, old);
 }
@@ -498,6 +504,7 @@ static void test_offsets(void **context)
         assert_int_equal(manifest_read(dir, &is, &error), MANIFEST_READ);
         assert_string_equal(is.history, was.history);
         assert_string_equal(is.history2, was.history2);
+        assert_string_equal(is.rolled_back_from, "");
         manifest_clear(&is);
         check_undo(dir, before, old);
         JournalRead read = journal_read(reader, &batch);

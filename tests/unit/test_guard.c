@@ -41,6 +41,9 @@ static void reads_info(void **state)
     guard_read_info(SLICE("master_replid:" B "\r\nmaster_replid2:" O "\r\nsecond_repl_offset:-1\r\n"), &facts);
     assert_string_equal(facts.history2, "");
     assert_int_equal(facts.offset2, 0);
+    assert_string_equal(facts.rolled_back_from, "");
+    guard_read_info(SLICE("master_replid:" B "\r\nckv_rolled_back_from:" A "\r\n"), &facts);
+    assert_string_equal(facts.rolled_back_from, A);
     guard_read_info(SLICE(""), &facts);
     assert_string_equal(facts.history, "");
 }
@@ -57,6 +60,14 @@ static GuardFacts promoted(const char *history, uint64_t offset, uint64_t keys, 
     GuardFacts facts = server(history, offset, keys);
     g_strlcpy(facts.history2, before, sizeof(facts.history2));
     facts.offset2 = offset2;
+    return facts;
+}
+
+/* `to`: the history of what was gone back to, up to offset2. */
+static GuardFacts rolled_back(const char *from, uint64_t offset, uint64_t keys, const char *to, uint64_t offset2)
+{
+    GuardFacts facts = promoted(C, offset, keys, to, offset2);
+    g_strlcpy(facts.rolled_back_from, from, sizeof(facts.rolled_back_from));
     return facts;
 }
 
@@ -91,6 +102,15 @@ static void judges(void **state)
         { server(A, 50, 0), { .known = false }, GUARD_MAY_CONTINUE, NULL },
         { server(A, 0, 0), { .known = false }, GUARD_FULL_SYNC, NULL },
         { server("", 50, 5), server("", 60, 9), GUARD_FULL_SYNC, NULL },
+        { server(A, 99, 5), rolled_back(A, 90, 4, A, 50), GUARD_FULL_SYNC, NULL },
+        { server(A, 99, 5), rolled_back(A, 990, 4, A, 50), GUARD_FULL_SYNC, NULL },
+        { server(A, 99, 5), rolled_back(A, 50, 0, A, 50), GUARD_FULL_SYNC, NULL },
+        { server(A, 99, 5), rolled_back(A, 50, 0, B, 50), GUARD_FULL_SYNC, NULL },
+        { server(A, 50, 5), rolled_back(A, 60, 4, A, 50), GUARD_MAY_CONTINUE, NULL },
+        { server(A, 99, 5), rolled_back(B, 90, 9, A, 50), GUARD_DIVERGED, "ends before ours" },
+        { server(A, 99, 5), rolled_back(B, 90, 0, B, 50), GUARD_FULL_SYNC, "no keys" },
+        { server(C, 99, 5), rolled_back(A, 90, 4, A, 50), GUARD_FULL_SYNC, "ends before ours" },
+        { server("", 99, 5), rolled_back("", 90, 4, A, 50), GUARD_FULL_SYNC, "fewer keys" },
         { unloaded(A, 50, 5), server(A, 60, 9), GUARD_FULL_SYNC, NULL },
         { unloaded(A, 50, 5), server(A, 60, 0), GUARD_FULL_SYNC, "no keys" },
         { unloaded(A, 51, 5), promoted(B, 90, 9, A, 50), GUARD_FULL_SYNC, NULL },
@@ -117,10 +137,16 @@ static void chooses(void **state)
         GuardFacts own, master;
         const char *history;
     } cases[] = {
-        { promoted(B, 50, 5, A, 50), server(A, 60, 9), A }, { promoted(B, 50, 5, A, 50), promoted(C, 90, 9, A, 60), A },
-        { promoted(B, 51, 5, A, 50), server(A, 60, 9), B }, { promoted(B, 50, 5, A, 50), promoted(C, 90, 9, B, 60), B },
-        { promoted(B, 50, 5, A, 50), server(C, 60, 9), B }, { promoted(B, 50, 5, A, 50), { .known = false }, B },
-        { server(B, 0, 5), server(A, 60, 9), B },           { server(B, 0, 5), server("", 60, 9), B },
+        { promoted(B, 50, 5, A, 50), server(A, 60, 9), A },
+        { promoted(B, 50, 5, A, 50), promoted(C, 90, 9, A, 60), A },
+        { promoted(B, 51, 5, A, 50), server(A, 60, 9), B },
+        { promoted(B, 50, 5, A, 50), promoted(C, 90, 9, B, 60), B },
+        { promoted(B, 50, 5, A, 50), server(C, 60, 9), B },
+        { promoted(B, 50, 5, A, 50), { .known = false }, B },
+        { promoted(B, 50, 5, A, 50), rolled_back(A, 9, 9, C, 9), A },
+        { promoted(B, 51, 5, A, 50), rolled_back(A, 9, 9, C, 9), B },
+        { server(B, 0, 5), server(A, 60, 9), B },
+        { server(B, 0, 5), server("", 60, 9), B },
     };
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         print_message("case %zu\n", i);

@@ -43,6 +43,7 @@ static Manifest example(void)
     Manifest manifest;
     manifest_init(&manifest);
     random_hex(manifest.history2, MANIFEST_ID_CHARS);
+    random_hex(manifest.rolled_back_from, MANIFEST_ID_CHARS);
     manifest.offset2 = UINT64_MAX;
     manifest.start = 7;
     g_strlcpy(manifest.state, MANIFEST_FOLLOWS, sizeof(manifest.state));
@@ -79,6 +80,7 @@ static void assert_same(const Manifest *a, const Manifest *b)
     assert_string_equal(a->instance, b->instance);
     assert_string_equal(a->history, b->history);
     assert_string_equal(a->history2, b->history2);
+    assert_string_equal(a->rolled_back_from, b->rolled_back_from);
     assert_true(a->offset2 == b->offset2 && a->start == b->start);
     assert_memory_equal(a->secret, b->secret, sizeof(a->secret));
     assert_true(g_strcmp0(a->note, b->note) == 0);
@@ -236,22 +238,27 @@ static void other_versions(void **state)
     assert_refused(NULL);
 }
 
+/* As it was before anybody wrote it, and as a rollback-less one is. */
+static void without_rollback(void **state)
+{
+    (void)state;
+    Manifest back;
+    char *error = NULL;
+    put_forged("rolled-back-from=", "a-key-of-a-later-version=");
+    assert_int_equal(manifest_read(directory, &back, &error), MANIFEST_READ);
+    assert_string_equal(back.rolled_back_from, "");
+    manifest_clear(&back);
+}
+
 /* What no writer wrote, under a good checksum: a program that went wrong, or a hand that edited. */
 static void nonsense(void **state)
 {
     (void)state;
     static const char *const forged[][2] = {
-        { "instance=", "instance=0" },
-        { "history2=", "history2=0" },
-        { "secret=", "secret=zz" },
-        { "secret=", "secrets=" },
-        { "db=15", "db=-2" },
-        { "db=15", "db=99999999999" },
-        { "db=15", "db=x" },
-        { "records=", "record=" },
-        { "offset2=", "offset2=x" },
-        { "[ckv]", "[kcv]" },
-        { "[ckv]", "" },
+        { "instance=", "instance=0" }, { "history2=", "history2=0" }, { "rolled-back-from=", "rolled-back-from=0" },
+        { "secret=", "secret=zz" },    { "secret=", "secrets=" },     { "db=15", "db=-2" },
+        { "db=15", "db=99999999999" }, { "db=15", "db=x" },           { "records=", "record=" },
+        { "offset2=", "offset2=x" },   { "[ckv]", "[kcv]" },          { "[ckv]", "" },
     };
     for (size_t i = 0; i < G_N_ELEMENTS(forged); i++) {
         put_forged(forged[i][0], forged[i][1]);
@@ -305,10 +312,10 @@ static void write_fails(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(round_trips),        cmocka_unit_test(new_ones_differ), cmocka_unit_test(missing),
-        cmocka_unit_test(every_byte_changed), cmocka_unit_test(every_length),    cmocka_unit_test(other_versions),
-        cmocka_unit_test(nonsense),           cmocka_unit_test(newest),          cmocka_unit_test(facts_of_a_file),
-        cmocka_unit_test(write_fails),
+        cmocka_unit_test(round_trips),        cmocka_unit_test(new_ones_differ),  cmocka_unit_test(missing),
+        cmocka_unit_test(every_byte_changed), cmocka_unit_test(every_length),     cmocka_unit_test(other_versions),
+        cmocka_unit_test(nonsense),           cmocka_unit_test(newest),           cmocka_unit_test(facts_of_a_file),
+        cmocka_unit_test(write_fails),        cmocka_unit_test(without_rollback),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
