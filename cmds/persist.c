@@ -665,8 +665,7 @@ static void checkpoint_succeeded(void)
     finished(NULL);
 }
 
-/* By itself. */
-static bool makes_checkpoints(void)
+static bool makes_checkpoints(void) /* by itself */
 {
     return options.checkpoint_every_sec > 0 || options.checkpoint_journal_bytes > 0;
 }
@@ -714,8 +713,7 @@ static bool begin_checkpoint(char **error)
     return checkpoint_start(journal_offset(), journal_db(), clock_unix_ms, error);
 }
 
-/* That is a failure of the last one as any other: whoever watches INFO is told, and so is the log, whoever asked for
- * it. */
+/* A failure of the last one as any other: who watches INFO is told, and so is the log, whoever asked for it. */
 static void checkpoint_not_begun(const char *why)
 {
     g_free(state.not_begun);

@@ -240,9 +240,6 @@ with_server {} {
 
 # ---------------------------------------------------------------- backups and rollbacks
 
-# The line of the current server's log that has the text; -1: none.
-proc log_line_of {text} { lsearch [split [server_log] \n] *$text* }
-
 with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
     set a $::current
     with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
