@@ -238,7 +238,13 @@ static inline bool key_read(Request *r, Slice key, ValueType type, Entry **entry
 }
 static inline bool key_write(Request *r, Slice key, ValueType type, Entry **entry)
 {
-    *entry = keyspace_write(r->db, key);
+    *entry = keyspace_write_type(r->db, key, type);
+    return (*entry != NULL && (*entry)->type == type) || key_type_fits(r, *entry, type);
+}
+/* For what may turn out to change nothing: keyspace_will_change is up to the caller. */
+static inline bool key_use(Request *r, Slice key, ValueType type, Entry **entry)
+{
+    *entry = keyspace_use(r->db, key);
     return (*entry != NULL && (*entry)->type == type) || key_type_fits(r, *entry, type);
 }
 

@@ -130,7 +130,7 @@ static void debug_populate(Request *r)
         g_string_append_len(key, prefix.ptr, (gssize)prefix.len);
         g_string_append_printf(key, ":%ld", i);
         Slice name = { key->str, key->len };
-        if (keyspace_write(r->db, name) != NULL) continue;
+        if (keyspace_use(r->db, name) != NULL) continue;
         int len = snprintf(value, sizeof(value), "value:%ld", i);
         keyspace_put_string(r->db, name, (Slice){ value, (size_t)len });
         effect_set(r->db, name, (Slice){ value, (size_t)len }, -1);

@@ -32,9 +32,9 @@ static bool hll_read(Request *r, Slice key, Entry **entry)
     return key_read(r, key, TYPE_STRING, entry) && check_hll(r, *entry);
 }
 
-static bool hll_write(Request *r, Slice key, Entry **entry)
+static bool hll_use(Request *r, Slice key, Entry **entry)
 {
-    return key_write(r, key, TYPE_STRING, entry) && check_hll(r, *entry);
+    return key_use(r, key, TYPE_STRING, entry) && check_hll(r, *entry);
 }
 
 static Entry *put_empty(Request *r, Slice key)
@@ -81,7 +81,8 @@ void cmd_pfadd(Request *r)
 {
     Slice key = r->argv[1];
     Entry *entry;
-    if (!hll_write(r, key, &entry)) return;
+    if (!hll_use(r, key, &entry)) return;
+    if (entry != NULL) keyspace_will_change(r->db, key, entry);
     bool changed = entry == NULL, corrupt = false;
     if (entry == NULL) entry = put_empty(r, key);
     for (int i = 2; i < r->argc && !corrupt; i++) {
@@ -125,13 +126,14 @@ static void count_one(Request *r)
     Entry *entry;
     uint64_t count = 0;
     bool keeps = !slave_is_one() || r->out->catching;
-    if (!(keeps ? hll_write(r, key, &entry) : hll_read(r, key, &entry))) return;
+    if (!(keeps ? hll_use(r, key, &entry) : hll_read(r, key, &entry))) return;
     if (entry != NULL && !hll_cached_count(entry_hll(entry), &count)) {
         if (!hll_count(entry_hll(entry), &count)) {
             reply_error(r->out, ERROR_CORRUPT);
             return;
         }
         if (keeps) {
+            keyspace_will_change(r->db, key, entry);
             hll_cache_count(entry_string_bytes(entry), count);
             keyspace_changed(r->db, key);
         }
@@ -172,6 +174,7 @@ void cmd_pfmerge(Request *r)
 static bool debug_make_dense(Request *r, Entry **entry)
 {
     if (!hll_is_sparse(entry_hll(*entry))) return true;
+    keyspace_will_change(r->db, r->argv[2], *entry);
     if (!make_dense(r, entry)) {
         reply_error(r->out, ERROR_CORRUPT);
         return false;
@@ -236,7 +239,7 @@ void cmd_pfdebug(Request *r)
 {
     Slice name = r->argv[1];
     Entry *entry;
-    if (!key_write(r, r->argv[2], TYPE_STRING, &entry)) return;
+    if (!key_use(r, r->argv[2], TYPE_STRING, &entry)) return;
     if (entry == NULL) {
         reply_error(r->out, "ERR The specified key does not exist");
         return;

@@ -100,7 +100,7 @@ static bool save_range(const Change *change)
 
 static bool save_string(const Change *change)
 {
-    return checkpoint_copy_in_time(change->entry);
+    return checkpoint_copy_string(change->entry, true);
 }
 
 /* What isn't here changes few elements, or replaces the value, which is handed over then. */

@@ -79,7 +79,7 @@ void cmd_set(Request *r)
     SetMode mode = { .deadline_ms = -1 };
     if (r->argc > 3 && !read_set_mode(r, &mode)) return;
     if (mode.if_missing || mode.if_present) {
-        bool present = keyspace_write(r->db, r->argv[1]) != NULL;
+        bool present = keyspace_use(r->db, r->argv[1]) != NULL;
         if (present != mode.if_present) {
             reply_nil(r->out);
             return;
@@ -94,7 +94,7 @@ void cmd_set(Request *r)
 /* SETNX key value */
 void cmd_setnx(Request *r)
 {
-    if (keyspace_write(r->db, r->argv[1]) != NULL) {
+    if (keyspace_use(r->db, r->argv[1]) != NULL) {
         reply_int(r->out, 0);
         return;
     }
@@ -218,7 +218,7 @@ void cmd_msetnx(Request *r)
 {
     if (!check_pairs(r)) return;
     for (KeyWalk walk = keys_from(1, 2); keys_next(r, &walk);) {
-        if (keyspace_write(r->db, r->argv[walk.index]) == NULL) continue;
+        if (keyspace_use(r->db, r->argv[walk.index]) == NULL) continue;
         reply_int(r->out, 0);
         return;
     }
@@ -232,12 +232,13 @@ void cmd_append(Request *r)
 {
     Slice key = r->argv[1], value = r->argv[2];
     Entry *entry;
-    if (!key_write(r, key, TYPE_STRING, &entry)) return;
+    if (!key_use(r, key, TYPE_STRING, &entry)) return;
     size_t old_len = entry == NULL ? 0 : entry_string_len(entry);
     if (!string_check_length(r, old_len + value.len)) return;
     if (entry == NULL) {
         keyspace_put_string(r->db, key, value);
     } else {
+        keyspace_will_change(r->db, key, entry);
         entry = keyspace_resize_string(r->db, entry, old_len + value.len);
         memcpy(entry_string_bytes(entry) + old_len, value.ptr, value.len);
     }
@@ -256,7 +257,7 @@ void cmd_setrange(Request *r)
         reply_error(r->out, "ERR offset is out of range");
         return;
     }
-    if (!key_write(r, key, TYPE_STRING, &entry)) return;
+    if (!key_use(r, key, TYPE_STRING, &entry)) return;
     size_t len = entry == NULL ? 0 : entry_string_len(entry), end = (size_t)offset + value.len;
     if (value.len == 0) {
         reply_int(r->out, (int64_t)len);
@@ -264,6 +265,7 @@ void cmd_setrange(Request *r)
     }
     if (!string_check_length(r, end)) return;
     len = MAX(len, end);
+    if (entry != NULL) keyspace_will_change(r->db, key, entry);
     entry = entry == NULL ? keyspace_put_zeros(r->db, key, len) : keyspace_resize_string(r->db, entry, len);
     memcpy(entry_string_bytes(entry) + offset, value.ptr, value.len);
     key_changed(r, key, NOTIFY_STRING, "setrange");
@@ -291,7 +293,7 @@ static void add_to_counter(Request *r, int64_t amount)
     Slice key = r->argv[1];
     Entry *entry;
     int64_t value;
-    if (!key_write(r, key, TYPE_STRING, &entry) || !read_counter(r, entry, &value)) return;
+    if (!key_use(r, key, TYPE_STRING, &entry) || !read_counter(r, entry, &value)) return;
     if (__builtin_add_overflow(value, amount, &value)) {
         reply_error(r->out, "ERR increment or decrement would overflow");
         return;
@@ -299,6 +301,7 @@ static void add_to_counter(Request *r, int64_t amount)
     if (entry == NULL) {
         keyspace_put_int(r->db, key, value);
     } else {
+        keyspace_will_change(r->db, key, entry);
         keyspace_replace_int(r->db, entry, value);
     }
     key_changed(r, key, NOTIFY_STRING, "incrby");
@@ -344,7 +347,7 @@ void cmd_incrbyfloat(Request *r)
     Entry *entry;
     long double value = 0, amount;
     char digits[NUMBER_INT_CHARS], text[NUMBER_LONG_DOUBLE_CHARS];
-    if (!key_write(r, key, TYPE_STRING, &entry)) return;
+    if (!key_use(r, key, TYPE_STRING, &entry)) return;
     if (entry != NULL && !number_parse_long_double(entry_string(entry, digits), &value)) {
         reply_error(r->out, ERROR_NOT_FLOAT);
         return;
@@ -360,6 +363,7 @@ void cmd_incrbyfloat(Request *r)
     if (entry == NULL) {
         keyspace_put_string(r->db, key, result);
     } else {
+        keyspace_will_change(r->db, key, entry);
         keyspace_replace_string(r->db, entry, result);
     }
     key_changed(r, key, NOTIFY_STRING, "incrbyfloat");

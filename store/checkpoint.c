@@ -472,23 +472,16 @@ bool checkpoint_needs_string(const Entry *entry)
     return copy_of(entry) != NULL;
 }
 
-bool checkpoint_copy_in_time(const Entry *entry)
+bool checkpoint_copy_string(const Entry *entry, bool in_time)
 {
     ValueCopy *copy = copy_of(entry);
     for (bool copied = copy == NULL; !copied;) {
-        if (checkpoint_is_pressed()) return false;
+        if (in_time && checkpoint_is_pressed()) return false;
         int64_t began_us = clock_now_us();
         copied = copy_piece(state.walk, copy);
         count_time(began_us);
     }
     return true;
-}
-
-void checkpoint_string_changes(const Entry *entry)
-{
-    ValueCopy *copy = copy_of(entry);
-    while (copy != NULL && !copy_piece(state.walk, copy)) {
-    }
 }
 
 /* The page's elements into state.elements. */

@@ -90,10 +90,9 @@ bool checkpoint_adopt_db(Db *db, TableVisit free_entry);
 bool checkpoint_adopt_string(Entry *entry);
 /* Whether the running checkpoint has yet to copy such a string, so that it may not change. */
 bool checkpoint_needs_string(const Entry *entry);
-/* Copies as much of it as this turn still gives time for. True: nothing is left to copy. */
-bool checkpoint_copy_in_time(const Entry *entry);
-/* It's about to change: what is left of it is copied now. */
-void checkpoint_string_changes(const Entry *entry);
+/* It's about to change: what is left of it is copied now, or, `in_time`, as much as this turn still gives time for.
+ * True: nothing is left to copy. */
+bool checkpoint_copy_string(const Entry *entry, bool in_time);
 /* Ends the noting of changes: the keyspace is about to be freed, or loaded anew. */
 void checkpoint_forget_all(void);
 /* The files are given up: a running checkpoint is aborted, and what there is is in no file. Changes are noted all the

@@ -248,14 +248,40 @@ Entry *keyspace_read(Db *db, Slice key)
     return entry_touch(*slot);
 }
 
+Entry *keyspace_use(Db *db, Slice key)
+{
+    Entry *entry = keyspace_peek(db, key);
+    return entry == NULL ? NULL : entry_touch(entry);
+}
+
+/* The value is about to change where it is. */
+static void announce_value(Db *db, uint64_t hash, const Entry *entry)
+{
+    announce(db, hash, entry);
+    if (G_UNLIKELY(is_copied_later(entry))) checkpoint_copy_string(entry, false);
+}
+
 Entry *keyspace_write(Db *db, Slice key)
 {
     uint64_t hash = key_hash(key);
     Entry **slot = find_live(db, hash, key);
     if (slot == NULL) return NULL;
-    announce(db, hash, *slot);
-    if (G_UNLIKELY(is_copied_later(*slot))) checkpoint_string_changes(*slot);
+    announce_value(db, hash, *slot);
     return entry_touch(*slot);
+}
+
+Entry *keyspace_write_type(Db *db, Slice key, ValueType type)
+{
+    uint64_t hash = key_hash(key);
+    Entry **slot = find_live(db, hash, key);
+    if (slot == NULL) return NULL;
+    if (G_LIKELY((*slot)->type == type)) announce_value(db, hash, *slot);
+    return entry_touch(*slot);
+}
+
+void keyspace_will_change(Db *db, Slice key, const Entry *entry)
+{
+    announce_value(db, key_hash(key), entry);
 }
 
 /* So many hidden keys in a row, and there may be no others. */

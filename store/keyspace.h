@@ -2,8 +2,8 @@
  * through here and through the value types.
  *
  * The rules, on which the journal, the checkpoints and WATCH rest:
- *  - Whoever is about to change a key's value, in any way, got the entry from keyspace_write (or stores with a
- * keyspace_put…).
+ *  - Whoever is about to change a key's value, in any way, got the entry from keyspace_write or says so with
+ * keyspace_will_change (or stores with a keyspace_put…).
  *  - Whoever changed one says so afterwards with keyspace_changed.
  *  - An Entry pointer is good until the next keyspace_… call that writes: storing moves entries.
  *  - An empty collection doesn't exist: who took the last element deletes the key.
@@ -59,11 +59,17 @@ Keyspace *keyspace_new(int db_count);
 void keyspace_free(Keyspace *keyspace);
 
 /* The entry, or NULL. Deletes the key if its deadline has passed. `read` counts a hit or miss and refreshes the entry's
- * access time; `write` announces a change that is about to happen and refreshes the access time; `peek` does neither
- * (OBJECT, TTL, TYPE, EXISTS, KEYS). */
+ * access time; `write` announces a change that is about to happen and refreshes the access time, `write_type` as well,
+ * but announces nothing if the value has another type; `use` refreshes the access time only: for what changes the value
+ * perhaps; `peek` does nothing of all that (OBJECT, TTL, TYPE, EXISTS, KEYS). */
 Entry *keyspace_read(Db *db, Slice key);
 Entry *keyspace_write(Db *db, Slice key);
+Entry *keyspace_write_type(Db *db, Slice key, ValueType type);
+Entry *keyspace_use(Db *db, Slice key);
 Entry *keyspace_peek(Db *db, Slice key);
+/* Announces the change of an entry from keyspace_use. A long string that a running checkpoint has yet to copy is copied
+ * now, which takes milliseconds: so who may have nothing to change finds that out before. */
+void keyspace_will_change(Db *db, Slice key, const Entry *entry);
 /* The entry or NULL, even if its deadline has passed: nothing is changed or noted. */
 Entry *keyspace_find(const Db *db, Slice key);
 

@@ -406,6 +406,78 @@ static void test_long(void **state)
     g_free(host_take_reply(client));
 }
 
+/* A long string whose page is saved, and that is still to be copied. */
+static const Entry *begin_copy(void)
+{
+    g_autofree char *text = g_strnfill(LONG_BYTES, 'x');
+    const Entry *entry = keyspace_put_string(&keyspace->dbs[0], SLICE("big"), slice_of(text));
+    start_checkpoint();
+    while (!keyspace_save_page(&keyspace->dbs[0], SLICE("big")))
+        checkpoint_end_turn();
+    assert_true(checkpoint_needs_string(entry));
+    return entry;
+}
+
+/* What changes nothing doesn't have a long string copied. */
+static void test_nothing_changes(void **state)
+{
+    (void)state;
+    const struct {
+        const char *command, *reply;
+    } tries[] = {
+        { "SETNX big x", ":0\r\n" },
+        { "SET big x NX", "$-1\r\n" },
+        { "MSETNX big x", ":0\r\n" },
+        { "INCR big", "-ERR value is not an integer" },
+        { "DECRBY big 3", "-ERR value is not an integer" },
+        { "INCRBYFLOAT big 3", "-ERR value is not a valid float" },
+        { "PFADD big x", "-WRONGTYPE" },
+        { "PFCOUNT big", "-WRONGTYPE" },
+        { "PFMERGE big big", "-WRONGTYPE" },
+        { "HSET big f v", "-WRONGTYPE" },
+        { "HDEL big f", "-WRONGTYPE" },
+        { "SADD big m", "-WRONGTYPE" },
+        { "SPOP big", "-WRONGTYPE" },
+        { "SMOVE set big m", "-WRONGTYPE" },
+        { "ZADD big 1 m", "-WRONGTYPE" },
+        { "ZREMRANGEBYRANK big 0 1", "-WRONGTYPE" },
+        { "LPUSH big x", "-WRONGTYPE" },
+        { "LPOP big", "-WRONGTYPE" },
+        { "LTRIM big 0 1", "-WRONGTYPE" },
+        { "RPOPLPUSH list big", "-WRONGTYPE" },
+        { "GETSET set x", "-WRONGTYPE" },
+    };
+    run_words("SADD set m");
+    run_words("RPUSH list x");
+    for (size_t i = 0; i < G_N_ELEMENTS(tries); i++) {
+        const Entry *entry = begin_copy();
+        g_free(host_take_reply(client));
+        assert_int_equal(run_words("PING"), 1);
+        run_words(tries[i].command);
+        if (!checkpoint_needs_string(entry)) fail_msg("%s: the string was copied", tries[i].command);
+        g_autofree char *reply = host_take_reply(client);
+        if (strstr(reply, tries[i].reply) == NULL) fail_msg("%s: %.60s", tries[i].command, reply);
+        checkpoint_abort("enough");
+    }
+    run_words("DEL big set list");
+    g_free(host_take_reply(client));
+}
+
+/* The time of what is copied at once counts. */
+static void test_copied_at_once(void **state)
+{
+    (void)state;
+    const Entry *entry = begin_copy();
+    checkpoint_end_turn();
+    assert_false(checkpoint_is_pressed());
+    keyspace_write(&keyspace->dbs[0], SLICE("big"));
+    assert_false(checkpoint_needs_string(entry));
+    assert_true(checkpoint_is_pressed());
+    checkpoint_abort("enough");
+    run_words("DEL big");
+    g_free(host_take_reply(client));
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -450,6 +522,8 @@ int main(void)
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_long_command),
         cmocka_unit_test(test_long),
+        cmocka_unit_test(test_nothing_changes),
+        cmocka_unit_test(test_copied_at_once),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
