@@ -631,7 +631,12 @@ bool checkpoint_is_walking(void)
 
 bool checkpoint_is_pressed(void)
 {
-    return state.walk != NULL && state.walk->turn_us >= TURN_US_MAX;
+    return checkpoint_turn_us() >= TURN_US_MAX;
+}
+
+int64_t checkpoint_turn_us(void)
+{
+    return state.walk != NULL ? state.walk->turn_us : 0;
 }
 
 void checkpoint_end_turn(void)

@@ -50,6 +50,13 @@ CheckpointStep checkpoint_step(int64_t budget_us, uint64_t durable);
 /* Whether a running one has had its time in this turn of the loop, with its steps and with pages that were saved before
  * changes: what would have another one saved had better wait for the next. */
 bool checkpoint_is_pressed(void);
+/* That time so far, in us. What was done since it was `before_us` had pages saved, and the turn has no more time for
+ * that: who has many changes to make goes on in the next one. (What is saved already may change in any turn.) */
+int64_t checkpoint_turn_us(void);
+static inline bool checkpoint_ends_turn(int64_t before_us)
+{
+    return checkpoint_is_pressed() && checkpoint_turn_us() > before_us;
+}
 /* Whether changes may have pages saved. */
 bool checkpoint_is_walking(void);
 /* The turn has ended. */

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/prefetch.h"
 #include "base/random.h"
+#include "store/checkpoint.h"
 #include "store/keyspace.h"
 
 /* Entries in a chunk of a slot's list; the first chunk starts with room for CHUNK_FIRST. */
@@ -243,19 +244,22 @@ int64_t wheel_average_ttl(const Wheel *wheel, int64_t now_ms)
 
 /* ---- active expiry ---- */
 
-/* Deletes what has expired in one database, within EXPIRE_STEPS. True if more is due. */
-static bool expire_slice(Db *db)
+/* Deletes what has expired in one database, within EXPIRE_STEPS and what a running checkpoint leaves of the turn. True
+ * if more is due. */
+static bool expire_slice(Db *db, bool *turn_ends)
 {
     int steps = EXPIRE_STEPS;
     Entry *due[EXPIRE_BATCH];
     size_t count;
     do {
+        int64_t before_us = checkpoint_turn_us();
         count = 0;
         while (count < EXPIRE_BATCH && (due[count] = wheel_next(&db->wheel, clock_unix_ms, &steps)) != NULL)
             keyspace_prefetch(db, entry_key(due[count++]));
         for (size_t i = 0; i < count; i++)
             keyspace_expire(db, due[i]);
-    } while (count == EXPIRE_BATCH);
+        *turn_ends = checkpoint_ends_turn(before_us);
+    } while (count == EXPIRE_BATCH && !*turn_ends);
     return steps == 0;
 }
 
@@ -263,11 +267,14 @@ bool expire_run(Keyspace *keyspace, int64_t budget_us)
 {
     if (keyspace->expire_paused || keyspace->keep_expired || keyspace->hide_expired) return false;
     int64_t start_us = clock_now_us();
-    bool more;
+    bool more, turn_ends;
     do {
         more = false;
-        for (int i = 0; i < keyspace->db_count; i++)
-            more |= expire_slice(&keyspace->dbs[i]);
+        for (int i = 0; i < keyspace->db_count; i++) {
+            unsigned next = keyspace->expire_next++ % (unsigned)keyspace->db_count;
+            more |= expire_slice(&keyspace->dbs[next], &turn_ends);
+            if (turn_ends) return true;
+        }
     } while (more && clock_now_us() - start_us < budget_us);
     return more;
 }

@@ -65,8 +65,9 @@ int64_t wheel_average_ttl(const Wheel *wheel, int64_t now_ms);
 
 typedef struct Keyspace Keyspace;
 
-/* One slice of active expiry over all databases: about `budget_us`, more only by the last few keys. True if more is
- * due. */
+/* One slice of active expiry over all databases: about `budget_us`, more only by the last few keys; less when a running
+ * checkpoint has had its time in this turn of the loop, and the keys' pages are still to be saved for it. True if more
+ * is due. */
 bool expire_run(Keyspace *keyspace, int64_t budget_us);
 
 #endif

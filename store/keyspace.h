@@ -48,6 +48,7 @@ struct Keyspace {
     bool keep_expired;            /* see keyspace_keep_expired */
     bool hide_expired;            /* see keyspace_hide_expired */
     bool expire_paused;           /* DEBUG SET-ACTIVE-EXPIRE 0: keys are gone when touched, not before */
+    unsigned expire_next;         /* the database that expire_run looks at next, modulo their number */
     uint64_t hits, misses;        /* keyspace_read */
     uint64_t expired, evicted;    /* keys */
     uint64_t changes;             /* since start: rdb_changes_since_last_save */

@@ -1,0 +1,161 @@
+/* test_turns.c: what isn't a client's command and changes many keys, while a checkpoint wants their pages saved first,
+ * takes no more of a turn of the loop than a command may.
+ *
+ * How fast the machine is decides nothing: the checkpoint has had its time in the turn before the test begins, and what
+ * is counted is pages.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <glib.h>
+
+#include "base/clock.h"
+#include "base/options.h"
+#include "cmds/command.h"
+#include "store/checkpoint.h"
+#include "tests/unit/host.h"
+
+#define KEYS        50000 /* of database 0, which the checkpoint walks first, for a turn and more */
+#define VALUE_BYTES 400
+#define KEY_CHARS   16
+#define DBS         16
+#define EXPIRING    500 /* keys of each other database */
+#define BATCH       16  /* expired keys between two looks at how the turn stands */
+#define LIFE_MS     1000
+#define NO_LIMIT_US INT32_MAX
+
+static Manifest manifest;
+static char *directory;
+
+static Slice name_key(char *room, int number)
+{
+    return (Slice){ room, (size_t)g_snprintf(room, KEY_CHARS, "key:%d", number) };
+}
+
+static uint64_t pages_saved(void)
+{
+    return checkpoint_status().pages_done;
+}
+
+static void take_the_turn(void)
+{
+    while (!checkpoint_is_pressed()) {
+        if (checkpoint_step(100, 0) == CHECKPOINT_WAIT) checkpoint_wait();
+    }
+    assert_true(checkpoint_is_walking());
+}
+
+static void start_checkpoint(void)
+{
+    static uint64_t offset;
+    char *error = NULL;
+    if (checkpoint_is_walking()) checkpoint_abort("the test before failed");
+    if (!checkpoint_start(++offset, 0, clock_unix_ms, &error)) fail_msg("%s", error);
+    take_the_turn();
+}
+
+/* ---- expiry ---- */
+
+static void put_expiring(void)
+{
+    char key[KEY_CHARS];
+    for (int db = 1; db < DBS; db++) {
+        for (int i = 0; i < EXPIRING; i++)
+            keyspace_put_string_until(&keyspace->dbs[db], name_key(key, i), SLICE("v"), clock_unix_ms + LIFE_MS);
+    }
+}
+
+static size_t expiring_left(void)
+{
+    size_t left = 0;
+    for (int db = 1; db < DBS; db++)
+        left += keyspace_size(&keyspace->dbs[db]);
+    return left;
+}
+
+/* A few pages in each turn, and every database has its turn. */
+static void test_expiry(void **state)
+{
+    (void)state;
+    put_expiring();
+    start_checkpoint();
+    clock_unix_ms += LIFE_MS;
+    for (int db = 1; db < DBS; db++) {
+        uint64_t before = pages_saved();
+        assert_true(expire_run(keyspace, NO_LIMIT_US));
+        assert_in_range(pages_saved() - before, 1, BATCH);
+    }
+    for (int db = 1; db < DBS; db++)
+        assert_in_range(keyspace_size(&keyspace->dbs[db]), EXPIRING - BATCH, EXPIRING - 1);
+    for (int turns = 0; expire_run(keyspace, NO_LIMIT_US); turns++)
+        assert_true(turns < DBS * EXPIRING);
+    assert_int_equal(expiring_left(), 0);
+    checkpoint_abort("enough");
+}
+
+/* Where the pages are saved, nothing is put off. */
+static void test_expiry_of_saved(void **state)
+{
+    (void)state;
+    put_expiring();
+    start_checkpoint();
+    char key[KEY_CHARS];
+    for (int db = 1; db < DBS; db++) {
+        for (int i = 0; i < EXPIRING; i++) {
+            while (!keyspace_save_page(&keyspace->dbs[db], name_key(key, i)))
+                checkpoint_end_turn();
+        }
+    }
+    take_the_turn();
+    clock_unix_ms += LIFE_MS;
+    uint64_t before = pages_saved();
+    assert_false(expire_run(keyspace, NO_LIMIT_US));
+    assert_int_equal(pages_saved(), before);
+    assert_int_equal(expiring_left(), 0);
+    checkpoint_abort("enough");
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    options_reset();
+    clock_refresh();
+    directory = g_dir_make_tmp("ckv-test-XXXXXX", NULL);
+    if (directory == NULL || chdir(directory) != 0) return -1;
+    manifest_init(&manifest);
+    table_set_secret(manifest.secret, sizeof(manifest.secret));
+    host_start();
+    checkpoint_init(keyspace, &manifest, NULL);
+    char key[KEY_CHARS];
+    g_autofree char *value = g_strnfill(VALUE_BYTES, 'v');
+    for (int i = 0; i < KEYS; i++)
+        keyspace_put_string(&keyspace->dbs[0], name_key(key, i), slice_of(value));
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    client_shutdown();
+    checkpoint_forget_all();
+    keyspace_free(keyspace);
+    manifest_clear(&manifest);
+    g_autofree char *remove = g_strdup_printf("rm -rf '%s'", directory);
+    if (chdir("/") != 0 || system(remove) != 0) return -1;
+    g_free(directory);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_expiry),
+        cmocka_unit_test(test_expiry_of_saved),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
