@@ -209,8 +209,11 @@ static bool check_memory(Request *r)
     /* While the journal can't be written, what is evicted would only move there; and what needs memory is a write,
      * refused by the next check. */
     if (options.maxmemory == 0 || effect_in_trouble() || slave_is_one()) return true;
-    bool enough = evict_run(keyspace);
-    if (enough || !(r->command->flags & CMD_DENYOOM)) return true;
+    if (!(r->command->flags & CMD_DENYOOM)) {
+        if (!evict_is_pressed()) evict_run(keyspace);
+        return true;
+    }
+    if (evict_for_command(keyspace)) return true;
     reply_error(r->out, "OOM command not allowed when used memory > 'maxmemory'.");
     return false;
 }
@@ -369,12 +372,14 @@ static bool is_long(const Incoming *in)
     return bytes > PUT_OFF_MAX;
 }
 
-/* A turn saves pages for a checkpoint for a bounded time only. May the command run in this one? Nothing about it has
- * been checked. */
-static bool fits_turn(const Incoming *in, const Command *command)
+/* A turn saves pages for a checkpoint and evicts keys for a bounded time only. May the command run in this one? Nothing
+ * about it has been checked. */
+static bool fits_turn(const Incoming *in, const Command *command, bool walking)
 {
     const Session *session = in->client->session;
     if (command == NULL || !command_arity_fits(command, (int)in->argc) || !is_let_in(session, command)) return true;
+    if (evict_is_behind() && (command->flags & CMD_DENYOOM)) return false;
+    if (!walking) return true;
     if (command->handler == cmd_exec) return transaction_save_pages(session);
     if (session->in_multi) return true;
     return savepages_before(command, session->db, in->argv, in->argc);
@@ -399,7 +404,8 @@ static void run_chunk(Incoming *batch, size_t count)
         /* The hash belongs to the bytes at this address, and those stay until the batch ends. */
         bool keyed = planned[i].db != NULL;
         keyspace_expect(keyed ? batch[i].argv[planned[i].command->first_key] : (Slice){ NULL, 0 }, planned[i].at.hash);
-        if (walking && !fits_turn(&batch[i], planned[i].command) && !is_long(&batch[i])) {
+        if ((walking || evict_is_behind()) && !fits_turn(&batch[i], planned[i].command, walking) &&
+            !is_long(&batch[i])) {
             client_put_off(batch[i].client);
             batch[i].skipped = true;
             continue;

@@ -9,6 +9,7 @@
 #include "cmds/ack.h"
 #include "repl/master.h"
 #include "store/checkpoint.h"
+#include "store/evict.h"
 #include "store/journal.h"
 
 _Static_assert((int)FSYNC_EVERYSEC == (int)JOURNAL_SYNC_EVERYSEC && (int)FSYNC_ALWAYS == (int)JOURNAL_SYNC_ALWAYS &&
@@ -365,6 +366,7 @@ void effects_stop(void)
 bool effects_end_turn(void)
 {
     checkpoint_end_turn();
+    evict_end_turn();
     return journal_end_turn() || more_can_go;
 }
 

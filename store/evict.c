@@ -15,9 +15,15 @@
 /* Redis' MAXMEMORY_EVICTION_POOL_SIZE. */
 #define POOL_KEYS 16
 
-/* One call's time, and the keys between two looks at the clock. */
-#define EVICT_US_MAX   1000
+/* A turn's time, and the keys between two looks at the clock: one, if each may have a page saved for a checkpoint. */
+#define TURN_US_MAX    1000
 #define EVICT_PER_LOOK 16
+
+static struct {
+    int64_t us;  /* that it took, without what was within the limit before a look at the clock was due */
+    bool cut;    /* the last call ended for want of time, */
+    bool behind; /* and so did the last one for a command that needs memory */
+} this_turn;
 
 /* A key that may go soon. */
 typedef struct Candidate {
@@ -202,18 +208,50 @@ size_t evict_used(void)
     return used > passing ? used - passing : 0;
 }
 
+bool evict_is_pressed(void)
+{
+    return this_turn.us >= TURN_US_MAX;
+}
+
+static bool is_over_limit(void)
+{
+    return options.maxmemory != 0 && evict_used() > (size_t)options.maxmemory;
+}
+
 bool evict_run(Keyspace *keyspace)
 {
-    if (options.maxmemory == 0 || evict_used() <= (size_t)options.maxmemory) return true;
-    int64_t start_us = clock_now_us();
-    for (unsigned round = 1; evict_used() > (size_t)options.maxmemory; round++) {
+    this_turn.cut = false;
+    if (!is_over_limit()) return true;
+    int64_t began_us = clock_now_us() - this_turn.us;
+    unsigned per_look = checkpoint_is_walking() ? 1 : EVICT_PER_LOOK;
+    for (unsigned round = 1; !this_turn.cut && is_over_limit(); round++) {
         /* What was deleted makes room before any other key has to go. */
         bool dug = grave_bytes() > 0;
         if (dug)
             grave_step(0);
         else if (!evict_one(keyspace))
             return false;
-        if ((dug || round % EVICT_PER_LOOK == 0) && clock_now_us() - start_us >= EVICT_US_MAX) break;
+        if (!dug && round % per_look != 0) continue;
+        this_turn.us = clock_now_us() - began_us;
+        this_turn.cut = evict_is_pressed();
     }
     return true;
+}
+
+bool evict_for_command(Keyspace *keyspace)
+{
+    bool may_go_on = evict_run(keyspace);
+    this_turn.behind = this_turn.cut;
+    return may_go_on;
+}
+
+bool evict_is_behind(void)
+{
+    return this_turn.behind;
+}
+
+void evict_end_turn(void)
+{
+    this_turn.us = 0;
+    this_turn.cut = this_turn.behind = false;
 }

@@ -15,9 +15,19 @@
 /* The memory that counts for maxmemory: without what waits to be written to disk, which isn't the data's. */
 size_t evict_used(void);
 
-/* Frees what was deleted (grave.h), and then deletes keys, until the memory in use is within options.maxmemory, or for
- * about a millisecond: the next call goes on. False: too much is in use, and no (further) key may go. */
+/* Frees what was deleted (grave.h), and then deletes keys, until the memory in use is within options.maxmemory, or
+ * until that took about a millisecond of this turn of the loop: the next turn goes on, and a call after that time does
+ * only a little. False: too much is in use, and no (further) key may go. */
 bool evict_run(Keyspace *keyspace);
+/* The same, for a command that needs memory. */
+bool evict_for_command(Keyspace *keyspace);
+
+/* Whether it has had its time in this turn. */
+bool evict_is_pressed(void);
+/* Whether so little was enough for a command that needs memory that the others had better wait for the next turn. */
+bool evict_is_behind(void);
+/* The turn has ended. */
+void evict_end_turn(void);
 
 /* Frees the pool of a keyspace that ends. */
 void evict_forget(Keyspace *keyspace);

@@ -18,6 +18,7 @@
 #include "base/options.h"
 #include "cmds/command.h"
 #include "store/checkpoint.h"
+#include "store/evict.h"
 #include "tests/unit/host.h"
 
 #define KEYS        50000 /* of database 0, which the checkpoint walks first, for a turn and more */
@@ -29,12 +30,21 @@
 #define LIFE_MS     1000
 #define NO_LIMIT_US INT32_MAX
 
+static Client *client;
 static Manifest manifest;
 static char *directory;
 
 static Slice name_key(char *room, int number)
 {
     return (Slice){ room, (size_t)g_snprintf(room, KEY_CHARS, "key:%d", number) };
+}
+
+static void fill(void)
+{
+    char key[KEY_CHARS];
+    g_autofree char *value = g_strnfill(VALUE_BYTES, 'v');
+    for (int i = 0; i < KEYS; i++)
+        keyspace_put_string(&keyspace->dbs[0], name_key(key, i), slice_of(value));
 }
 
 static uint64_t pages_saved(void)
@@ -120,6 +130,108 @@ static void test_expiry_of_saved(void **state)
     checkpoint_abort("enough");
 }
 
+/* ---- eviction ---- */
+
+#define PIPELINE   10
+#define EVICTED_AT 16 /* keys between two looks at the clock */
+
+/* The client's commands in one turn, all in one batch: how many of them ran. */
+static int run_turn(int *left, const char *command)
+{
+    g_auto(GStrv) words = g_strsplit(command, " ", -1);
+    Slice argv[3];
+    Incoming batch[PIPELINE];
+    int ran = 0;
+    for (guint i = 0; i < g_strv_length(words); i++)
+        argv[i] = slice_of(words[i]);
+    for (int i = 0; i < *left; i++)
+        batch[i] = (Incoming){ .client = client, .argc = g_strv_length(words), .argv = argv };
+    command_run_batch(batch, (size_t)*left);
+    for (int i = 0; i < *left; i++) {
+        assert_true(ran == i || batch[i].skipped); /* in their order */
+        ran += !batch[i].skipped;
+    }
+    assert_true(client->held == (ran < *left));
+    client->held = false;
+    *left -= ran;
+    return ran;
+}
+
+/* A turn in which too much is in use, and eviction has had its time. */
+static void begin_evicting(void)
+{
+    fill();
+    options.maxmemory = 1;
+    options.maxmemory_policy = EVICT_ALLKEYS_RANDOM;
+    evict_end_turn();
+    while (!evict_is_pressed())
+        assert_true(evict_run(keyspace));
+}
+
+static void end_evicting(void)
+{
+    evict_end_turn();
+    options.maxmemory = 0;
+    g_free(host_take_reply(client));
+}
+
+/* Who only reads isn't held up, and has no more keys evicted than there's time for. */
+static void test_eviction_and_reads(void **state)
+{
+    (void)state;
+    int left = PIPELINE;
+    begin_evicting();
+    uint64_t before = keyspace->evicted;
+    run_turn(&left, "GET key");
+    assert_int_equal(left, 0);
+    assert_int_equal(keyspace->evicted, before);
+    end_evicting();
+}
+
+/* What needs memory runs one by one as long as there's too little, each with some keys evicted for it. */
+static void test_eviction_and_writes(void **state)
+{
+    (void)state;
+    for (int left = PIPELINE; left > 0;) {
+        begin_evicting();
+        uint64_t before = keyspace->evicted;
+        assert_int_equal(run_turn(&left, "SET key value"), 1);
+        assert_in_range(keyspace->evicted - before, 1, EVICTED_AT);
+    }
+    /* All at once when there's enough. */
+    int left = PIPELINE;
+    begin_evicting();
+    options.maxmemory = INT64_MAX;
+    assert_int_equal(run_turn(&left, "SET key value"), PIPELINE);
+    end_evicting();
+}
+
+/* Nor does what is refused wait for anything. */
+static void test_eviction_of_nothing(void **state)
+{
+    (void)state;
+    int left = PIPELINE;
+    begin_evicting();
+    options.maxmemory_policy = EVICT_VOLATILE_LRU;
+    assert_int_equal(run_turn(&left, "SET key value"), PIPELINE);
+    g_autofree char *replies = host_take_reply(client);
+    assert_true(g_str_has_prefix(replies, "-OOM command not allowed"));
+    end_evicting();
+}
+
+/* Each key may have a page saved: there's a look at the clock behind each. */
+static void test_eviction_in_checkpoint(void **state)
+{
+    (void)state;
+    start_checkpoint();
+    begin_evicting();
+    uint64_t before = keyspace->evicted;
+    assert_true(evict_run(keyspace));
+    assert_int_equal(keyspace->evicted, before + 1);
+    end_evicting();
+    checkpoint_abort("enough");
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -130,11 +242,9 @@ static int set_up(void **state)
     manifest_init(&manifest);
     table_set_secret(manifest.secret, sizeof(manifest.secret));
     host_start();
+    client = host_client(NULL);
     checkpoint_init(keyspace, &manifest, NULL);
-    char key[KEY_CHARS];
-    g_autofree char *value = g_strnfill(VALUE_BYTES, 'v');
-    for (int i = 0; i < KEYS; i++)
-        keyspace_put_string(&keyspace->dbs[0], name_key(key, i), slice_of(value));
+    fill();
     return 0;
 }
 
@@ -156,6 +266,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_expiry),
         cmocka_unit_test(test_expiry_of_saved),
+        cmocka_unit_test(test_eviction_and_reads),
+        cmocka_unit_test(test_eviction_and_writes),
+        cmocka_unit_test(test_eviction_of_nothing),
+        cmocka_unit_test(test_eviction_in_checkpoint),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
