@@ -388,7 +388,7 @@ static bool fits_turn(const Incoming *in, const Command *command, bool walking)
 static void run_chunk(Incoming *batch, size_t count)
 {
     Planned planned[CHUNK_COMMANDS];
-    bool walking = checkpoint_is_walking(), pressed = checkpoint_is_pressed();
+    bool walking = checkpoint_is_walking() || slave_has_units(), pressed = checkpoint_is_pressed();
     for (size_t i = 0; i < count; i++)
         planned[i] = plan(&batch[i], pressed);
     for (size_t i = 0; i < count; i++) {

@@ -5,6 +5,7 @@
 
 #include "base/number.h"
 #include "cmds/handlers.h"
+#include "repl/slave.h"
 #include "store/checkpoint.h"
 #include "store/checkpointfile.h"
 #include "store/image.h"
@@ -166,8 +167,15 @@ static bool save_value(const Concern *concern, const Entry *entry, const Slice *
     return concern->save != NULL ? concern->save(&change) : save_members(&change, concern->first, concern->step);
 }
 
+/* SLAVEOF NO ONE, PSYNC id offset FAILOVER. */
+static bool makes_master(const Command *command, size_t argc)
+{
+    return command->handler == cmd_slaveof || (command->handler == cmd_psync && argc > 3);
+}
+
 bool savepages_before(const Command *command, Db *db, const Slice *argv, size_t argc)
 {
+    if (makes_master(command, argc)) return !slave_has_units();
     if (!(command->flags & CMD_WRITE) || command->first_key == 0) return true;
     const Concern *concern = concern_of(command);
     size_t end = command->last_key < 0 ? argc - (size_t)-command->last_key : (size_t)command->last_key;

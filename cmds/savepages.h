@@ -7,6 +7,9 @@
  * told from its arguments: its keys' and its members', or all of its value's. The next turn goes on where this one
  * ended, since what is saved stays saved.
  *
+ * A master's stream is held up in the same way (slave.c). What has come of it is run before SLAVEOF and
+ * PSYNC … FAILOVER: a slave that's made a master has all that it was sent.
+ *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #ifndef CKV_CMDS_SAVEPAGES_H
 #define CKV_CMDS_SAVEPAGES_H

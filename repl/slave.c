@@ -15,6 +15,7 @@
 #include "repl/stream.h"
 #include "repl/transfer.h"
 #include "store/backup.h"
+#include "store/checkpoint.h"
 
 #define TICK_MS        100
 #define RETRY_MS       1000
@@ -41,6 +42,8 @@ static struct {
     int64_t created_ms;  /* unix; when it got that */
     bool waits_for_room; /* the journal can't be written: units wait */
     bool cant_go_back;   /* it was tried since the master was named, or online */
+    bool waits_for_turn; /* a checkpoint has had its time in this turn: they wait for the next one */
+    bool goes_on;        /* for which there's a timer */
     bool loads;          /* what a full sync brought, perhaps, and nobody has said that it failed */
     unsigned stuck;      /* so often the stream couldn't be followed, since something of it was run */
     uint64_t acked;
@@ -64,7 +67,7 @@ static void drop_link(void)
     g_clear_pointer(&slave.transfer, transfer_free);
     g_clear_pointer(&slave.link, link_close);
     stream_reset(&slave.stream);
-    slave.waits_for_room = slave.link_ended = false;
+    slave.waits_for_room = slave.waits_for_turn = slave.link_ended = false;
 }
 
 static void try_again(int64_t delay_ms)
@@ -109,18 +112,22 @@ void slave_committed(void)
 
 /* ---- the stream ---- */
 
-/* Runs whole units for as long as the journal can take them. NULL, or why the link must end (g_free). */
+/* Runs whole units for as long as the journal can take them, and a running checkpoint leaves time for the pages that
+ * they have saved. NULL, or why the link must end (g_free). */
 static char *run_units(void)
 {
     Slice unit;
     char *wrong = NULL;
     StreamStatus status = STREAM_INCOMPLETE;
+    slave.waits_for_turn = false;
     slave.hooks->begin_units();
-    while (wrong == NULL) {
+    while (wrong == NULL && !slave.waits_for_turn) {
         slave.waits_for_room = !slave.hooks->has_room(TURN_BYTES);
         if (slave.waits_for_room || (status = stream_next(&slave.stream, &unit)) != STREAM_UNIT) break;
+        int64_t before_us = checkpoint_turn_us();
         wrong = slave.hooks->apply(unit, link_fd(slave.link));
         if (wrong == NULL) slave.stuck = 0;
+        slave.waits_for_turn = wrong == NULL && checkpoint_ends_turn(before_us);
     }
     slave.hooks->end_units();
     if (wrong == NULL) return status == STREAM_BAD ? g_strdup(slave.stream.error) : NULL;
@@ -136,18 +143,39 @@ static int64_t delay_when_stuck(void)
     return before == 0 ? 0 : MIN((int64_t)RETRY_MS << MIN(before - 1, 8), RETRY_LATER_MS);
 }
 
+static int64_t go_on(void *context);
+
 static void deal_with_stream(void)
 {
     g_autofree char *wrong = run_units();
+    bool waits = slave.waits_for_room || slave.waits_for_turn;
+    if (slave.waits_for_turn && !slave.goes_on) {
+        slave.goes_on = true;
+        loop_timer(slave.loop, 0, go_on, NULL);
+    }
     if (wrong != NULL) {
         fail(delay_when_stuck(), "The master's stream can't be followed at offset %" G_GUINT64_FORMAT ": %s",
              slave.hooks->safe_offset(), wrong);
-    } else if (slave.link_ended && !slave.waits_for_room) {
+    } else if (slave.link_ended && !waits) {
         log_line(LOG_WARNING, "Connection with master lost.");
         try_again(0);
     } else {
-        link_pause(slave.link, slave.waits_for_room || slave.link_ended);
+        link_pause(slave.link, waits || slave.link_ended);
     }
+}
+
+/* In the next turn. */
+static int64_t go_on(void *context)
+{
+    (void)context;
+    if (slave.waits_for_turn) deal_with_stream();
+    slave.goes_on = slave.waits_for_turn;
+    return slave.goes_on ? 0 : -1;
+}
+
+bool slave_has_units(void)
+{
+    return slave.waits_for_turn;
 }
 
 static void read_stream(void)

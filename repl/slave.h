@@ -83,6 +83,9 @@ static inline bool slave_is_one(void)
     return options.master_host[0] != '\0';
 }
 
+/* Whether units of the stream have come and wait for the next turn of the loop. */
+bool slave_has_units(void);
+
 /* The journal was committed, or has become durable: tells the master. Each turn. */
 void slave_committed(void);
 

@@ -359,10 +359,10 @@ static void send_batches(Walk *walk)
     writer_send(walk->writer, &walk->batch);
 }
 
-/* What was done since then is a part of this turn's time. */
+/* What was done since then is a part of this turn's time, however little it was (checkpoint_ends_turn). */
 static void count_time(int64_t began_us)
 {
-    state.walk->turn_us += clock_now_us() - began_us;
+    state.walk->turn_us += MAX(clock_now_us() - began_us, 1);
 }
 
 /* ---- strings that are copied in pieces ---- */

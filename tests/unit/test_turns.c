@@ -9,6 +9,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -16,7 +18,10 @@
 
 #include "base/clock.h"
 #include "base/options.h"
+#include "base/tape.h"
 #include "cmds/command.h"
+#include "net/loop.h"
+#include "repl/slave.h"
 #include "store/checkpoint.h"
 #include "store/evict.h"
 #include "tests/unit/host.h"
@@ -139,7 +144,7 @@ static void test_expiry_of_saved(void **state)
 static int run_turn(int *left, const char *command)
 {
     g_auto(GStrv) words = g_strsplit(command, " ", -1);
-    Slice argv[3];
+    Slice argv[4];
     Incoming batch[PIPELINE];
     int ran = 0;
     for (guint i = 0; i < g_strv_length(words); i++)
@@ -232,6 +237,130 @@ static void test_eviction_in_checkpoint(void **state)
     checkpoint_abort("enough");
 }
 
+/* ---- a master's stream ---- */
+
+#define UNITS 300
+
+static Loop *slave_loop;
+static int units_run, turns_with_units;
+static uint64_t pages_before_turn, pages_of_turn_max;
+static bool stops_early; /* behind the first turn that runs units */
+
+/* A DEL of one key. */
+static char *apply(Slice unit, int fd)
+{
+    (void)fd;
+    const char *key = g_strstr_len(unit.ptr, (gssize)unit.len, "key:");
+    assert_true(keyspace_delete(&keyspace->dbs[0], (Slice){ key, unit.len - (size_t)(key - unit.ptr) - 2 }));
+    units_run++;
+    return NULL;
+}
+
+static void do_nothing(void)
+{
+}
+
+static bool answer_no(void)
+{
+    return false;
+}
+
+static bool answer_yes(size_t bytes)
+{
+    (void)bytes;
+    return true;
+}
+
+static uint64_t safe_offset(void)
+{
+    return (uint64_t)units_run;
+}
+
+static const SlaveHooks slave_hooks = {
+    .ready = answer_no,
+    .begin_units = do_nothing,
+    .end_units = do_nothing,
+    .apply = apply,
+    .ack_asked = answer_no,
+    .has_room = answer_yes,
+    .safe_offset = safe_offset,
+};
+
+static void on_turn(void *context)
+{
+    (void)context;
+    static int units_before;
+    uint64_t pages = pages_saved() - pages_before_turn;
+    pages_before_turn += pages;
+    pages_of_turn_max = MAX(pages_of_turn_max, pages);
+    turns_with_units += units_run != units_before;
+    if (units_run == UNITS || (stops_early && units_run != units_before)) loop_stop(slave_loop);
+    units_before = units_run;
+}
+
+/* The link as it passes from another process; the other end is the master's. */
+static int begin_link(void)
+{
+    Tape tape;
+    TapeReader reader;
+    int ends[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
+    assert_true(tape_open(&tape));
+    const uint64_t values[] = { false, 0, true, 0, (uint64_t)clock_unix_ms, (uint64_t)clock_unix_ms, 1, 0 };
+    for (size_t i = 0; i < G_N_ELEMENTS(values); i++)
+        tape_put(&tape, values[i]);
+    tape_put_text(&tape, SLICE(""));
+    tape_put_text(&tape, SLICE(""));
+    assert_true(tape_map(tape.fd, &reader));
+    slave_restore(&reader, ends[0]);
+    assert_false(reader.bad);
+    tape_unmap(&reader);
+    tape_close(&tape);
+    return ends[1];
+}
+
+static void send_units(int master)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+    char key[KEY_CHARS];
+    for (int i = 0; i < UNITS; i++) {
+        name_key(key, i * (KEYS / UNITS));
+        g_string_append_printf(text, "*2\r\n$3\r\nDEL\r\n$%zu\r\n%s\r\n", strlen(key), key);
+    }
+    assert_int_equal(write(master, text->str, text->len), text->len);
+}
+
+/* What a page was saved for ends the turn's units; those that have come run in the next ones, even if the master is
+ * gone, and before this server is made a master. */
+static void test_stream(void **state)
+{
+    (void)state;
+    fill();
+    slave_loop = loop_new(false);
+    loop_set_hooks(slave_loop, on_turn, NULL, NULL);
+    slave_init(slave_loop, &slave_hooks);
+    int master = begin_link();
+    send_units(master);
+    close(master);
+    start_checkpoint();
+    pages_before_turn = pages_saved();
+    stops_early = true;
+    loop_run(slave_loop);
+    assert_in_range(units_run, 1, UNITS - 1);
+    int left = 1;
+    assert_int_equal(run_turn(&left, "SLAVEOF NO ONE"), 0);
+    assert_int_equal(run_turn(&left, "PSYNC id 1 FAILOVER"), 0);
+    stops_early = false;
+    loop_run(slave_loop);
+    assert_int_equal(units_run, UNITS);
+    assert_int_equal(pages_of_turn_max, 1);
+    assert_true(turns_with_units > 1);
+    assert_int_equal(run_turn(&left, "SLAVEOF NO ONE"), 1);
+    checkpoint_abort("enough");
+    slave_end();
+    loop_free(slave_loop);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -270,6 +399,7 @@ int main(void)
         cmocka_unit_test(test_eviction_and_writes),
         cmocka_unit_test(test_eviction_of_nothing),
         cmocka_unit_test(test_eviction_in_checkpoint),
+        cmocka_unit_test(test_stream),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
