@@ -76,7 +76,7 @@ bool tool_parse(int *argc, char ***argv, const char *parameters, const char *sum
     if (!help) return true;
     g_autofree char *text = g_option_context_get_help(context, TRUE, NULL);
     fputs(text, stdout);
-    exit((int)tool_end(TOOL_OK));
+    _exit((int)tool_end(TOOL_OK)); /* all is written; what was allocated goes with the process */
 }
 
 void tool_progress(const char *name, double part)
