@@ -317,15 +317,6 @@ bool effect_write(void)
     return journal_commit();
 }
 
-static bool more_can_go; /* through the gate, in the next turn */
-
-/* For all, or for half of those who wait. */
-static void open_gate(uint64_t safe, bool half)
-{
-    size_t waiting = client_gate_waiting();
-    more_can_go = waiting > 0 && !client_gate_open(safe, half ? (waiting + 1) / 2 : waiting);
-}
-
 void effect_commit(void)
 {
     if (!effects_on) return;
@@ -343,7 +334,7 @@ void effect_commit(void)
         if (safe < offset) ack_awaited(offset);
     }
     g_array_set_size(answers, 0);
-    open_gate(safe, journal_overlaps() && safe == offset);
+    if (client_gate_waiting() > 0) client_gate_open(safe);
 }
 
 void effects_start(void)
@@ -357,7 +348,7 @@ void effects_stop(void)
     if (!effects_on) return;
     effect_commit();
     journal_wait_durable();
-    open_gate(effect_gate_offset(), false);
+    client_gate_open(effect_gate_offset());
     ack_forget();
     client_gate_abandon(UINT64_MAX); /* what isn't safe by now won't be confirmed */
     effects_on = false;
@@ -367,7 +358,7 @@ bool effects_end_turn(void)
 {
     checkpoint_end_turn();
     evict_end_turn();
-    return journal_end_turn() || more_can_go;
+    return journal_end_turn();
 }
 
 /* ---- refusing ---- */

@@ -173,7 +173,7 @@ static void drop_marks(Client *client)
     g_ptr_array_remove_fast(gated, client);
 }
 
-bool client_gate_open(uint64_t offset, size_t most)
+void client_gate_open(uint64_t offset)
 {
     for (guint i = gated->len; i-- > 0;) {
         Client *client = gated->pdata[i];
@@ -182,7 +182,6 @@ bool client_gate_open(uint64_t offset, size_t most)
         while (passed < marks->len && g_array_index(marks, GateMark, passed).offset <= offset)
             passed++;
         if (passed == 0) continue;
-        if (most-- == 0) return false;
         client_note_writer(client);
         if (passed == marks->len) {
             drop_marks(client);
@@ -190,7 +189,6 @@ bool client_gate_open(uint64_t offset, size_t most)
             g_array_remove_range(client->io->marks, 0, passed);
         }
     }
-    return true;
 }
 
 /* Bytes that may be sent now. */

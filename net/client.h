@@ -112,11 +112,10 @@ void client_put_off(Client *client);
  *
  * client_gate_close holds back what the client's output has from byte `position` on (as Out.bytes counts what waits:
  * the reply of the first command that is to be held) until the gate is opened up to `offset` or further. For one client
- * neither falls from call to call. client_gate_open lets go of what waits for `offset` or less, of so many clients at
- * most (false: there are more); it's sent at the end of this turn. Held output counts as any other; clients that are
- * closed after their reply wait for it. */
+ * neither falls from call to call. client_gate_open lets go of all that waits for `offset` or less; it's sent at the
+ * end of this turn. Held output counts as any other; clients that are closed after their reply wait for it. */
 void client_gate_close(Client *client, size_t position, uint64_t offset);
-bool client_gate_open(uint64_t offset, size_t most);
+void client_gate_open(uint64_t offset);
 /* Closes at once, with their replies unsent, the clients whose first held byte waits for `offset` or less: what they
  * asked for can't be promised. Returns how many. */
 size_t client_gate_abandon(uint64_t offset);

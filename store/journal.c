@@ -45,12 +45,10 @@ static struct {
     bool closed;         /* what ends at file_end is the seal of a closed journal */
     bool cannot_reserve; /* the file system can't */
     bool open, aside, troubled;
-    /* In `always`: what was written and durable when the turn before ended, when each was news, since when there was
-     * news all the time, up to where a sync was asked for, and whether one is to begin as soon as the one before ends.
-     */
+    /* In `always`: what was written and durable when the turn before ended, when the latter was news, and up to where a
+     * sync was asked for. */
     uint64_t turn_written, turn_durable, asked;
-    int64_t written_us, durable_us, round_us;
-    bool overlaps;
+    int64_t durable_us;
     uint64_t first;   /* the offset of the first batch since the journal was opened, */
     int64_t first_ms; /* and its time; 0: there's none yet */
     /* Settings. */
@@ -648,46 +646,22 @@ void journal_place_clear(JournalPlace *place)
     place->fd = -1;
 }
 
-/* Notes what the turn has brought. False: nothing. A pause is half of a sync. */
-static bool note_turn(uint64_t is_durable)
-{
-    bool written = j.written != j.turn_written, durable = is_durable != j.turn_durable;
-    if (!written && !durable) return false;
-    int64_t now = clock_now_us();
-    bool pause = now - MAX(j.written_us, j.durable_us) > jsync_last_us() / 2;
-    if (durable && pause) j.overlaps = false;
-    if (durable || pause) j.round_us = now;
-    if (durable) j.durable_us = now;
-    if (written) j.written_us = now;
-    j.turn_written = j.written;
-    j.turn_durable = is_durable;
-    return true;
-}
-
 /* Who was answered after a sync often writes again at once. What such a round writes is synced together, instead of
  * what its first ones wrote before the others': a sync begins when a turn has brought nothing more. But if the round
- * takes longer than a sync, the disk and the loop would wait for each other: it's made two, each of which is answered
- * and writes again while the other is being synced. That's over when nobody has written for half of a sync. */
+ * takes longer than a sync, the disk works meanwhile. */
 bool journal_end_turn(void)
 {
     if (j.sync != JOURNAL_SYNC_ALWAYS) return false;
     uint64_t is_durable = jsync_durable();
-    bool more = note_turn(is_durable);
-    if (is_durable >= j.written) return false;
-    if (!j.overlaps) {
-        if (is_durable < j.asked) return false;
-        int64_t now = clock_now_us(), sync_us = jsync_last_us();
-        if (more && now - j.durable_us < sync_us) return true;
-        j.overlaps = more && now - j.round_us >= sync_us;
-    }
-    if (j.asked != j.written) jsync_want(j.written);
+    bool more = j.written != j.turn_written || is_durable != j.turn_durable;
+    if (is_durable != j.turn_durable) j.durable_us = clock_now_us();
+    j.turn_written = j.written;
+    j.turn_durable = is_durable;
+    if (is_durable >= j.written || is_durable < j.asked) return false;
+    if (more && clock_now_us() - j.durable_us < jsync_last_us()) return true;
     j.asked = j.written;
+    jsync_want(j.asked);
     return false;
-}
-
-bool journal_overlaps(void)
-{
-    return j.overlaps;
 }
 
 void journal_sync_soon(void)
@@ -703,7 +677,6 @@ bool journal_is_open(void)
 void journal_set_sync(JournalSync sync)
 {
     j.sync = sync;
-    j.overlaps = false;
     jsync_set_mode(sync);
 }
 

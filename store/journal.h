@@ -13,8 +13,8 @@
  * A write to the file is one system call and doesn't wait for the disk; room is reserved ahead (journalroom.h), so that
  * a full disk is known before a command runs. A segment is finished when it's long, or when its room is used up and the
  * next one is at hand. A thread syncs: `always`: what several turns of the loop wrote, as soon as those who were
- * answered after the sync before had the time to write again, or of one half of them while the other half writes
- * (journal_end_turn); `everysec`: once a second; `no`: only when a segment is finished.
+ * answered after the sync before had the time to write again (journal_end_turn); `everysec`: once a second; `no`: only
+ * when a segment is finished.
  *
  * A batch that can't be written stays in memory and is tried again; so long journal_trouble() says what is wrong. After
  * a failed sync the kernel may have dropped what it held, so what isn't durable yet is read back, verified, and written
@@ -87,9 +87,6 @@ void journal_place_clear(JournalPlace *place);
 /* In `always`, at the end of each turn of the loop, behind journal_commit: lets the sync begin if it's time. True: the
  * next turn is to come at once, and find out. */
 bool journal_end_turn(void);
-/* In `always`: a sync is to run while those who were answered after the one before write again. If all is durable, only
- * half of those who wait are to be answered in this turn, so that it can begin. */
-bool journal_overlaps(void);
 /* The thread makes durable what there is, as soon as it can. */
 void journal_sync_soon(void);
 

@@ -55,7 +55,7 @@ static void forget_slowlog(void)
 
 static void finish(Loop *loop)
 {
-    client_gate_open(UINT64_MAX, SIZE_MAX);
+    client_gate_open(UINT64_MAX);
     client_shutdown();
     ahead_forget();
     forget_slowlog();

@@ -249,7 +249,7 @@ static void on_closed(Client *client)
 static void before_send(void)
 {
     g_atomic_int_inc(&sends);
-    client_gate_open(offset_safe, SIZE_MAX);
+    client_gate_open(offset_safe);
 }
 
 /* ---- running it ---- */
@@ -283,7 +283,7 @@ static void serve(void (*peers)(void), bool plain_poll)
     GThread *thread = g_thread_new("peers", peer_main, (gpointer)(void *)peers);
     loop_run(loop);
     g_thread_join(thread);
-    client_gate_open(UINT64_MAX, SIZE_MAX);
+    client_gate_open(UINT64_MAX);
     assert_int_equal(client_gate_waiting(), 0);
     client_shutdown();
     assert_int_equal(opened, closed);

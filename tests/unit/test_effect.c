@@ -205,21 +205,6 @@ static void test_always(void **state)
     journal_set_sync(JOURNAL_SYNC_EVERYSEC);
 }
 
-/* As many as it's opened for go on, the others with the next turn. */
-static void test_some_go_on(void **state)
-{
-    (void)state;
-    Client *waiting[] = { writer, reader, host_client(NULL) };
-    for (size_t i = 0; i < G_N_ELEMENTS(waiting); i++)
-        client_gate_close(waiting[i], 0, UINT64_MAX - 1);
-    assert_true(client_gate_open(UINT64_MAX - 2, 1));
-    assert_int_equal(client_gate_waiting(), 3);
-    assert_false(client_gate_open(UINT64_MAX - 1, 2));
-    assert_int_equal(client_gate_waiting(), 1);
-    assert_true(client_gate_open(UINT64_MAX - 1, 1));
-    assert_int_equal(client_gate_waiting(), 0);
-}
-
 static void test_loading(void **state)
 {
     (void)state;
@@ -284,8 +269,8 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_healthy), cmocka_unit_test(test_unwritten),  cmocka_unit_test(test_expiry_in_trouble),
-        cmocka_unit_test(test_always),  cmocka_unit_test(test_some_go_on), cmocka_unit_test(test_loading),
+        cmocka_unit_test(test_healthy), cmocka_unit_test(test_unwritten), cmocka_unit_test(test_expiry_in_trouble),
+        cmocka_unit_test(test_always),  cmocka_unit_test(test_loading),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -192,52 +192,6 @@ static void gathering_ends(void **state)
     assert_true(journal_close());
 }
 
-/* Writes for so long, and ends a turn each millisecond. */
-static void keep_writing(int64_t us)
-{
-    for (int64_t end_us = clock_now_us() + us; clock_now_us() < end_us; g_usleep(1000)) {
-        write_unsynced(1);
-        (void)journal_end_turn();
-    }
-}
-
-/* Where a round takes longer than a sync, a sync begins when the one before ends; until nobody writes for half of one.
- * False: the machine stood still, which says nothing. */
-static bool overlap(void)
-{
-    int64_t began_us = clock_now_us();
-    assert_false(journal_end_turn());
-    assert_false(journal_overlaps());
-    keep_writing(80000);
-    bool overlaps = journal_overlaps();
-    uint64_t syncs = journal_stats().syncs;
-    keep_writing(100000); /* for five of them */
-    if (stood_still(began_us + 180000)) return false;
-    assert_true(overlaps && journal_overlaps());
-    assert_in_range(journal_stats().syncs - syncs, 2, 12);
-    for (int rounds = 0; journal_overlaps(); rounds++) {
-        assert_true(rounds < 100);
-        write_unsynced(1);
-        wait_for_durable(journal_offset(), 2000);
-        (void)journal_end_turn();
-    }
-    return true;
-}
-
-static void halves_overlap(void **state)
-{
-    (void)state;
-    open_always(20000);
-    write_unsynced(1);
-    wait_for_durable(journal_offset(), 2000);
-    for (int tries = 0; !overlap(); tries++) {
-        assert_true(tries < 20);
-        journal_set_sync(JOURNAL_SYNC_ALWAYS);
-        wait_for_durable(journal_offset(), 2000);
-    }
-    assert_true(journal_close());
-}
-
 /* The kernel is told to write long before a sync, so that this has little to do. */
 static void writing_begins_early(void **state)
 {
@@ -807,7 +761,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(turns_are_gathered, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(writing_begins_early, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(gathering_ends, model_enter, model_leave),
-        cmocka_unit_test_setup_teardown(halves_overlap, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(each_call_fails, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(faults_to_the_end, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(reading_fails, model_enter, model_leave),
