@@ -206,6 +206,7 @@ size_t pubsub_pattern_count(void);
 #define ERROR_SYNTAX          "ERR syntax error"
 #define ERROR_WRONG_TYPE      "WRONGTYPE Operation against a key holding the wrong kind of value"
 #define ERROR_NOT_INTEGER     "ERR value is not an integer or out of range"
+#define ERROR_READONLY        "READONLY You can't write against a read only slave."
 #define ERROR_NOT_FLOAT       "ERR value is not a valid float"
 #define ERROR_NO_SUCH_KEY     "ERR no such key"
 #define ERROR_OUT_OF_RANGE    "ERR index out of range"

@@ -119,7 +119,7 @@ static void debug_populate(Request *r)
     int64_t count;
     if (!arg_int(r, 2, &count, NULL)) return;
     if (slave_is_one()) {
-        reply_error(r->out, "READONLY You can't write against a read only slave.");
+        reply_error(r->out, ERROR_READONLY);
         return;
     }
     g_autoptr(GString) key = g_string_new(NULL);

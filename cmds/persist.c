@@ -50,9 +50,9 @@
 
 #define DUE_TICK_MS        100 /* between two looks whether a checkpoint is due */
 #define WAIT_TICK_MS       1
-/* After a checkpoint failed; doubled each time. */
+/* After a checkpoint failed; doubled each time, up to what `checkpoint-every` is by default. */
 #define RETRY_MS     10000
-#define RETRY_MS_MAX 600000
+#define RETRY_MS_MAX 300000
 
 Manifest persist_manifest;
 

@@ -319,7 +319,7 @@ void cmd_slaveof(Request *r)
 bool replication_admits_write(Request *r)
 {
     if (!(r->command->flags & CMD_WRITE)) return true;
-    reply_error(r->out, "READONLY You can't write against a read only slave.");
+    reply_error(r->out, ERROR_READONLY);
     return false;
 }
 

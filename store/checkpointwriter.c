@@ -25,8 +25,7 @@
 
 #define SPILL_FILE       "checkpoint.spill"
 /* It's written, and files are truncated, in pieces: a single call keeps the core from the loop for up to 4 ms. */
-#define SPILL_PIECE     (512UL << 10)
-#define TRUNCATED_PIECE (512UL << 10)
+#define PIECE_BYTES (512UL << 10)
 
 struct CheckpointWriter {
     GThread *thread;
@@ -73,8 +72,8 @@ static void note_event(CheckpointWriter *writer)
 /* Gives all of a file's room back, in pieces. */
 static void truncate_to_nothing(int fd, uint64_t bytes)
 {
-    for (; bytes > TRUNCATED_PIECE; background_rest()) {
-        bytes -= TRUNCATED_PIECE;
+    for (; bytes > PIECE_BYTES; background_rest()) {
+        bytes -= PIECE_BYTES;
         (void)io->truncate(fd, (off_t)bytes);
     }
     (void)io->truncate(fd, 0);
@@ -145,7 +144,7 @@ static bool spill(CheckpointWriter *writer, const Image *batch)
     }
     bool good = writer->spill_fd >= 0;
     for (size_t at = 0, len; good && at < batch->len; at += len) {
-        len = MIN(batch->len - at, SPILL_PIECE);
+        len = MIN(batch->len - at, PIECE_BYTES);
         good = io_write_all(writer->spill_fd, batch->bytes + at, len, (off_t)(writer->spill_end + at));
         background_rest();
     }

@@ -33,11 +33,6 @@ proc run_in {db args} {
     return $reply
 }
 
-proc checkpoint_now {} {
-    assert_match "Background saving started*" [r bgsave]
-    wait_until {[info_field rdb_bgsave_in_progress] == 0} 20000
-}
-
 # Two checkpoints and some journal behind each; the digest.
 proc make_directory {} {
     fill

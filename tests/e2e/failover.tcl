@@ -6,12 +6,6 @@
 # The operator is who knows the admin password; anybody else is a client.
 set guarded {--admin-plane auth --requirepass ckv:secret --admin-password adm --masterauth admin:adm}
 
-proc log_in {{password admin:adm}} {
-    set c [connect]
-    assert_equal OK [call $c auth $password]
-    return $c
-}
-
 # The current server's default connection, anew: it may have been closed.
 proc be_operator {} {
     reopen_default

@@ -3,15 +3,6 @@
 #
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-proc offset {} { info_field [expr {[info_field role] eq "slave" ? "slave_repl_offset" : "master_repl_offset"}] }
-
-proc wait_same {of ids} {
-    foreach id $ids {
-        wait_until {[in $id { info_field master_link_status }] eq "up" && [in $id offset] == [in $of offset]} 15000
-        assert_equal [in $of { r debug digest }] [in $id { r debug digest }]
-    }
-}
-
 with_server {} {
     set a $::current
     with_server {} {

@@ -520,6 +520,30 @@ proc in {id body} {
     return -options $details $result
 }
 
+# A connection to the current server, of an operator by default.
+proc log_in {{password admin:adm}} {
+    set c [connect]
+    assert_equal OK [call $c auth $password]
+    return $c
+}
+
+# How far the current server's stream goes, as a master or as a slave.
+proc offset {} { info_field [expr {[info_field role] eq "slave" ? "slave_repl_offset" : "master_repl_offset"}] }
+
+# Waits until each of these slaves has all that the server has.
+proc wait_same {of ids} {
+    foreach id $ids {
+        wait_until {[in $id { info_field master_link_status }] eq "up" && [in $id offset] == [in $of offset]} 20000
+        assert_equal [in $of { r debug digest }] [in $id { r debug digest }]
+    }
+}
+
+proc checkpoint_now {} {
+    assert_match "Background saving started*" [r bgsave]
+    wait_until {[info_field rdb_bgsave_in_progress] == 0} 20000
+    assert_equal ok [info_field rdb_last_bgsave_status]
+}
+
 # Makes one server the slave of another.
 proc follow {id of} { in $id { r slaveof 127.0.0.1 $::server($of,port) } }
 

@@ -30,12 +30,6 @@ proc fill {} {
 
 proc wait_saved {} { wait_until {[info_field rdb_bgsave_in_progress] == 0} 20000 }
 
-proc checkpoint_now {} {
-    assert_match "Background saving started*" [r bgsave]
-    wait_saved
-    assert_equal ok [info_field rdb_last_bgsave_status]
-}
-
 proc encodings {} {
     set all {}
     foreach key [lsort [r keys *]] { lappend all $key [r type $key] [r object encoding $key] [expr {[r ttl $key] > 0}] }

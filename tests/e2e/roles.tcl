@@ -4,23 +4,11 @@
 #
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-proc offset {} { info_field [expr {[info_field role] eq "slave" ? "slave_repl_offset" : "master_repl_offset"}] }
-
-proc assert_same {of id} {
-    wait_until {[in $id { info_field master_link_status }] eq "up" && [in $id offset] == [in $of offset]} 20000
-    assert_equal [in $of { r debug digest }] [in $id { r debug digest }]
-}
-
-proc make_checkpoint {} {
-    r bgsave
-    wait_until {[info_field rdb_bgsave_in_progress] eq "0"} 20000
-}
-
 # The stream of the master `a` ends in database 3, and a checkpoint of it knows of none. Then `b` becomes the master.
 foreach {how change} {
     "FAILOVER" {
         in $a {
-            make_checkpoint
+            checkpoint_now
             admin_cli failover
             wait_until {[string match *master_link_status:up* [admin_cli info replication]]} 20000
             reopen_default
@@ -33,14 +21,14 @@ foreach {how change} {
     }
     "a kill and a promotion" {
         in $a {
-            make_checkpoint
+            checkpoint_now
             kill_server
         }
         in $b { admin_cli slaveof no one }
         launch $a [list --slaveof 127.0.0.1 $::server($b,port)]
     }
     "a restart without its master" {
-        in $a make_checkpoint
+        in $a checkpoint_now
         in $b restart
         in $a {
             admin_cli slaveof 127.0.0.1 $::server($b,port)
@@ -54,12 +42,12 @@ foreach {how change} {
             set b $::current
             test "the new master's stream names its database, after $how" {
                 follow $b $a
-                assert_same $a $b
+                wait_same $a $b
                 in $a {
                     r select 3
                     r set x 1
                 }
-                assert_same $a $b
+                wait_same $a $b
                 eval $change
                 wait_until {[in $a { info_field master_link_status }] eq "up"} 20000
                 in $b {
@@ -67,7 +55,7 @@ foreach {how change} {
                     r select 3
                     r set y 2
                 }
-                assert_same $b $a
+                wait_same $b $a
                 in $a {
                     r select 3
                     assert_equal 2 [r get y]
@@ -80,22 +68,16 @@ foreach {how change} {
 # Connections of operators, which stay when the server becomes a slave.
 set guarded {--admin-plane auth --requirepass ckv:secret --admin-password adm --masterauth admin:adm}
 
-proc connect_operator {} {
-    set c [connect]
-    assert_equal OK [call $c auth admin:adm]
-    return $c
-}
-
 with_server $guarded {
     set a $::current
-    set on_a [connect_operator]
+    set on_a [log_in]
     with_server $guarded {
         set b $::current
-        set on_b [connect_operator]
+        set on_b [log_in]
         foreach id [list $a $b] { in $id { r auth admin:adm } }
 
         test "a transaction that was queued by a master's client writes nothing on the slave that it became" {
-            foreach name {writes reads} { set $name [in $a connect_operator] }
+            foreach name {writes reads} { set $name [in $a log_in] }
             call $writes multi
             call $writes set x 1
             call $reads multi
@@ -106,7 +88,7 @@ with_server $guarded {
             }
             assert_equal (nil) [call $reads exec]
             foreach c [list $writes $reads] { disconnect $c }
-            assert_same $b $a
+            wait_same $b $a
         }
 
         test "what comes behind SLAVEOF in a transaction writes nothing" {
@@ -117,17 +99,17 @@ with_server $guarded {
             call $on_a set after 1
             call $on_a get after
             assert_match {OK OK {-READONLY *} (nil)} [call $on_a exec]
-            assert_same $b $a
+            wait_same $b $a
         }
 
         test "neither DEBUG POPULATE nor PFCOUNT changes a slave" {
             call $on_b pfadd estimate a b c
-            assert_same $b $a
+            wait_same $b $a
             assert_error "READONLY *" { call $on_a debug populate 10 }
             assert_equal 3 [call $on_a pfcount estimate]
-            assert_same $b $a
+            wait_same $b $a
             assert_equal 3 [call $on_b pfcount estimate]
-            assert_same $b $a
+            wait_same $b $a
             assert_equal 3 [call $on_a pfcount estimate]
         }
     }
@@ -137,7 +119,7 @@ with_server $guarded {
 proc diverge {a b} {
     in $a { r set shared v }
     follow $b $a
-    assert_same $a $b
+    wait_same $a $b
     in $b {
         admin_cli slaveof no one
         reopen_default
@@ -156,7 +138,7 @@ with_server {--checkpoint-every 0} {
         test "an old master that goes back, and is made the master again meanwhile, keeps what it acknowledges" {
             in $a {
                 r debug populate [expr {$::sanitized ? 20000 : 200000}] ;# more keys than the leak checker can follow
-                make_checkpoint
+                checkpoint_now
             }
             diverge $a $b
             in $a {
@@ -192,7 +174,7 @@ with_server {} {
                 admin_cli slaveof 127.0.0.1 $::server($b,port)
                 reopen_default
             }
-            assert_same $b $a
+            wait_same $b $a
             in $a { assert_equal 1 [llength [glob -nocomplain -directory [server_dir] diverged-*.resp]] }
         }
     }

@@ -3,12 +3,6 @@
 #
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-proc wait_same {a b} {
-    in $b { wait_until {[info_field master_link_status] eq "up"} 15000 }
-    wait_until {[in $a { info_field master_repl_offset }] == [in $b { info_field slave_repl_offset }]} 15000
-    assert_equal [in $a { r debug digest }] [in $b { r debug digest }]
-}
-
 proc write_keys {name count} {
     for {set i 0} {$i < $count} {incr i} { r set $name:$i $i }
 }

@@ -43,7 +43,6 @@ proc end_sync {} {
     r slaveof no one
 }
 
-proc offset {} { info_field slave_repl_offset }
 
 # ---------------------------------------------------------------- the handshake and full syncs
 

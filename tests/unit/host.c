@@ -4,10 +4,31 @@
 #include "tests/unit/host.h"
 
 #include <glib.h>
+#include <stdlib.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
+#include "base/clock.h"
+#include "base/options.h"
 #include "cmds/command.h"
 #include "repl/master.h"
+#include "store/checkpoint.h"
+#include "store/manifest.h"
+
+static char *directory;
+static Manifest manifest;
+
+bool host_enter_directory(void)
+{
+    directory = g_dir_make_tmp("ckv-test-XXXXXX", NULL);
+    return directory != NULL && chdir(directory) == 0;
+}
+
+bool host_leave_directory(void)
+{
+    g_autofree char *path = g_steal_pointer(&directory), *remove = g_strdup_printf("rm -rf '%s'", path);
+    return chdir("/") == 0 && system(remove) == 0;
+}
 
 Loop *host_start(void)
 {
@@ -27,6 +48,28 @@ Client *host_client(int *other_end)
     g_assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0);
     if (other_end != NULL) *other_end = ends[1];
     return client_adopt(ends[0], true, true);
+}
+
+Loop *host_start_checkpoints(Client **client)
+{
+    options_reset();
+    clock_refresh();
+    if (!host_enter_directory()) return NULL;
+    manifest_init(&manifest);
+    table_set_secret(manifest.secret, sizeof(manifest.secret));
+    Loop *loop = host_start();
+    checkpoint_init(keyspace, &manifest, NULL);
+    *client = host_client(NULL);
+    return loop;
+}
+
+bool host_stop_checkpoints(void)
+{
+    client_shutdown();
+    checkpoint_forget_all();
+    keyspace_free(keyspace);
+    manifest_clear(&manifest);
+    return host_leave_directory();
 }
 
 char *host_take_reply(Client *client)

@@ -7,11 +7,20 @@
 #include "net/client.h"
 #include "net/loop.h"
 
+/* Makes a directory for the test's files and goes there; and removes it, and is in / then. False: it can't. */
+bool host_enter_directory(void);
+bool host_leave_directory(void);
+
 /* A loop, clients' handlers and an empty keyspace of 16 databases, which the caller frees. */
 Loop *host_start(void);
 
 /* A client that may do all, and (unless NULL) the other end of its connection. */
 Client *host_client(int *other_end);
+
+/* In such a directory: the options as they are at first, and host_start with changes noted for checkpoints. NULL: it
+ * can't. The client may do all. */
+Loop *host_start_checkpoints(Client **client);
+bool host_stop_checkpoints(void);
 
 /* What the client has been answered since; to g_free. */
 char *host_take_reply(Client *client);

@@ -9,8 +9,6 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -27,7 +25,6 @@
 
 static Loop *loop;
 static Client *writer, *reader;
-static char *directory;
 
 /* ---- a disk in trouble ---- */
 
@@ -241,8 +238,7 @@ static int set_up(void **state)
     io = &troubled;
     options_reset();
     log_level = LOG_WARNING + 1;
-    directory = g_dir_make_tmp("ckv-test-XXXXXX", NULL);
-    if (directory == NULL || chdir(directory) != 0) return -1;
+    if (!host_enter_directory()) return -1;
     clock_refresh();
     loop = host_start();
     writer = host_client(NULL);
@@ -260,10 +256,7 @@ static int tear_down(void **state)
     if (!journal_close()) return -1;
     client_shutdown();
     keyspace_free(keyspace);
-    g_autofree char *remove = g_strdup_printf("rm -rf '%s'", directory);
-    if (chdir("/") != 0 || system(remove) != 0) return -1;
-    g_free(directory);
-    return 0;
+    return host_leave_directory() ? 0 : -1;
 }
 
 int main(void)

@@ -9,7 +9,6 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -30,7 +29,6 @@
 
 static Loop *loop;
 static Manifest manifest;
-static char *directory;
 static GString *stream; /* the journal from START on */
 static int acks;
 
@@ -450,8 +448,7 @@ static int set_up(void **state)
     options_reset();
     options.admin_plane_all = true;
     log_level = LOG_WARNING + 1;
-    directory = g_dir_make_tmp("ckv-test-XXXXXX", NULL);
-    if (directory == NULL || chdir(directory) != 0) return -1;
+    if (!host_enter_directory()) return -1;
     manifest = (Manifest){ .history = HISTORY };
     master_stats = (MasterStats){ 0 };
     stream = g_string_new(NULL);
@@ -472,10 +469,7 @@ static int tear_down(void **state)
         keyspace_flush(&keyspace->dbs[i]);
     if (!journal_close()) return -1;
     g_string_free(stream, TRUE);
-    g_autofree char *remove = g_strdup_printf("rm -rf '%s'", directory);
-    if (chdir("/") != 0 || system(remove) != 0) return -1;
-    g_free(directory);
-    return 0;
+    return host_leave_directory() ? 0 : -1;
 }
 
 int main(void)

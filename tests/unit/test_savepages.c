@@ -5,9 +5,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 #include <glib/gstdio.h>
@@ -37,8 +35,6 @@
 
 static Loop *loop;
 static Client *client;
-static Manifest manifest;
-static char *directory;
 static char names[CHANGED][KEY_CHARS]; /* of the keys that are changed */
 
 static Slice name_key(char *room, int number)
@@ -481,15 +477,8 @@ static void test_copied_at_once(void **state)
 static int set_up(void **state)
 {
     (void)state;
-    options_reset();
-    clock_refresh();
-    directory = g_dir_make_tmp("ckv-test-XXXXXX", NULL);
-    if (directory == NULL || chdir(directory) != 0) return -1;
-    manifest_init(&manifest);
-    table_set_secret(manifest.secret, sizeof(manifest.secret));
-    loop = host_start();
-    checkpoint_init(keyspace, &manifest, NULL);
-    client = host_client(NULL);
+    loop = host_start_checkpoints(&client);
+    if (loop == NULL) return -1;
     fill();
     return 0;
 }
@@ -497,14 +486,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    client_shutdown();
-    checkpoint_forget_all();
-    keyspace_free(keyspace);
-    manifest_clear(&manifest);
-    g_autofree char *remove = g_strdup_printf("rm -rf '%s'", directory);
-    if (chdir("/") != 0 || system(remove) != 0) return -1;
-    g_free(directory);
-    return 0;
+    return host_stop_checkpoints() ? 0 : -1;
 }
 
 int main(void)

@@ -8,7 +8,6 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -36,8 +35,6 @@
 #define NO_LIMIT_US INT32_MAX
 
 static Client *client;
-static Manifest manifest;
-static char *directory;
 
 static Slice name_key(char *room, int number)
 {
@@ -364,15 +361,7 @@ static void test_stream(void **state)
 static int set_up(void **state)
 {
     (void)state;
-    options_reset();
-    clock_refresh();
-    directory = g_dir_make_tmp("ckv-test-XXXXXX", NULL);
-    if (directory == NULL || chdir(directory) != 0) return -1;
-    manifest_init(&manifest);
-    table_set_secret(manifest.secret, sizeof(manifest.secret));
-    host_start();
-    client = host_client(NULL);
-    checkpoint_init(keyspace, &manifest, NULL);
+    if (host_start_checkpoints(&client) == NULL) return -1;
     fill();
     return 0;
 }
@@ -380,14 +369,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    client_shutdown();
-    checkpoint_forget_all();
-    keyspace_free(keyspace);
-    manifest_clear(&manifest);
-    g_autofree char *remove = g_strdup_printf("rm -rf '%s'", directory);
-    if (chdir("/") != 0 || system(remove) != 0) return -1;
-    g_free(directory);
-    return 0;
+    return host_stop_checkpoints() ? 0 : -1;
 }
 
 int main(void)
