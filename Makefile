@@ -137,10 +137,10 @@ ha-long: $(BUILD)/ckv ## the same, longer: ROUNDS_HA=50 failovers and more
 test-load: $(BUILD)/ckv $(BUILD)/load ## the load generator's own tests
 	@tests/bench/test_load.py $^
 
-test-bench: $(BUILD)/ckv $(BUILD)/load $(BUILD)/pinger ## the benchmark's own tests, at tiny sizes
+test-bench: $(BUILD)/ckv $(BUILD)/load $(BUILD)/pinger $(BUILD)/floor ## the benchmark's own tests, at tiny sizes
 	@tests/bench/test_bench.py $(BUILD)
 
-BENCH = $(PARALLEL) release && $(PARALLEL) BUILD=$(RELEASE) $(RELEASE)/load $(RELEASE)/pinger
+BENCH = $(PARALLEL) release && $(PARALLEL) BUILD=$(RELEASE) $(RELEASE)/load $(RELEASE)/pinger $(RELEASE)/floor
 BENCH_FLAGS = --build $(RELEASE) $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 bench: deps-test ## side by side with redis-server: bench/RESULTS.md, half an hour or more (QUICK=1: a few minutes; ONLY=text: some rows; both to build/bench)
 	@$(BENCH)
@@ -236,7 +236,7 @@ $(BUILD)/iofault.so $(BUILD)/handfault.so:
 	$(CC) $(filter-out -fsanitize% -fno-sanitize%,$(CFLAGS)) -fPIC -shared -o $@ $<
 
 $(BUILD)/load: $(BUILD)/bench/draw.o
-$(BUILD)/pinger $(BUILD)/load: $(BUILD)/%: $(BUILD)/bench/%.o
+$(BUILD)/pinger $(BUILD)/floor $(BUILD)/load: $(BUILD)/%: $(BUILD)/bench/%.o
 	$(CC) $(CFLAGS) -o $@ $^ -lm
 
 $(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(OBJ)

@@ -24,7 +24,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import persistence  # noqa: E402
 from results import write_results  # noqa: E402
-from subject import LOAD_CORE, SERVER_CORE, Peer, Subject  # noqa: E402
+from subject import LOAD_CORE, SERVER_CORE, Floor, Peer, Subject  # noqa: E402
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 MARGIN = 0.03  # within which two medians of one thing differ by themselves
@@ -52,6 +52,7 @@ class Bench(persistence.Bench):
         self.small = args.keys // 10
         self.many = args.keys // 100
         self.decay_s = min(DECAY_S, args.keys / 10000)
+        self.floor = Floor(os.path.abspath(os.path.join(args.build, "floor")), parent, load)
         self.rows = []
         self.section = ""
         self.ratios = {}
@@ -114,6 +115,26 @@ def row_basic(bench):
     for mix in ("get", "set"):
         bench.times("%s by Zipf (%s), -P 16" % (mix.upper(), ZIPF), None, "--mix", mix, "--pipeline", 16, "--keys",
                     bench.one, "--zipf", ZIPF)
+
+
+def row_floor(bench):
+    """What the machine lets any server reach that receives and sends for each connection by itself: PING's rate by one
+    that does nothing else, so without a look at the request, beside what the other reaches of GET and SET."""
+    other = bench.subjects[1]
+    other.start(fsync=None)
+    other.fill(bench.one)
+    bench.floor.start()
+    for mix, pipeline, least in BASIC:
+        if mix not in ("get", "set"):
+            continue
+        words = ("--pipeline", pipeline, "--keys", bench.one, "--seconds", bench.seconds)
+        found = bench.medians(
+            lambda subject, mix=mix, words=words: subject.throughput("--mix", "ping" if subject is bench.floor else mix,
+                                                                     *words), subjects=(bench.floor, other))
+        bench.row("PING, -P %d, by the least server; %s by the other (ckv's target: %s times)" % (
+            pipeline, mix.upper(), least), *[one.per_second for one in found], "-", None, found=found,
+                  by="--mix ping|%s %s" % (mix, " ".join(map(str, words))))
+    bench.floor.stop()
 
 
 def row_default(bench):
@@ -302,6 +323,8 @@ def row_start(bench):
 
 
 SECTIONS = (("Throughput, nothing kept on disk", (row_basic, row_collections, row_lrange, row_zset, row_ten_million)),
+            ("What any server could reach here: bench/floor.c, which only receives and sends, in ckv's place",
+             (row_floor,)),
             ("Throughput, ckv as it is by default", (row_default,)),
             ("Throughput, both keep a log synced each second", (row_everysec,)),
             ("Latency under half of the peak rate", (row_latency,)),
@@ -371,7 +394,7 @@ def run_rows(bench, only):
 
 def options_read():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--build", default="build", metavar="PATH", help="where ckv, load and pinger are")
+    options.add_argument("--build", default="build", metavar="PATH", help="where ckv, load, pinger and floor are")
     options.add_argument("--peer", metavar="COMMAND", help="another server instead of redis-server; %%p: its port, "
                          "%%d: its directory")
     options.add_argument("--quick", action="store_true", help="two minutes: a tenth of the keys, each measured once")
@@ -415,7 +438,7 @@ def main():
         print(error)
         return 1
     finally:
-        for subject in bench.subjects:
+        for subject in (*bench.subjects, bench.floor):
             subject.stop()
         shutil.rmtree(parent, ignore_errors=True)
     counts = collections.Counter(row.met for row in bench.rows)

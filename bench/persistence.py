@@ -49,11 +49,11 @@ class Bench:
         for subject in self.subjects:
             subject.start(**options)
 
-    def medians(self, measure, reps=None):
-        """What measure(subject) gives for ckv and for Redis, in turn."""
+    def medians(self, measure, reps=None, subjects=None):
+        """What measure(subject) gives for ckv and for Redis, or for the two given, in turn."""
         found = [[], []]
         for _ in range(reps or self.reps):
-            for subject, values in zip(self.subjects, found):
+            for subject, values in zip(subjects or self.subjects, found):
                 values.append(measure(subject))
         return [median(values) for values in found]
 

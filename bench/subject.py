@@ -279,6 +279,19 @@ class Peer(Subject):
             raise RuntimeError("%s: CONFIG SET %s %s: %r" % (self.name, option, value, reply))
 
 
+class Floor(Subject):
+    """floor.c: it answers PING, and nothing else."""
+
+    def __init__(self, program, parent, load):
+        super().__init__(program, "floor", parent, load)
+
+    def command(self, fsync, appendonly):
+        return [self.program, str(self.port)]
+
+    def operator(self):
+        return Connection(self.port)
+
+
 def begin_checkpoint(connection):
     reply = connection.call("BGSAVE")
     if not reply.startswith(b"+"):
