@@ -298,7 +298,9 @@ void cmd_exec(Request *r)
         run_queue(r, queue);
     }
     if (queue != NULL) g_ptr_array_unref(queue);
-    monitor_show(r);
+    Request shown = *r;
+    shown.db = session->db; /* as 3.2: after what was queued, which may have been a SELECT */
+    monitor_show(&shown);
 }
 
 /* WATCH key [key …] */

@@ -319,6 +319,8 @@ with_server {} {
         r incr n
         r exec
         foreach name {multi incr exec} { assert_match "* \"$name\"*" [recv $m] }
+        foreach command {multi {select 5} {get k} exec {select 0}} { r {*}$command }
+        foreach {name db} {multi 0 select 0 get 5 exec 5 select 5} { assert_match "* \\\[$db *\"$name\"*" [recv $m] }
         admin_cli ping
         assert_match {* \[0 unix:ckv.sock\] "ping"} [recv $m]
         assert_silent $m
