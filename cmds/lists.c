@@ -225,7 +225,8 @@ void cmd_lrem(Request *r)
     size_t limit = count == 0 ? SIZE_MAX : count > 0 ? (size_t)count : (size_t)0 - (size_t)count;
     size_t removed = list_remove_equal(&entry->list, r->argv[3], limit, count < 0 ? LIST_TAIL : LIST_HEAD);
     reply_int(r->out, (int64_t)removed);
-    if (removed > 0) key_shrunk(r, r->argv[1], list_length(entry->list) == 0, NOTIFY_LIST, "lrem");
+    /* 3.2 has this one event of lists among those of all types. */
+    if (removed > 0) key_shrunk(r, r->argv[1], list_length(entry->list) == 0, NOTIFY_GENERIC, "lrem");
 }
 
 bool ltrim_removes(const List *list, const Slice *argv, size_t *removed)

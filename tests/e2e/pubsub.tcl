@@ -191,12 +191,16 @@ with_server {} {
         r config set notify-keyspace-events El
         r set k v
         r lpush l x
+        r lrem l 0 x
         assert_equal {pmessage __key* __keyevent@0__:lpush l} [recv $c]
         r config set notify-keyspace-events KEg
         r select 7
         r set k v
         r del k
         assert_equal {{pmessage __key* __keyspace@7__:k del} {pmessage __key* __keyevent@7__:del k}} [receive $c 2]
+        r rpush l x y
+        r lrem l 0 x
+        assert_equal {{pmessage __key* __keyspace@7__:l lrem} {pmessage __key* __keyevent@7__:lrem l}} [receive $c 2]
         r select 0
         foreach useless {K E g gx KEx ""} {
             r config set notify-keyspace-events $useless
