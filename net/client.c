@@ -246,6 +246,29 @@ static bool send_output(Client *client)
     return true;
 }
 
+/* The connection is gone. What was read from it runs all the same, also if it was put off, since who sends changes may
+ * leave without waiting for the answers; nobody gets those. A slave's needn't, nor what comes after WAIT. */
+static void lose_connection(Client *client)
+{
+    ClientIo *io = client->io;
+    bool runs = (io->in_turn || io->backlog) && !io->blocked && !client->closing && client->class != CLIENT_SLAVE;
+    if (runs) {
+        io->lost = io->ended = true;
+    } else {
+        client_close_now(client);
+    }
+}
+
+static void send_or_drop(Client *client)
+{
+    ClientIo *io = client->io;
+    if (!io->close_now && !io->lost && !send_output(client)) lose_connection(client);
+    if (!io->lost) return;
+    drop_marks(client);
+    io->passed += client->out.bytes;
+    out_clear(&client->out);
+}
+
 /* Whether the client's class allows so much output, for so long. Slaves are judged by how far they are behind, which
  * isn't known here (repl/master.c): what waits for one is only the part of it that was read from the journal. */
 static bool output_within_limits(Client *client)
@@ -275,7 +298,7 @@ static void check_output_limits(Client *client)
 void client_output_is_much(Client *client)
 {
     if (handlers.before_send != NULL) handlers.before_send();
-    if (!client->io->close_now && !send_output(client)) client_close_now(client);
+    send_or_drop(client);
     check_output_limits(client);
     client->eager_bytes = client->out.bytes + OUTPUT_EAGER;
     /* Not a slave's, which are acknowledgements without an answer. */
@@ -324,6 +347,7 @@ void client_hold(Client *client, bool hold)
 {
     client->io->blocked = hold;
     if (hold) client->held = true;
+    if (hold && client->io->ended && client->io->error == NULL) client_close_now(client); /* it won't be read again */
     client_note_writer(client); /* which looks whether it goes on */
 }
 
@@ -375,8 +399,8 @@ static void flush_client(Client *client)
 {
     ClientIo *io = client->io;
     if (!io->close_now) check_output_limits(client);
-    bool alive = !io->close_now && send_output(client);
-    if (!alive || (client->closing && client->out.bytes == 0)) {
+    send_or_drop(client);
+    if (io->close_now || (client->closing && client->out.bytes == 0)) {
         free_client(client);
         return;
     }
@@ -568,7 +592,7 @@ static ssize_t read_some(Client *client, char *to, size_t room)
         return 0;
     }
     if (errno == EAGAIN || errno == EINTR) return -1;
-    client_close_now(client);
+    lose_connection(client);
     return 0;
 }
 

@@ -33,6 +33,7 @@ typedef struct ClientIo {
     bool blocked;  /* client_hold */
     bool hungry;   /* it's among hungry_clients */
     bool ended;    /* no more input: end of file, or a protocol error */
+    bool lost;     /* the connection is gone: what was read runs, and its output is dropped */
     bool backlog;  /* own may hold whole commands that weren't parsed yet */
     bool resuming; /* it's among resumed_clients */
     bool resumed;  /* it was in this turn, and nothing of it has run yet */
