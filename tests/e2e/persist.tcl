@@ -296,6 +296,8 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
         make_directory
         launch $::current $::server($::current,options)
         r set more 1
+        # Else what the sync thread misses may come first, and is then what's said.
+        wait_until {[info_field ckv_journal_durable_offset] == [info_field ckv_journal_offset]}
         file rename [server_dir]/journal [server_dir]/aside
         assert_equal ok [info_field rdb_last_bgsave_status]
         foreach command {bgsave save} {
