@@ -73,10 +73,10 @@ ElementTable *element_table_new(unsigned kind, bool has_values)
 
 void element_table_free(ElementTable *elements)
 {
+    if (elements->pages != NULL) checkpoint_forget_map(elements->pages); /* which may have to save elements */
     ElementWalk walk = element_walk(elements);
     for (const void *element; (element = element_next(&walk)) != NULL;)
         g_free((void *)(uintptr_t)element);
-    if (elements->pages != NULL) checkpoint_forget_map(elements->pages);
     table_free(&elements->table);
     g_free(elements);
 }

@@ -186,10 +186,10 @@ static Big *big_new(void)
 
 static void big_free(Big *big)
 {
+    if (big->pages != NULL) checkpoint_forget_map(big->pages); /* which may have to save elements */
     RankWalk walk = ranktree_walk(&big->tree, 0, false);
     for (RankElement *element; (element = ranktree_next(&walk)) != NULL;)
         g_free(element);
-    if (big->pages != NULL) checkpoint_forget_map(big->pages);
     ranktree_free(&big->tree);
     table_free(&big->table);
     g_free(big);

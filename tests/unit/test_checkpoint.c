@@ -846,6 +846,32 @@ static void test_deleted_is_no_data(void **context)
     assert_int_equal(checkpoint_waiting_bytes(), 0);
 }
 
+/* What SPOP does that leaves few members: these become the set, and the one before goes at once, of which the
+ * checkpoint may have pages yet to save. */
+static void replace_members(void)
+{
+    Entry *entry = keyspace_write(&ks->dbs[0], big_key);
+    set_free(entry->set);
+    entry->set = set_new();
+    set_add(&entry->set, set_member(SLICE("kept")));
+}
+
+static void test_replaced_members(void **context)
+{
+    (void)context;
+    static char text[2000];
+    for (unsigned at = 0; at < 3; at++) {
+        Entry *entry = keyspace_put_object(&ks->dbs[0], big_key, TYPE_SET, set_new());
+        for (int i = 0; i < 60; i++) {
+            snprintf(text, sizeof(text), "%0*d", (int)sizeof(text) - 1, i);
+            set_add(&entry->set, set_member(slice_of(text)));
+        }
+        checkpoint_in_slices(replace_members, at);
+        checkpoint_in_slices(keep_big, 0);
+        checkpoint_in_slices(keep_big, 0);
+    }
+}
+
 /* One of many keys that fails at MANIFEST, which still lists the file: the next one takes it out before it touches it.
  */
 static void test_failed_one_is_unlisted(void **context)
@@ -964,6 +990,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_long_elements, setup, teardown),
         cmocka_unit_test_setup_teardown(test_flush_leaves_no_records, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deleted_is_no_data, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_replaced_members, setup, teardown),
         cmocka_unit_test_setup_teardown(test_failed_one_is_unlisted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_failed_one_takes_no_room, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_elements_given_up, setup, teardown),
