@@ -114,10 +114,24 @@ static void chunk_delist(Chain *chain, const ListChunk *chunk)
     table_remove(&chain->by_id->table, hash, table_find_pointer(&chain->by_id->table, hash, chunk));
 }
 
+/* The chain's pages, if it has any, go. */
+static void drop_pages(Chain *chain)
+{
+    if (chain->pages != NULL) checkpoint_forget_map(g_steal_pointer(&chain->pages));
+    if (chain->by_id == NULL) return;
+    table_free(&chain->by_id->table);
+    g_clear_pointer(&chain->by_id, g_free);
+}
+
 /* Puts a chunk behind another one; `prev` NULL: at the head. */
 static void chunk_link(Chain *chain, ListChunk *prev, ListChunk *chunk)
 {
     chunk_touch(chain, prev);
+    if (chain->by_id != NULL && chain->by_id->last_id == UINT32_MAX) {
+        /* All are used up, by a queue that is never empty. It's numbered anew, and all news to checkpoints. */
+        drop_pages(chain);
+        list_number_chunks((List *)chain);
+    }
     if (numbered && chain->chunks == NUMBERED_CHUNKS) list_number_chunks((List *)chain);
     chunk_enlist(chain, chunk);
     chunk->prev = prev;
@@ -172,15 +186,6 @@ static Chain *make_chain(List **list)
     chunk_link(chain, NULL, chunk_new(as_pack(*list)));
     *list = (List *)chain;
     return chain;
-}
-
-/* The chain's pages, if it has any, go. */
-static void drop_pages(Chain *chain)
-{
-    if (chain->pages != NULL) checkpoint_forget_map(g_steal_pointer(&chain->pages));
-    if (chain->by_id == NULL) return;
-    table_free(&chain->by_id->table);
-    g_clear_pointer(&chain->by_id, g_free);
 }
 
 /* A chain of one chunk becomes its pack again, and one of none an empty pack. */

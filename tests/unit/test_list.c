@@ -258,6 +258,22 @@ static void test_chunks_that_shrink(void **state)
     }
 }
 
+/* A chunk of one element, as a checkpoint has it. */
+static void load_chunk(List *loaded, const char *element, uint32_t id, uint32_t next)
+{
+    List *one = list_new();
+    list_push(&one, LIST_TAIL, slice_of(element));
+    Image image = { 0 };
+    image_put_varint(&image, id);
+    image_put_varint(&image, next);
+    pack_encode((const Pack *)(const void *)one, &image);
+    Slice in = { image.bytes, image.len };
+    uint64_t hash;
+    assert_true(list_decode_paged_chunk(loaded, &in, &hash));
+    list_free(one);
+    g_free(image.bytes);
+}
+
 /* Chunks from a checkpoint, one of which is missing: they're no list, and all of them can be freed. */
 static void test_chunks_that_make_no_list(void **context)
 {
@@ -265,23 +281,39 @@ static void test_chunks_that_make_no_list(void **context)
     for (unsigned missing = 0; missing < 5; missing++) {
         List *loaded = list_new_big();
         for (unsigned i = 0; i < 5; i++) {
-            if (i == missing) continue;
-            List *one = list_new();
-            list_push(&one, LIST_TAIL, SLICE("element"));
-            Image image = { 0 };
-            image_put_varint(&image, i + 1);
-            image_put_varint(&image, i == 4 ? 0 : i + 2);
-            pack_encode((const Pack *)(const void *)one, &image);
-            Slice in = { image.bytes, image.len };
-            uint64_t hash;
-            assert_true(list_decode_paged_chunk(loaded, &in, &hash));
-            list_free(one);
-            g_free(image.bytes);
+            if (i != missing) load_chunk(loaded, "element", i + 1, i == 4 ? 0 : i + 2);
         }
         assert_true(list_link_paged(loaded) == (missing == 0)); /* without the first one, the others are one */
         while (list_free_some(loaded, 1)) {
         }
     }
+}
+
+/* Two chunks, the last of which has the last id that there is: the next ones are numbered from the beginning. */
+static void test_last_id(void **context)
+{
+    (void)context;
+    static char text[10000];
+    List *queue = list_new_big();
+    load_chunk(queue, "first", UINT32_MAX - 1, UINT32_MAX);
+    load_chunk(queue, "second", UINT32_MAX, 0);
+    assert_true(list_link_paged(queue));
+    for (int i = 0; i < 3; i++) {
+        snprintf(text, sizeof(text), "%0*d", (int)sizeof(text) - 1, i);
+        list_push(&queue, LIST_TAIL, slice_of(text));
+    }
+    assert_int_equal(list_chunks(queue), 5);
+    for (const struct ListChunk *chunk = list_first_chunk(queue); chunk != NULL; chunk = list_next_chunk(chunk)) {
+        Image image = { 0 };
+        list_chunk_encode_head(chunk, &image);
+        Slice in = { image.bytes, image.len };
+        uint64_t id, next;
+        assert_true(image_get_varint(&in, &id) && image_get_varint(&in, &next));
+        assert_in_range(id, 1, 5);
+        assert_int_equal(next, list_next_chunk(chunk) == NULL ? 0 : id + 1);
+        g_free(image.bytes);
+    }
+    list_free(queue);
 }
 
 int main(void)
@@ -291,6 +323,7 @@ int main(void)
         cmocka_unit_test(test_bytes_an_element),
         cmocka_unit_test(test_huge_elements),
         cmocka_unit_test(test_chunks_that_make_no_list),
+        cmocka_unit_test(test_last_id),
         cmocka_unit_test(test_inserting_between_full_chunks),
         cmocka_unit_test(test_chunks_that_shrink),
     };
