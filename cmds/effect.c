@@ -31,7 +31,8 @@ _Static_assert((int)FSYNC_EVERYSEC == (int)JOURNAL_SYNC_EVERYSEC && (int)FSYNC_A
 
 bool effects_on, effects_aside, effect_muted, effect_replaced, effect_unanswered, effect_piled_up;
 
-/* The most that a command, or a transaction, may add to the journal at once: a batch has at most 1 GB. */
+/* The most that a command, or a transaction, may add to the journal at once: a batch has at most 1 GB, and a slave
+ * takes no more (STREAM_UNIT_MAX). */
 #define CHANGE_BYTES_MAX (768UL << 20)
 
 /* ---- aside ---- */
@@ -66,6 +67,7 @@ static bool loses(const Slice *argv, int argc)
 /* A copy of a command, in one allocation. */
 typedef struct Kept {
     int db, argc;
+    size_t bytes;
     Slice argv[];
 } Kept;
 
@@ -83,6 +85,7 @@ static Kept *keep(int db, const Slice *argv, int argc)
     Kept *kept = g_malloc(sizeof(Kept) + slices + bytes);
     kept->db = db;
     kept->argc = argc;
+    kept->bytes = effect_bytes(argv, argc);
     char *at = (char *)kept + sizeof(Kept) + slices;
     for (int i = 0; i < argc; i++) {
         if (argv[i].len > 0) memcpy(at, argv[i].ptr, argv[i].len);
@@ -238,6 +241,42 @@ void effect_pieces_end(EffectPieces *pieces)
     g_free(pieces);
 }
 
+/* ---- how much at once ---- */
+
+/* "$33554432\r\n" and "\r\n". */
+#define ELEMENT_FRAME 13
+
+static bool refuse_size(Out *out)
+{
+    reply_error(out, "ERR more than 768 MB can't be changed at once; send it in several parts");
+    return false;
+}
+
+size_t effect_room(void)
+{
+    if (!effects_on || effects_aside) return SIZE_MAX;
+    size_t waiting = journal_pending_bytes() + (exec.first == NULL ? 0 : exec.first->bytes);
+    return waiting < CHANGE_BYTES_MAX ? CHANGE_BYTES_MAX - waiting : 0;
+}
+
+bool effect_fits(Out *out, size_t bytes)
+{
+    return bytes <= effect_room() || refuse_size(out);
+}
+
+size_t effect_pieces_bytes(Slice key, size_t elements, size_t bytes)
+{
+    size_t pieces = 1 + elements / (PIECE_ELEMENTS - PIECE_HEAD) + bytes / PIECE_BYTES;
+    return bytes + elements * ELEMENT_FRAME + (1 + pieces) * (key.len + RESERVE_MORE);
+}
+
+bool effect_pieces_take(const EffectPieces *pieces, size_t len)
+{
+    if (pieces == NULL) return true;
+    Slice key = g_array_index(pieces->argv, Slice, PIECE_HEAD - 1);
+    return effect_pieces_bytes(key, pieces->argv->len, pieces->bytes->len + len) <= effect_room();
+}
+
 /* ---- the command that ran ---- */
 
 void effect_of(const Request *r)
@@ -373,10 +412,7 @@ size_t effect_bytes(const Slice *argv, int argc)
 
 bool effect_admit(Out *out, size_t bytes)
 {
-    if (bytes > CHANGE_BYTES_MAX) {
-        reply_error(out, "ERR more than 768 MB can't be changed at once; send it in several parts");
-        return false;
-    }
+    if (bytes > CHANGE_BYTES_MAX) return refuse_size(out);
     const char *trouble = journal_trouble();
     if (trouble == NULL && journal_reserve(MIN(bytes, RESERVE_MOST) + RESERVE_MORE)) return true;
     if (trouble == NULL) trouble = journal_trouble();

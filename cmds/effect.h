@@ -62,6 +62,16 @@ void effect_pieces_add(EffectPieces *pieces, const Slice *elements, int count);
 void effect_pieces_add_value(EffectPieces *pieces, PackValue value);
 void effect_pieces_end(EffectPieces *pieces);
 
+/* What may come to much more than the command had: a batch of the journal, and a change for a slave, are bounded. */
+/* How many bytes more can be put now; SIZE_MAX: nothing is. */
+size_t effect_room(void);
+/* Whether there are so many; if not, the error is out. */
+bool effect_fits(Out *out, size_t bytes);
+/* What so many elements of so many bytes in all come to, in pieces (and a DEL of the key). */
+size_t effect_pieces_bytes(Slice key, size_t elements, size_t bytes);
+/* Whether one more element can be added. */
+bool effect_pieces_take(const EffectPieces *pieces, size_t len);
+
 /* ---- for the command layer ---- */
 
 /* A key expired or was evicted: it's about to be deleted. */

@@ -303,9 +303,20 @@ static void put_stored(const Request *r, Slice target)
     effect_together_end();
 }
 
+/* Of their members and scores, about. */
+static size_t hits_bytes(const Hit *hits, size_t count)
+{
+    size_t bytes = 0;
+    char digits[NUMBER_INT_CHARS];
+    for (size_t i = 0; i < count; i++)
+        bytes += pack_value_text(hits[i].pair.member, digits).len + NUMBER_DOUBLE_CHARS;
+    return bytes;
+}
+
 /* Stores the hits and answers their number. */
 static void store_hits(Request *r, const Hit *hits, size_t count, const Search *search)
 {
+    if (!effect_fits(r->out, effect_pieces_bytes(search->target, 2 * count, hits_bytes(hits, count)))) return;
     ZsetBuilder *builder = zset_builder_new();
     for (size_t i = 0; i < count; i++) {
         char digits[NUMBER_INT_CHARS];

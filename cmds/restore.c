@@ -76,6 +76,8 @@ void cmd_restore(Request *r)
     int64_t ttl_ms;
     unsigned version;
     if (!may_restore(r, &ttl_ms, &version)) return;
+    Slice effect[] = { r->argv[1], r->argv[1], r->argv[3] }; /* the deadline has the key again */
+    if (!effect_fits(r->out, effect_bytes(effect, G_N_ELEMENTS(effect)))) return;
     g_autofree char *error = NULL;
     Entry *entry = rdb_restore(r->db, r->argv[1], r->argv[3], &error);
     if (entry == NULL) {

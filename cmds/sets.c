@@ -106,16 +106,21 @@ void cmd_smembers(Request *r)
 
 /* ---- random members ---- */
 
-/* Answers `count` members drawn at random and takes them out; fewer than there are. */
+/* Answers `count` members drawn at random and takes them out; fewer than there are, and no more than the journal takes
+ * at once. */
 static void pop_drawn(Request *r, Entry *entry, size_t count, EffectPieces *popped)
 {
-    reply_array(r->out, count);
-    while (count-- > 0) {
+    OutMark mark = reply_array_begin(r->out);
+    size_t drawn = 0;
+    for (; drawn < count; drawn++) {
         SetMember member = set_random(entry->set);
+        char digits[NUMBER_INT_CHARS];
+        if (drawn > 0 && !effect_pieces_take(popped, pack_value_text(member, digits).len)) break;
         reply_value(r->out, member);
         effect_pieces_add_value(popped, member);
         set_remove(&entry->set, member);
     }
+    reply_array_set(r->out, mark, drawn);
 }
 
 /* The same when few will be left: draws those, which become a new set, and answers all others. */
@@ -157,7 +162,8 @@ static void spop_count(Request *r)
     if (left == 0) {
         reply_members(r->out, entry->set);
         effect_del(r->db, r->argv[1]);
-    } else if (left * POP_OTHERS_RATIO > count) {
+    } else if (left * POP_OTHERS_RATIO > count ||
+               effect_pieces_bytes(r->argv[1], length, set_bytes(entry->set)) > effect_room()) {
         pop_drawn(r, entry, count, popped);
     } else {
         pop_others(r, entry, left, popped);
@@ -185,8 +191,10 @@ void cmd_spop(Request *r)
     }
     SetMember member = set_random(entry->set);
     char digits[NUMBER_INT_CHARS];
+    Slice effect[] = { SLICE("SREM"), r->argv[1], pack_value_text(member, digits) };
+    if (!effect_fits(r->out, effect_bytes(effect, G_N_ELEMENTS(effect)))) return;
     reply_value(r->out, member);
-    effect_put(r->db, (Slice[]){ SLICE("SREM"), r->argv[1], pack_value_text(member, digits) }, 3);
+    effect_put(r->db, effect, G_N_ELEMENTS(effect));
     set_remove(&entry->set, member);
     key_shrunk(r, r->argv[1], set_length(entry->set) == 0, NOTIFY_SET, "spop");
 }

@@ -355,10 +355,26 @@ static void emit_reply(Found found, void *context)
     }
 }
 
+/* What is stored, as far as it can be journaled. */
+typedef struct Stored {
+    Slice key;
+    List *list;
+    size_t elements, bytes;
+} Stored;
+
+static size_t stored_bytes(const Stored *stored)
+{
+    return effect_pieces_bytes(stored->key, stored->elements, stored->bytes);
+}
+
 static void emit_push(Found found, void *context)
 {
+    Stored *stored = context;
     char digits[NUMBER_INT_CHARS];
-    list_push(context, LIST_TAIL, found.exists ? pack_value_text(found.value, digits) : SLICE(""));
+    Slice text = found.exists ? pack_value_text(found.value, digits) : SLICE("");
+    stored->elements++;
+    stored->bytes += text.len;
+    if (stored_bytes(stored) <= effect_room()) list_push(&stored->list, LIST_TAIL, text);
 }
 
 static void reply_items(Sort *sort, const SortItem *items, size_t count)
@@ -385,10 +401,14 @@ static void store_items(Sort *sort, const SortItem *items, size_t count)
     Request *r = sort->r;
     size_t length = count * MAX(sort->gets->len, 1);
     if (count > 0) {
-        List *list = list_new();
-        emit_values(sort, items, count, emit_push, &list);
-        keyspace_put_object(r->db, *sort->store, TYPE_LIST, list);
-        put_stored(r, *sort->store, list);
+        Stored stored = { .key = *sort->store, .list = list_new() };
+        emit_values(sort, items, count, emit_push, &stored);
+        if (!effect_fits(r->out, stored_bytes(&stored))) {
+            list_free(stored.list);
+            return;
+        }
+        keyspace_put_object(r->db, *sort->store, TYPE_LIST, stored.list);
+        put_stored(r, *sort->store, stored.list);
         key_changed(r, *sort->store, NOTIFY_LIST, "sortstore");
     } else if (keyspace_delete(r->db, *sort->store)) {
         effect_del(r->db, *sort->store);

@@ -73,6 +73,13 @@ static bool read_set_mode(Request *r, SetMode *mode)
     return ms_at == 0 || arg_lifetime(r, ms_at, 1, &mode->deadline_ms);
 }
 
+/* What is journaled with a deadline has the key twice. */
+static bool check_effect(Request *r, Slice key, Slice value, int64_t deadline_ms)
+{
+    Slice effect[] = { key, key, value };
+    return deadline_ms < 0 || effect_fits(r->out, effect_bytes(effect, G_N_ELEMENTS(effect)));
+}
+
 /* SET key value [EX seconds | PX milliseconds] [NX | XX] */
 void cmd_set(Request *r)
 {
@@ -86,6 +93,7 @@ void cmd_set(Request *r)
         }
     }
     if (!string_check_length(r, r->argv[2].len)) return;
+    if (!check_effect(r, r->argv[1], r->argv[2], mode.deadline_ms)) return;
     store_value(r, r->argv[2], mode.deadline_ms);
     if (r->argc > 3) effect_set(r->db, r->argv[1], r->argv[2], mode.deadline_ms);
     reply_ok(r->out);
@@ -107,6 +115,7 @@ static void set_with_lifetime(Request *r, int64_t unit_ms)
 {
     int64_t deadline_ms;
     if (!arg_lifetime(r, 2, unit_ms, &deadline_ms) || !string_check_length(r, r->argv[3].len)) return;
+    if (!check_effect(r, r->argv[1], r->argv[3], deadline_ms)) return;
     store_value(r, r->argv[3], deadline_ms);
     effect_set(r->db, r->argv[1], r->argv[3], deadline_ms);
     reply_ok(r->out);
@@ -359,7 +368,9 @@ void cmd_incrbyfloat(Request *r)
         return;
     }
     Slice result = { text, number_format_long_double(text, value) };
-    effect_set(r->db, key, result, entry == NULL ? -1 : entry_deadline(entry));
+    int64_t deadline_ms = entry == NULL ? -1 : entry_deadline(entry);
+    if (!check_effect(r, key, result, deadline_ms)) return;
+    effect_set(r->db, key, result, deadline_ms);
     if (entry == NULL) {
         keyspace_put_string(r->db, key, result);
     } else {

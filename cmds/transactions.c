@@ -238,6 +238,15 @@ void cmd_discard(Request *r)
     reply_ok(r->out);
 }
 
+/* SLAVEOF may have been one of those before; or one that changed very much, as SORT … STORE may. False: the error is
+ * out. */
+static bool may_run(Request *part)
+{
+    if (!(part->command->flags & CMD_WRITE)) return true;
+    return (!slave_is_one() || replication_admits_write(part)) &&
+           effect_fits(part->out, effect_bytes(part->argv, part->argc));
+}
+
 /* Runs what was queued; the session is out of MULTI by then. */
 static void run_queue(Request *r, GPtrArray *queue)
 {
@@ -252,8 +261,7 @@ static void run_queue(Request *r, GPtrArray *queue)
         part.command = queued->command;
         part.argc = queued->argc;
         part.argv = queued->argv;
-        /* SLAVEOF may have been one of those before. */
-        if (!slave_is_one() || replication_admits_write(&part)) command_call(&part);
+        if (may_run(&part)) command_call(&part);
     }
     effect_exec_end();
     r->session->in_exec = false;

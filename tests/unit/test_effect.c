@@ -55,6 +55,12 @@ static int sync_or_fail(int fd)
 
 /* ---- commands ---- */
 
+static void run_slices(Client *client, Slice *argv, uint32_t argc)
+{
+    Incoming in = { .client = client, .argc = argc, .argv = argv };
+    command_run_batch(&in, 1);
+}
+
 static void run(Client *client, const char *text)
 {
     g_auto(GStrv) words = g_strsplit(text, " ", -1);
@@ -62,8 +68,7 @@ static void run(Client *client, const char *text)
     uint32_t argc = g_strv_length(words);
     for (uint32_t i = 0; i < argc; i++)
         argv[i] = slice_of(words[i]);
-    Incoming in = { .client = client, .argc = argc, .argv = argv };
-    command_run_batch(&in, 1);
+    run_slices(client, argv, argc);
 }
 
 static void assert_reply(Client *client, const char *expected)
@@ -202,6 +207,37 @@ static void test_always(void **state)
     journal_set_sync(JOURNAL_SYNC_EVERYSEC);
 }
 
+#define TOO_MUCH "-ERR more than 768 MB can't be changed at once"
+
+/* What would come to more than a batch of the journal, or a slave, takes changes nothing: by its arguments, or by what
+ * it finds. */
+static void test_too_much(void **state)
+{
+    (void)state;
+    g_autofree char *bytes = g_malloc0(400U << 20);
+    Slice long_key = { bytes, 400U << 20 };
+    run_slices(writer, (Slice[]){ SLICE("SETEX"), long_key, SLICE("100"), SLICE("v") }, 4);
+    assert_reply(writer, TOO_MUCH);
+    run_slices(writer, (Slice[]){ SLICE("SET"), long_key, SLICE("v"), SLICE("EX"), SLICE("100") }, 5);
+    assert_reply(writer, TOO_MUCH);
+    run_slices(writer, (Slice[]){ SLICE("MSET"), long_key, SLICE("v"), long_key, SLICE("v") }, 5);
+    assert_reply(writer, TOO_MUCH);
+    uint64_t offset = journal_offset();
+    run_slices(writer, (Slice[]){ SLICE("SET"), SLICE("w_1"), { bytes, KEYSPACE_STRING_MAX } }, 3);
+    run(writer, "RPUSH many 1 1 1 1 1 1 1 1 1 1 1 1 1");
+    run(writer, "RPUSH many 1 1 1 1 1 1 1 1 1 1 1 1 1");
+    assert_true(journal_offset() > offset);
+    assert_reply(writer, "+OK\r\n:13\r\n:26\r\n");
+    offset = journal_offset();
+    run(writer, "SORT many BY nosort GET w_* STORE stored");
+    assert_reply(writer, TOO_MUCH);
+    run(writer, "EXISTS stored");
+    assert_reply(writer, ":0");
+    assert_int_equal(journal_offset(), offset);
+    run(writer, "DEL many w_1");
+    assert_reply(writer, ":2");
+}
+
 static void test_loading(void **state)
 {
     (void)state;
@@ -263,7 +299,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_healthy), cmocka_unit_test(test_unwritten), cmocka_unit_test(test_expiry_in_trouble),
-        cmocka_unit_test(test_always),  cmocka_unit_test(test_loading),
+        cmocka_unit_test(test_always),  cmocka_unit_test(test_too_much),  cmocka_unit_test(test_loading),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
