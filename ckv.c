@@ -282,8 +282,19 @@ static void announce(void)
     sd_notifyf(0, "READY=1\nMAINPID=%d", (int)getpid());
 }
 
+/* Where standard input, output or error is closed, the next file that is opened would take its place, and what is said
+ * be written into it: the lock, the journal. Using it still fails. */
+static void hold_standard_files(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        bool closed = fcntl(fd, F_GETFD) < 0;
+        if (closed && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd) _exit(1);
+    }
+}
+
 int main(int argc, char **argv)
 {
+    hold_standard_files();
     const Tool *tool = argc > 1 ? tool_find(argv[1]) : NULL;
     if (tool != NULL) return (int)tool_end(tool->run(argc - 1, argv + 1));
     if (argc == 2 && answered(argv[1])) return (int)tool_end(TOOL_OK);

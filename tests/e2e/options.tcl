@@ -187,3 +187,18 @@ test "in the background, with a pid file and a log file" {
     assert [expr {![file exists $directory/ckv.pid]}]
     assert_match "*bye*" [read_whole $directory/ckv.log]
 }
+
+test "what is closed at the start is none of the files that are opened then" {
+    set directory [file join $::scratch closed]
+    set options "--port 0 --dir $directory --daemonize yes --pidfile ckv.pid"
+    assert_equal "" [exec timeout 10 bash -c "exec $::ckv $options <&- >&- 2>&-"]
+    set pid [string trim [read_whole $directory/ckv.pid]]
+    assert_match "1 *" [run_ckv check $directory]
+    exec kill -TERM $pid
+    wait_until {![alive $pid]}
+    # A tool says so, and not into the directory's files.
+    assert_equal 1 [catch {exec bash -c "exec $::ckv check $directory <&- >&- 2>&-"}]
+    assert_equal 0 [file size $directory/ckv.lock]
+    lassign [run_ckv check $directory] status out err
+    assert_equal "0 {}" "$status {$err}"
+}
