@@ -9,6 +9,8 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -25,7 +27,7 @@
 
 static const char summary[] =
     "Writes the dataset of a data directory as an RDB file (dump.rdb) of version 7, which Redis 3.2 and later load; - "
-    "is standard output. FILE is only there when it's whole.\n\n"
+    "is standard output. FILE is only there when it's whole, unless it's a pipe or a device.\n\n"
     "Nothing is changed in DIR. If a server is using it, the server makes a backup for this, and goes on serving; or "
     "name one by --backup ID.\n\n"
     "Exit status: 0 all was written; 1 something couldn't be read or written; 2 wrong usage.";
@@ -34,7 +36,8 @@ static const char summary[] =
 
 typedef struct Target {
     const char *path;
-    char *temporary; /* beside it; NULL: standard output */
+    char *place;     /* the same; if it's a link, what it leads to */
+    char *temporary; /* beside it; NULL: it's written to as it is */
     int fd;
     RdbWriter *writer;
     uint64_t keys;
@@ -56,13 +59,23 @@ static bool write_bytes(void *context, Slice bytes)
     return true;
 }
 
+/* A pipe or a device, which can't be replaced by a file. */
+static bool is_special(const char *path)
+{
+    struct stat about;
+    return stat(path, &about) == 0 && !S_ISREG(about.st_mode) && !S_ISDIR(about.st_mode);
+}
+
 static char *open_target(Target *target, const char *path)
 {
-    *target = (Target){ .path = path, .fd = STDOUT_FILENO };
+    char *place = realpath(path, NULL);
+    *target = (Target){ .path = path, .place = place != NULL ? place : g_strdup(path), .fd = STDOUT_FILENO };
     signal(SIGPIPE, SIG_IGN);
     if (strcmp(path, "-") != 0) {
-        target->temporary = g_strdup_printf("%s.%d.tmp", path, (int)getpid());
-        target->fd = open(target->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        bool special = is_special(path);
+        target->temporary = special ? NULL : g_strdup_printf("%s.%d.tmp", target->place, (int)getpid());
+        target->fd = special ? open(path, O_WRONLY | O_CLOEXEC)
+                             : open(target->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
         if (target->fd < 0) return state_errno(path);
     }
     target->writer = rdb_writer_new(write_bytes, target);
@@ -76,18 +89,18 @@ static char *finish_target(Target *target)
     if (rdb_writer_failed(target->writer)) return g_strdup_printf("%s: %s", target->path, g_strerror(target->error));
     if (target->temporary == NULL) return NULL;
     if (fsync(target->fd) != 0) return state_errno(target->path);
-    if (rename(target->temporary, target->path) != 0) return state_errno(target->path);
+    if (rename(target->temporary, target->place) != 0) return state_errno(target->path);
     g_clear_pointer(&target->temporary, g_free);
-    g_autofree char *directory = g_path_get_dirname(target->path);
+    g_autofree char *directory = g_path_get_dirname(target->place);
     return io_sync_directory(directory) ? NULL : state_errno(directory);
 }
 
 static void close_target(Target *target)
 {
     rdb_writer_free(target->writer);
-    if (target->temporary == NULL) return;
-    unlink(target->temporary);
+    if (target->temporary != NULL) unlink(target->temporary);
     g_free(target->temporary);
+    g_free(target->place);
 }
 
 /* ---- from a checkpoint ---- */
@@ -171,7 +184,8 @@ static char *export_directory(const char *directory, bool backup, const char *pa
     Target target;
     char *error = open_target(&target, path);
     if (error != NULL) {
-        g_free(target.temporary);
+        g_clear_pointer(&target.temporary, g_free);
+        close_target(&target);
         return error;
     }
     if (!export_checkpoint(&target, directory, backup, &error)) error = export_loaded(&target, directory, backup);

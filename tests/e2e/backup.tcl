@@ -492,6 +492,25 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
         tool_fails "ckv: $::scratch/none/MANIFEST is missing; *--dir\n" dump $::scratch/none
     }
 
+    test "export writes into a pipe, and behind a link" {
+        fill
+        lassign [run_ckv export $::scratch/out.rdb --dir [server_dir]]
+        set bytes [file size $::scratch/out.rdb]
+        exec mkfifo $::scratch/pipe
+        set read [open "|timeout 10 cat $::scratch/pipe | wc -c"]
+        lassign [run_ckv export $::scratch/pipe --dir [server_dir]] status out err
+        if {$status != 0 || [file type $::scratch/pipe] ne "fifo"} { fail "status $status, $err" }
+        assert {[gets $read] > $bytes - 50}
+        close $read
+        file delete $::scratch/out.rdb $::scratch/pipe
+        close [open $::scratch/out.rdb w]
+        file link -symbolic $::scratch/link.rdb $::scratch/out.rdb
+        assert_equal 0 [lindex [run_ckv export $::scratch/link.rdb --dir [server_dir]] 0]
+        assert_equal link [file type $::scratch/link.rdb]
+        assert {[file size $::scratch/out.rdb] > $bytes - 50}
+        file delete $::scratch/out.rdb $::scratch/link.rdb
+    }
+
     test "the tools' usage" {
         foreach line {{backup} {backup nonsense} {backup verify} {backup create x} {rollback} {rollback a b}
                 {rollback a --to 1} {rollback --to yesterday} {clone} {clone a} {clone --now a b} {backup --nonsense}} {
