@@ -39,12 +39,23 @@ static void note_field(void *context, Slice name, Slice value)
     RdbFile *file = context;
     if (slice_equal(name, SLICE("redis-ver")))
         g_snprintf(file->made_by, sizeof(file->made_by), "%.*s", (int)MIN(value.len, 20), value.ptr);
+    if (slice_equal(name, SLICE("aof-base"))) file->is_base = slice_equal(value, SLICE("1"));
 }
 
 static void note_key(void *context, Db *db, Entry *entry)
 {
     RdbFile *file = context;
     if (!file->enough) file->enough = file->loaded(file->context, db, entry);
+}
+
+/* Redis 4 to 6 begin an append-only file with an RDB file. (redis-cli leaves a mark of letters and digits behind one
+ * that it was sent.) */
+static bool commands_follow(const RdbFile *file, const RdbReader *reader)
+{
+    char next;
+    Slice rest = rdb_reader_rest(reader);
+    if (rest.len == 0 && read(file->fd, &next, 1) == 1) rest = (Slice){ &next, 1 };
+    return rest.len > 0 && rest.ptr[0] == '*';
 }
 
 char *rdbfile_read(RdbFile *file, Keyspace *keyspace, RdbStats *stats)
@@ -62,6 +73,10 @@ char *rdbfile_read(RdbFile *file, Keyspace *keyspace, RdbStats *stats)
     }
     tool_progress(file->name, -1);
     char *error = step != RDB_FAILED ? NULL : g_strdup_printf("%s: %s", file->name, rdb_reader_error(reader));
+    if (step == RDB_DONE && commands_follow(file, reader))
+        error = g_strdup_printf("%s: commands follow at byte %" G_GUINT64_FORMAT ": it's an append-only file, of which "
+                                "this reads the beginning only; import what a Redis that has loaded it then SAVEs",
+                                file->name, rdb_reader_offset(reader));
     *stats = *rdb_reader_stats(reader);
     rdb_reader_free(reader);
     return error;
@@ -92,6 +107,9 @@ void rdbfile_tell(const RdbFile *file, const RdbStats *stats, const char *done)
     printf("%s%s%s: %s keys %s%s", file->name, by, file->made_by, count, done, types->str);
     if (stats->expiring > 0) printf("; %s of them expire", expiring);
     printf(".\n");
+    if (file->is_base)
+        printf("It's the base of an append-only file: what was written since is in the .incr.aof files beside it, for "
+               "redis-cli --pipe.\n");
     tell_left_out(stats->expired, "keys that have expired");
     tell_left_out(stats->empty, "collections without elements");
     tell_left_out(stats->functions, "libraries of functions");

@@ -11,6 +11,7 @@ typedef struct RdbFile {
     int fd;
     uint64_t bytes;   /* 0: not known (a pipe) */
     char made_by[32]; /* what the file says of its Redis; "": nothing */
+    bool is_base;     /* Redis 7 wrote it as the base of an append-only file */
     /* Hears of each key once it's stored, see rdb.h; true: that's enough. NULL: nobody does. */
     bool (*loaded)(void *context, Db *db, Entry *entry);
     void *context;

@@ -133,6 +133,29 @@ with_server {} {
     }
 }
 
+proc append_bytes {file bytes} {
+    set f [open $file ab]
+    puts -nonewline $f $bytes
+    close $f
+}
+
+with_server {} {
+    test "an append-only file that begins as an RDB file isn't taken for all there is" {
+        fill
+        set file [exported]
+        set mark [string repeat 0123456789abcdef0123 2] ;# redis-cli leaves it of a transfer
+        append_bytes $file $mark
+        assert_equal 0 [lindex [run_ckv import $file --dir $::scratch/marked] 0]
+        set file [exported]
+        append_bytes $file "*2\r\n\$6\r\nSELECT\r\n\$1\r\n0\r\n"
+        foreach place [list "--dir $::scratch/appended" "--replace --port [server_port]"] {
+            lassign [run_ckv import $file {*}$place] status out err
+            assert_match "1 ckv: *: commands follow at byte *append-only file*" "$status $err"
+        }
+        assert_equal {} [glob -nocomplain $::scratch/appended/{MANIFEST,import.tmp}]
+    }
+}
+
 # Imports into the current server, in vain; what is said.
 proc import_fails {file args} {
     lassign [run_ckv import $file --port [server_port] {*}$args] status out err
