@@ -100,6 +100,8 @@ char *rollback_build(const char *dir, const RollbackTarget *target, StateEnd *cu
 char *rollback_swap(const char *dir, const char *note, char before[BACKUP_ID_CHARS + 1], bool *begun);
 /* Finishes an interrupted switch, or removes what was only being built: at each start. False: *error. */
 bool backup_finish_swap(const char *dir, char **error);
+/* For those who change nothing: NULL, or that there's a switch to be finished first, and how (g_free). */
+char *backup_unfinished_swap(const char *dir);
 
 /* Makes a data directory with an identity of its own from a backup, or (id NULL) from the directory as it is, which no
  * one may write to meanwhile. `to` mustn't exist, or be empty. */

@@ -477,6 +477,15 @@ bool backup_finish_swap(const char *dir, char **error)
     return *error == NULL;
 }
 
+char *backup_unfinished_swap(const char *dir)
+{
+    g_autofree char *path = g_build_filename(dir, ROLLBACK_MARKER, NULL);
+    if (access(path, F_OK) != 0) return NULL;
+    return g_strdup_printf("%s: a rollback was interrupted here; a start finishes it, or ckv backup list --dir %s: "
+                           "then try again",
+                           path, dir);
+}
+
 /* ---- beginning it ---- */
 
 /* Where the directory's journal ends, behind what its newest checkpoint has. */

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "store/backup.h"
 #include "tools/repair.h"
 #include "tools/survey.h"
 #include "tools/tools.h"
@@ -318,6 +319,8 @@ static ToolStatus check_directory(const char *directory, bool repair)
         return running ? tool_fail("%s; stop it first, or verify a backup: ckv backup verify", error)
                        : tool_fail("%s", error);
     }
+    error = backup_unfinished_swap(directory);
+    if (error != NULL) return tool_fail("%s", error);
     ToolStatus status = check_data(directory, repair), backups = check_backups(directory);
     return status == TOOL_OK ? backups : status;
 }

@@ -88,6 +88,8 @@ static ToolStatus dump_directory(const char *directory, const char *backup)
                                    error, directory)
                        : tool_fail("%s", error);
     }
+    if (backup == NULL) error = backup_unfinished_swap(directory);
+    if (error != NULL) return tool_fail("%s", error);
     if (backup == NULL || has_backup(directory, backup, &error)) error = load_directory(path, backup != NULL);
     return error == NULL ? dump_all() : tool_fail("%s", error);
 }

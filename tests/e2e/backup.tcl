@@ -212,6 +212,18 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
         }
     }
 
+    test "check and dump don't judge a directory by what an interrupted rollback has moved so far" {
+        fill
+        stop_server
+        exec touch [server_dir]/ROLLBACK
+        foreach tool {check dump {check --repair}} {
+            tool_fails "ckv: *ROLLBACK: a rollback was interrupted*ckv backup list*" {*}$tool --dir [server_dir]
+        }
+        file delete [server_dir]/ROLLBACK
+        relaunch
+        assert_equal 11 [expr {[r dbsize] + 1}]
+    }
+
     test "behind a rollback, a damaged checkpoint isn't made up for by a journal that doesn't begin at the beginning" {
         fill
         set id [backup_now]
