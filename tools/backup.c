@@ -1,8 +1,10 @@
 /* backup.c: `ckv backup`: makes, lists, verifies and deletes backups, of a running server or of its directory.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "store/backup.h"
 #include "tools/talk.h"
@@ -60,10 +62,42 @@ static void print_line(const char *id, const char *offset, int64_t unix_ms, cons
     printf("%-19s %19s.%03d %14s %12s %14s  %s\n", id, text, (int)(unix_ms % 1000), offset, keys, bytes, note);
 }
 
+static void print_backup(const Backup *backup)
+{
+    g_autofree char *offset = g_strdup_printf("%" G_GUINT64_FORMAT, backup->offset);
+    g_autofree char *keys = g_strdup_printf("%" G_GUINT64_FORMAT, backup->keys);
+    g_autofree char *bytes = g_strdup_printf("%" G_GUINT64_FORMAT, backup->bytes);
+    print_line(backup->id, offset, backup->unix_ms, keys, bytes, backup->note);
+}
+
+static bool may_list(const char *dir)
+{
+    g_autofree char *path = g_build_filename(dir, BACKUP_DIRECTORY, NULL);
+    return access(path, R_OK | X_OK) == 0 || errno == ENOENT;
+}
+
+static ToolStatus list_directory(const char *dir)
+{
+    char *error = NULL;
+    g_autoptr(GPtrArray) all = backup_list(dir, &error);
+    if (error == NULL || all->len > 0) print_head(); /* those that can be read are listed */
+    for (guint i = 0; i < all->len; i++)
+        print_backup(all->pdata[i]);
+    return result(error, may_list(dir) ? TOOL_DAMAGE : TOOL_FAILED);
+}
+
+/* The server lists those that can be read, and doesn't tell of others. */
 static ToolStatus list_online(Talk *talk)
 {
     char *error = NULL;
+    g_autofree char *elsewhere = NULL;
     g_auto(GStrv) lines = talk_ask(talk, &error, "BACKUP", "LIST", NULL);
+    g_autofree char *dir = talk_directory(talk, &elsewhere);
+    g_autofree char *manifest = dir == NULL ? NULL : g_build_filename(dir, MANIFEST_FILE, NULL);
+    if (dir != NULL && access(manifest, R_OK) == 0 && may_list(dir)) {
+        g_free(error);
+        return list_directory(dir);
+    }
     if (lines != NULL) print_head();
     for (int i = 0; lines != NULL && lines[i] != NULL; i++) {
         g_auto(GStrv) words = g_strsplit(lines[i], " ", 6);
@@ -75,27 +109,32 @@ static ToolStatus list_online(Talk *talk)
 
 static ToolStatus list(Talk *talk)
 {
-    if (talk != NULL) return list_online(talk);
-    char *error = NULL;
-    g_autoptr(GPtrArray) all = backup_list(talk_options.dir, &error);
-    if (error == NULL || all->len > 0) print_head(); /* those that can be read are listed */
-    for (guint i = 0; i < all->len; i++) {
-        const Backup *backup = all->pdata[i];
-        g_autofree char *offset = g_strdup_printf("%" G_GUINT64_FORMAT, backup->offset);
-        g_autofree char *keys = g_strdup_printf("%" G_GUINT64_FORMAT, backup->keys);
-        g_autofree char *bytes = g_strdup_printf("%" G_GUINT64_FORMAT, backup->bytes);
-        print_line(backup->id, offset, backup->unix_ms, keys, bytes, backup->note);
-    }
-    return result(error, TOOL_DAMAGE);
+    return talk != NULL ? list_online(talk) : list_directory(talk_options.dir);
 }
 
 /* ---- verify, delete ---- */
+
+/* Of one that can't be found: whether it's there, with a damaged MANIFEST. `dir` NULL: not known. */
+static ToolStatus status_of_unknown(const char *dir, const char *id)
+{
+    if (dir == NULL) return TOOL_FAILED;
+    Manifest manifest;
+    g_autofree char *path = g_build_filename(dir, BACKUP_DIRECTORY, id, NULL), *error = NULL;
+    g_autofree char *file = g_build_filename(path, MANIFEST_FILE, NULL);
+    if (access(file, R_OK) != 0) return TOOL_FAILED;
+    bool damaged = manifest_read(path, &manifest, &error) == MANIFEST_BAD;
+    if (error == NULL) manifest_clear(&manifest);
+    return damaged ? TOOL_DAMAGE : TOOL_FAILED;
+}
 
 static ToolStatus verify_online(Talk *talk, const char *id)
 {
     char *error = NULL;
     g_auto(GStrv) reply = talk_ask(talk, &error, "BACKUP", "VERIFY", id, NULL);
-    if (reply == NULL) return result(error, TOOL_FAILED);
+    if (reply == NULL) {
+        g_autofree char *ignored = NULL, *dir = talk_directory(talk, &ignored);
+        return result(error, status_of_unknown(dir, id));
+    }
     g_autofree char *done = talk_await(talk, "BACKUP", "verifying", &error);
     if (done != NULL) printf("%s is whole\n", id);
     return result(error, TOOL_DAMAGE);
@@ -106,7 +145,7 @@ static ToolStatus verify(Talk *talk, const char *id)
     if (talk != NULL) return verify_online(talk, id);
     char *error = NULL;
     g_autoptr(Backup) backup = backup_find(talk_options.dir, id, &error);
-    if (backup == NULL) return result(error, TOOL_FAILED);
+    if (backup == NULL) return result(error, status_of_unknown(talk_options.dir, id));
     StateWork work = { on_progress, "verifying" };
     error = backup_verify(talk_options.dir, id, &work);
     tool_progress("verifying", -1);
@@ -137,8 +176,10 @@ ToolStatus tool_backup(int argc, char **argv)
     const GOptionEntry entries[] = { { "note", 0, 0, G_OPTION_ARG_STRING, &note, "create: why it is made", "TEXT" },
                                      TALK_OPTIONS,
                                      G_OPTION_ENTRY_NULL };
-    const char *summary = "Makes a backup in DIR/backups and prints its id; lists them; verifies every byte of one\n"
-                          "(exit status 3: it's damaged); deletes one. A running server goes on meanwhile.";
+    const char *summary =
+        "Makes a backup in DIR/backups and prints its id; lists them; verifies every byte of one; deletes one. A running\n"
+        "server goes on meanwhile.\n\n"
+        "Exit status: 0 all is well; 1 it can't be done; 2 wrong usage; 3 a backup is damaged.";
     if (!talk_parse(&argc, &argv, "create | list | verify ID | delete ID", summary, entries)) return TOOL_USAGE;
     bool alone = argc == 2 && (strcmp(argv[1], "create") == 0 || strcmp(argv[1], "list") == 0);
     bool with_id = argc == 3 && (strcmp(argv[1], "verify") == 0 || strcmp(argv[1], "delete") == 0);

@@ -504,6 +504,29 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
         tool_fails "ckv: $::scratch/none/MANIFEST is missing; *--dir\n" dump $::scratch/none
     }
 
+    test "list and verify tell a damaged MANIFEST from one that can't be read, of a running server's, too" {
+        set good [tool backup create --dir [server_dir]]
+        set bad [tool backup create --dir [server_dir]]
+        set f [open [server_dir]/backups/$bad/MANIFEST a]
+        puts $f x
+        close $f
+        foreach running {yes no} {
+            lassign [run_ckv backup list --dir [server_dir]] status out err
+            assert_match "3 *$good*ckv: *$bad/MANIFEST is damaged*" "$status $out$err"
+            lassign [run_ckv backup verify $bad --dir [server_dir]] status out err
+            assert_match "3 ckv: *$bad/MANIFEST is damaged*" "$status $err"
+            assert_equal 1 [lindex [run_ckv backup verify 2000 --dir [server_dir]] 0]
+            if {$running} { stop_server }
+        }
+        file rename [server_dir]/backups [server_dir]/away
+        close [open [server_dir]/backups w] ;# which is no directory
+        assert_equal 1 [lindex [run_ckv backup list --dir [server_dir]] 0]
+        file delete [server_dir]/backups
+        file rename [server_dir]/away [server_dir]/backups
+        tool backup delete $bad --dir [server_dir]
+        relaunch
+    }
+
     test "export writes into a pipe, and behind a link" {
         fill
         lassign [run_ckv export $::scratch/out.rdb --dir [server_dir]]
