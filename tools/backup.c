@@ -177,8 +177,8 @@ ToolStatus tool_backup(int argc, char **argv)
                                      TALK_OPTIONS,
                                      G_OPTION_ENTRY_NULL };
     const char *summary =
-        "Makes a backup in DIR/backups and prints its id; lists them; verifies every byte of one; deletes one. A running\n"
-        "server goes on meanwhile.\n\n"
+        "Makes a backup in DIR/backups and prints its id; lists them; verifies every byte of one; deletes one. A\n"
+        "running server goes on meanwhile.\n\n"
         "Exit status: 0 all is well; 1 it can't be done; 2 wrong usage; 3 a backup is damaged.";
     if (!talk_parse(&argc, &argv, "create | list | verify ID | delete ID", summary, entries)) return TOOL_USAGE;
     bool alone = argc == 2 && (strcmp(argv[1], "create") == 0 || strcmp(argv[1], "list") == 0);

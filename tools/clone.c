@@ -54,8 +54,12 @@ ToolStatus tool_clone(int argc, char **argv)
                                        "from what there is now, instead of a backup", NULL },
                                      TALK_OPTIONS,
                                      G_OPTION_ENTRY_NULL };
-    const char *summary = "Makes the data directory NEWDIR, which mustn't exist or be empty. It starts by itself\n"
-                          "(ckv --dir NEWDIR), with an identity of its own. A running server goes on meanwhile.";
+    const char *summary =
+        "Makes the data directory NEWDIR, which doesn't exist yet, or is empty. It starts by itself\n"
+        "(ckv --dir NEWDIR), with an identity of its own. A running server goes on meanwhile; with --now it makes a\n"
+        "backup for this, which goes at the end. If clone is killed, delete NEWDIR, and the backup with the note\n"
+        "'for a clone'.\n\n"
+        "Exit status: 0 it's made; 1 it isn't; 2 wrong usage.";
     if (!talk_parse(&argc, &argv, "ID NEWDIR | --now NEWDIR", summary, entries)) return TOOL_USAGE;
     if (argc != (now ? 2 : 3)) {
         tool_fail("usage: ckv clone ID NEWDIR, or ckv clone --now NEWDIR; see ckv clone --help");

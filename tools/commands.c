@@ -19,6 +19,7 @@ struct Commands {
     int count;
     const char *command; /* "RPUSH" */
     Slice key;
+    int seconds; /* for which it's there when its first command has run; 0: as long as it's meant to be */
     uint64_t written;
 };
 
@@ -47,6 +48,11 @@ static void end_command(Commands *commands)
     g_string_truncate(commands->elements, 0);
     commands->count = 0;
     commands->written++;
+    if (commands->seconds == 0) return;
+    char digits[NUMBER_INT_CHARS];
+    Slice seconds = { digits, number_format_int(digits, commands->seconds) };
+    commands->seconds = 0;
+    commands_write(commands, (Slice[]){ SLICE("EXPIRE"), commands->key, seconds }, 3);
 }
 
 static void begin_command(Commands *commands, const char *command)
@@ -154,18 +160,26 @@ void commands_free(Commands *commands)
     g_free(commands);
 }
 
-uint64_t commands_of_entry(Commands *commands, const Entry *entry)
+static void write_value(Commands *commands, Slice key, const Entry *entry)
 {
-    return commands_of_value(commands, entry_key(entry), entry);
-}
-
-uint64_t commands_of_value(Commands *commands, Slice key, const Entry *entry)
-{
-    uint64_t before = commands->written;
     commands->key = key;
     write_by_type[entry->type](commands, entry);
     end_command(commands);
+}
+
+uint64_t commands_of_entry(Commands *commands, const Entry *entry)
+{
+    uint64_t before = commands->written;
+    write_value(commands, entry_key(entry), entry);
     write_deadline(commands, entry);
+    return commands->written - before;
+}
+
+uint64_t commands_of_value(Commands *commands, Slice key, const Entry *entry, int seconds)
+{
+    uint64_t before = commands->written;
+    commands->seconds = seconds;
+    write_value(commands, key, entry);
     return commands->written - before;
 }
 

@@ -16,8 +16,8 @@ void commands_free(Commands *commands);
 
 /* Writes what makes a key that isn't there; big collections take many commands. Returns their number. */
 uint64_t commands_of_entry(Commands *commands, const Entry *entry);
-/* The same under another name. */
-uint64_t commands_of_value(Commands *commands, Slice key, const Entry *entry);
+/* Its value under another name, which is to be given up after so many seconds unless PERSIST comes. */
+uint64_t commands_of_value(Commands *commands, Slice key, const Entry *entry, int seconds);
 /* One command. */
 void commands_write(Commands *commands, const Slice *argv, int argc);
 void commands_select(Commands *commands, int db);

@@ -28,8 +28,8 @@
 static const char summary[] =
     "Writes the dataset of a data directory as an RDB file (dump.rdb) of version 7, which Redis 3.2 and later load; - "
     "is standard output. FILE is only there when it's whole, unless it's a pipe or a device.\n\n"
-    "Nothing is changed in DIR. If a server is using it, the server makes a backup for this, and goes on serving; or "
-    "name one by --backup ID.\n\n"
+    "Nothing is changed in DIR. If a server is using it, the server makes a backup for this, which goes at the end (if "
+    "export is killed it stays, with the note 'for an export'), and goes on serving; or name one by --backup ID.\n\n"
     "Exit status: 0 all was written; 1 something couldn't be read or written; 2 wrong usage.";
 
 /* ---- the file ---- */

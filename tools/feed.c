@@ -11,7 +11,8 @@
  * is already somebody else's.)
  *
  * A large key goes as plain commands, so that none of them takes long: under a name that nobody else has, which gets
- * its own at the end. Until then what is replaced is there, and if something is refused it stays.
+ * its own at the end. Until then what is replaced is there, and if something is refused it stays. What an import that
+ * was killed leaves under that name goes after a day.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "tools/feed.h"
@@ -34,6 +35,8 @@
 #define REDIS_WITH_ABSTTL 5
 
 #define BUSY              "BUSYKEY Target key name already exists. Give --replace to replace what is there"
+
+#define INCOMPLETE_S      (24 * 60 * 60)
 
 /* A key that waits. */
 typedef struct Item {
@@ -188,13 +191,22 @@ static void add_waiting(Feed *feed, const Entry *entry, GByteArray *payload)
 
 /* ---- large keys ---- */
 
-/* Under the temporary name; true: all of it is there. */
+/* Under the temporary name; true: all of it is there, with its deadline. */
 static bool send_parts(Feed *feed, const Entry *entry)
 {
-    uint64_t due = commands_of_value(feed->commands, slice_of(feed->temporary), entry);
+    Slice key = entry_key(entry), name = slice_of(feed->temporary);
+    uint64_t due = commands_of_value(feed->commands, name, entry, INCOMPLETE_S);
     fflush(talk_out(feed->talk));
     for (; due > 0; due--)
-        g_free(await(feed, entry_key(entry)));
+        g_free(await(feed, key));
+    if (feed->error != NULL) return false;
+    g_autofree char *kept = ask(feed, key, (Slice[]){ SLICE("PERSIST"), name }, 2);
+    /* If it went, what came behind that made another one. */
+    if (kept != NULL && strcmp(kept, "1") != 0) key_failed(feed, key, "it was evicted, or expired, while it was sent");
+    if (feed->error != NULL || !entry->expires) return feed->error == NULL;
+    char digits[NUMBER_INT_CHARS];
+    Slice deadline = { digits, number_format_int(digits, entry_deadline(entry)) };
+    g_free(ask(feed, key, (Slice[]){ SLICE("PEXPIREAT"), name, deadline }, 3));
     return feed->error == NULL;
 }
 

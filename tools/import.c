@@ -32,8 +32,8 @@ static const char summary[] =
     "Reads an RDB file (dump.rdb) of Redis up to 7.0; - is standard input.\n\n"
     "With --dir, makes a data directory of it, which ckv --dir DIR then serves. DIR mustn't have data. With --port or "
     "--socket, adds its keys to a running server's, which goes on serving; a key that is there already stays as it is "
-    "and ends it, unless --replace is given. Keys that have expired are left out. Streams and values of modules can't "
-    "be kept.\n\n"
+    "and ends it, unless --replace is given. If it's killed, what was imported stays, and of a large key a part, as "
+    "ckv-import-..., for a day. Keys that have expired are left out. Streams and values of modules can't be kept.\n\n"
     "Exit status: 0 all was imported; 1 it wasn't; 2 wrong usage.";
 
 /* ---- into a new directory ---- */
@@ -134,7 +134,9 @@ static ToolStatus import_directory(RdbFile *file, const char *directory, int dat
     if (error != NULL) return tool_fail("%s; ckv --dir %s puts it in place when it can", error, directory);
     give_up(); /* nothing is left there */
     rdbfile_tell(file, &stats, "were imported");
-    printf("Start it by: ckv --dir %s\n", directory);
+    printf("Start it by: ckv --dir %s", directory);
+    if (databases != DATABASES) printf(" --databases %d", databases);
+    printf("\n");
     return TOOL_OK;
 }
 

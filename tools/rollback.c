@@ -83,7 +83,8 @@ ToolStatus tool_rollback(int argc, char **argv)
     const char *summary =
         "Goes back to a backup, or to what there was at a moment. What it replaces is kept as a backup, so it can be\n"
         "undone. TIME: seconds since 1970 (1795620600.25), \"2026-11-25 15:30:00\" in local time, or with a zone as\n"
-        "2026-11-25T15:30:00Z. A running server answers LOADING while it loads the data.";
+        "2026-11-25T15:30:00Z. A running server answers LOADING while it loads the data.\n\n"
+        "Exit status: 0 it's done; 1 it isn't; 2 wrong usage.";
     if (!talk_parse(&argc, &argv, "ID | --to TIME", summary, entries)) return TOOL_USAGE;
     RollbackTarget target = { .id = argc > 1 ? argv[1] : NULL };
     if (argc > 2 || (target.id == NULL) == (to == NULL)) {

@@ -201,7 +201,7 @@ static bool open_directory(Talk **talk, char **error)
     if (!running) return false;
     g_clear_pointer(error, g_free);
     *talk = talk_new(connect_directory(talk_options.dir), g_strdup_printf("%s/" OPERATOR_SOCKET, talk_options.dir),
-                     "the server that uses the directory can't be reached", error);
+                     "the directory is in use by a server that can't be reached, or by another tool", error);
     return *talk != NULL && greet(*talk, error);
 }
 

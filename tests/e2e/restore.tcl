@@ -193,6 +193,27 @@ with_server {} {
         assert_equal $digest [digest]
     }
 
+    test "a large key is there for a day only while it isn't complete, and then as long as it's meant to be" {
+        foreach key {biglist bighash} { ;# of more bytes than are restored at once
+            for {set i 0} {$i < 6000} {incr i 2} {
+                set part {} ;# hardly to be compressed
+                foreach n [list $i [expr {$i + 1}]] { lappend part $n "[expr rand()][expr rand()][expr rand()]" }
+                if {$key eq "bighash"} { r hmset bighash {*}$part } else { r rpush biglist {*}$part }
+            }
+        }
+        r expire bighash 5000
+        lassign [list [exported] [digest]] file digest
+        r flushall
+        r config set slowlog-max-len 100000
+        r config set slowlog-log-slower-than 0
+        assert_equal 0 [lindex [run_ckv import $file --port [server_port]] 0]
+        r config set slowlog-log-slower-than -1
+        assert_equal 2 [regexp -all -nocase {expire ckv-import-[-0-9a-f]+ 86400} [r slowlog get 100000]]
+        assert_equal $digest [digest]
+        assert_equal -1 [r ttl biglist]
+        assert {[r ttl bighash] > 4900}
+    }
+
     test "an import into Redis: its deadlines are exact, and what is there stays" {
         lassign [file_to_import] file
         r flushall
