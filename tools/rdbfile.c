@@ -108,8 +108,9 @@ void rdbfile_tell(const RdbFile *file, const RdbStats *stats, const char *done)
     if (stats->expiring > 0) printf("; %s of them expire", expiring);
     printf(".\n");
     if (file->is_base)
-        printf("It's the base of an append-only file: what was written since is in the .incr.aof files beside it, for "
-               "redis-cli --pipe.\n");
+        printf(
+            "It's the base of an append-only file, and what was written since is in the .incr.aof files beside it: if "
+            "there is more in them, import what SAVE writes instead.\n");
     tell_left_out(stats->expired, "keys that have expired");
     tell_left_out(stats->empty, "collections without elements");
     tell_left_out(stats->functions, "libraries of functions");
