@@ -89,6 +89,9 @@ static bool answered(const char *word)
         tools_print_list();
     } else if (strcmp(word, "--man") == 0) {
         options_print_manual();
+        printf(".SH TOOLS\nEach has a \\-\\-help of its own.\n.PP\n.nf\n");
+        tools_print_list();
+        printf(".fi\n");
     } else if (strcmp(word, "--version") == 0 || strcmp(word, "-v") == 0) {
         printf("ckv %s (compatible with Redis %s)\n", CKV_VERSION, CKV_REDIS_VERSION);
     } else {
