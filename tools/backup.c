@@ -29,8 +29,7 @@ static ToolStatus result(char *error, ToolStatus status)
 static ToolStatus create_online(Talk *talk, const char *note)
 {
     char *error = NULL;
-    g_auto(GStrv) reply = talk_ask(talk, &error, "BACKUP", "CREATE", note, NULL);
-    g_autofree char *id = reply == NULL ? NULL : talk_await(talk, "BACKUP", "backup", &error);
+    g_autofree char *id = talk_make_backup(talk, note, &error);
     if (id != NULL) printf("%s\n", id);
     return result(error, TOOL_FAILED);
 }
@@ -136,8 +135,10 @@ static ToolStatus verify_online(Talk *talk, const char *id)
         return result(error, status_of_unknown(dir, id));
     }
     g_autofree char *done = talk_await(talk, "BACKUP", "verifying", &error);
-    if (done != NULL) printf("%s is whole\n", id);
-    return result(error, TOOL_DAMAGE);
+    if (done == NULL) return result(error, talk_is_broken(talk) ? TOOL_FAILED : TOOL_DAMAGE);
+    if (strcmp(done, id) != 0) return tool_fail("another backup came right behind it; verify %s again", id);
+    printf("%s is whole\n", id);
+    return TOOL_OK;
 }
 
 static ToolStatus verify(Talk *talk, const char *id)

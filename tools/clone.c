@@ -25,18 +25,13 @@ static char *clone_from(const char *dir, const char *id, const char *to)
 static char *clone_now(Talk *talk, const char *dir, const char *to)
 {
     char *error = NULL;
-    g_auto(GStrv) reply = talk_ask(talk, &error, "BACKUP", "CREATE", "for a clone", NULL);
-    g_autofree char *id = reply == NULL ? NULL : talk_await(talk, "BACKUP", "backup", &error);
+    g_autofree char *id = talk_make_backup(talk, "for a clone", &error);
     if (id == NULL) return error;
     error = clone_from(dir, id, to);
-    char *second = NULL;
-    g_auto(GStrv) deleting = talk_ask(talk, &second, "BACKUP", "DELETE", id, NULL);
-    if (deleting != NULL) g_free(talk_await(talk, "BACKUP", "deleting", &second)); /* before that no other can begin */
-    if (error != NULL) {
-        g_free(second);
-        return error;
-    }
-    return second;
+    char *second = talk_drop_backup(talk, id);
+    if (error == NULL) return second;
+    g_free(second);
+    return error;
 }
 
 static char *clone_online(Talk *talk, const char *id, const char *to)

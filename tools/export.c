@@ -211,14 +211,13 @@ static char *export_backup(const char *directory, const char *id, const char *pa
 static char *export_served(Talk *talk, const char *directory, const char *path)
 {
     char *error = NULL;
-    g_auto(GStrv) reply = talk_ask(talk, &error, "BACKUP", "CREATE", "for an export", NULL);
-    g_autofree char *id = reply == NULL ? NULL : talk_await(talk, "BACKUP", "backup", &error);
+    g_autofree char *id = talk_make_backup(talk, "for an export", &error);
     if (id == NULL) return error;
     error = export_backup(directory, id, path);
-    g_autofree char *second = NULL;
-    g_strfreev(talk_ask(talk, &second, "BACKUP", "DELETE", id, NULL));
-    if (second == NULL) g_free(talk_await(talk, "BACKUP", "backup", &second));
-    return error != NULL ? error : g_steal_pointer(&second);
+    char *second = talk_drop_backup(talk, id);
+    if (error == NULL) return second;
+    g_free(second);
+    return error;
 }
 
 static char *export_online(Talk *talk, const char *backup, const char *path)

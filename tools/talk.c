@@ -151,8 +151,7 @@ void talk_free(Talk *talk)
     g_free(talk);
 }
 
-/* Whether the connection ended, or nothing came, rather than an error reply. */
-static bool is_broken(const Talk *talk)
+bool talk_is_broken(const Talk *talk)
 {
     return feof(talk->in) || ferror(talk->in);
 }
@@ -162,7 +161,7 @@ static bool authenticate(Talk *talk, char **error)
     if (talk_options.password == NULL) return true;
     g_autofree char *words = g_strconcat("admin:", talk_options.password, NULL);
     g_auto(GStrv) reply = talk_ask(talk, error, "AUTH", words, NULL);
-    if (reply != NULL || is_broken(talk)) return reply != NULL;
+    if (reply != NULL || talk_is_broken(talk)) return reply != NULL;
     g_autofree char *why = *error;
     *error = g_strdup_printf("%s: AUTH was refused (%s); %s", talk->name, why, PASSWORD_REMEDY);
     return false;
@@ -173,7 +172,7 @@ static bool greet(Talk *talk, char **error)
 {
     if (!authenticate(talk, error)) return false;
     g_auto(GStrv) reply = talk_ask(talk, error, "INFO", "server", NULL);
-    bool unsaid = reply == NULL && !is_broken(talk) &&
+    bool unsaid = reply == NULL && !talk_is_broken(talk) &&
                   (g_str_has_prefix(*error, "unknown command") || g_str_has_prefix(*error, "NOPERM"));
     if (reply == NULL && !unsaid) return false;
     g_clear_pointer(error, g_free);
@@ -363,6 +362,48 @@ char *talk_await(Talk *talk, const char *command, const char *name, char **error
         if (g_str_has_prefix(text, "done ")) return g_strdup(text + strlen("done "));
         *error = name_in_full(talk, g_str_has_prefix(text, "failed ") ? text + strlen("failed ") : text);
         return NULL;
+    }
+}
+
+static bool is_listed(Talk *talk, const char *id)
+{
+    g_autofree char *error = NULL, *begin = g_strconcat(id, " ", NULL);
+    g_auto(GStrv) lines = talk_ask(talk, &error, "BACKUP", "LIST", NULL);
+    for (int i = 0; lines != NULL && lines[i] != NULL; i++) {
+        if (g_str_has_prefix(lines[i], begin)) return true;
+    }
+    return false;
+}
+
+char *talk_make_backup(Talk *talk, const char *note, char **error)
+{
+    g_auto(GStrv) reply = talk_ask(talk, error, "BACKUP", "CREATE", note, NULL);
+    if (reply == NULL || reply[0] == NULL) return NULL;
+    g_autofree char *done = talk_await(talk, "BACKUP", "backup", error);
+    bool made = done != NULL && strcmp(done, reply[0]) == 0;
+    /* One by schedule may have come right behind it, and what was heard is how that went. */
+    if (!made && !talk_is_broken(talk)) made = is_listed(talk, reply[0]);
+    if (made) {
+        g_clear_pointer(error, g_free);
+        return g_strdup(reply[0]);
+    }
+    if (*error == NULL) *error = g_strdup_printf("the backup %s wasn't made; the server's log says why", reply[0]);
+    return NULL;
+}
+
+char *talk_drop_backup(Talk *talk, const char *id)
+{
+    for (;;) {
+        char *error = NULL;
+        g_auto(GStrv) reply = talk_ask(talk, &error, "BACKUP", "DELETE", id, NULL);
+        if (reply != NULL) { /* it's gone; before its files are, no other work can begin */
+            g_autofree char *ignored = NULL;
+            g_free(talk_await(talk, "BACKUP", "deleting", &ignored));
+            return NULL;
+        }
+        if (strstr(error, "in progress") == NULL) return error;
+        g_free(error);
+        g_usleep(POLL_US);
     }
 }
 

@@ -54,6 +54,14 @@ char *talk_reply(Talk *talk, char **error);
  * NULL: *error. */
 char *talk_await(Talk *talk, const char *command, const char *name, char **error);
 
+/* Has the server make a backup: its id (g_free), or NULL and *error. */
+char *talk_make_backup(Talk *talk, const char *note, char **error);
+/* Deletes one that was made for a while, when no other work with backups hinders it. NULL, or why not (g_free). */
+char *talk_drop_backup(Talk *talk, const char *id);
+
+/* Whether the connection ended, or no reply came, rather than an error. */
+bool talk_is_broken(const Talk *talk);
+
 /* The directory of the server that is talked to (g_free), if it's on this host; NULL: *error. */
 char *talk_directory(Talk *talk, char **error);
 

@@ -329,6 +329,26 @@ with_server {--checkpoint-every 0 --backup-schedule "every 1 second" --backup-ke
     }
 }
 
+proc listed_with {note} {
+    return [llength [lsearch -all -inline -glob [r backup list] "* $note"]]
+}
+
+with_server {--checkpoint-every 0 --backup-schedule "every 1 second" --backup-keep 0} {
+    test "an export deletes its own backup, whatever backups by schedule come in between" {
+        r debug populate 50000
+        set scheduled 0
+        while {$scheduled < 4} {
+            lassign [run_ckv export $::scratch/out.rdb --dir [server_dir]] status out err
+            assert_match [expr {$status ? "ckv: *in progress\n" : "50,000 keys were written.\n"}] $err
+            set now [listed_with scheduled]
+            assert {$now >= $scheduled}
+            set scheduled $now
+            assert_equal 0 [listed_with "for an export"]
+        }
+        file delete $::scratch/out.rdb
+    }
+}
+
 with_server {--checkpoint-every 0 --backup-schedule "every 4 seconds"} {
     test "an interval is counted from the newest backup by schedule, whatever restarts are between" {
         r set a 1
