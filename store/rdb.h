@@ -57,6 +57,8 @@ typedef enum RdbStep {
 /* Works for about `budget_us`; more only by one element or key, or by one call of `read`. */
 RdbStep rdb_read_step(RdbReader *reader, int64_t budget_us);
 
+/* Appends a key as messages show it: its first bytes, as text. */
+void rdb_put_shown(GString *to, Slice text);
 /* What is wrong: names the byte offset and the key. NULL: nothing yet. */
 const char *rdb_reader_error(const RdbReader *reader);
 const RdbStats *rdb_reader_stats(const RdbReader *reader);

@@ -112,7 +112,7 @@ struct RdbReader {
 
 /* ---- errors: each returns false ---- */
 
-static void put_shown(GString *to, Slice text)
+void rdb_put_shown(GString *to, Slice text)
 {
     for (size_t i = 0; i < MIN(text.len, (size_t)SHOWN_MAX); i++) {
         uint8_t byte = (uint8_t)text.ptr[i];
@@ -132,7 +132,7 @@ static bool fail_at(RdbReader *r, uint64_t offset, const char *why)
     g_string_printf(text, "byte %" G_GUINT64_FORMAT, offset);
     if (r->has_key) {
         g_string_append(text, ", key \"");
-        put_shown(text, key_of(r));
+        rdb_put_shown(text, key_of(r));
         g_string_append_c(text, '"');
     }
     g_string_append_printf(text, ": %s", why);

@@ -78,8 +78,9 @@ static Slice item_key(const Item *item)
 static void key_failed(Feed *feed, Slice key, const char *why)
 {
     if (feed->error != NULL) return;
-    g_autofree char *text = g_strndup(key.ptr, key.len), *shown = g_strescape(text, NULL);
-    feed->error = g_strdup_printf("key \"%s\": %s", shown, why);
+    g_autoptr(GString) shown = g_string_new(NULL);
+    rdb_put_shown(shown, key);
+    feed->error = g_strdup_printf("key \"%s\": %s", shown->str, why);
 }
 
 /* The reply of a command for the key; NULL: it's an error, which is kept. */

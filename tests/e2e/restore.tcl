@@ -240,6 +240,13 @@ with_server {} {
         if {$failed} { fail $why }
     }
 
+    test "an import names a key with bytes of any kind" {
+        r flushall
+        r set "a\x00b\n\"c" v
+        set err [import_fails [exported]]
+        assert_match {ckv: key "a\\x00b\\x0a\\x22c": BUSYKEY*} $err
+    }
+
     test "an import leaves a key that's there as it is, and nothing behind it comes" {
         lassign [file_to_import] file
         set keys [r keys *]
