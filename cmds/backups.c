@@ -370,6 +370,10 @@ static int64_t schedule_tick(void *context)
 {
     (void)context;
     if (checkpointed && job.kind == JOB_NONE) drop_replaced();
+    /* The clock may have been set back. */
+    schedule_last_ms = MIN(schedule_last_ms, clock_unix_ms);
+    scheduled_ms = MIN(scheduled_ms, clock_unix_ms);
+    schedule_retry_ms = MIN(schedule_retry_ms, clock_unix_ms + RETRY_MS);
     if (server_loading || !journal_is_open() || job.kind != JOB_NONE || clock_unix_ms < schedule_retry_ms || !is_due())
         return SCHEDULE_TICK_MS;
     schedule_last_ms = clock_unix_ms;

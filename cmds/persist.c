@@ -749,19 +749,20 @@ bool persist_begin_checkpoint(char **error)
     return true;
 }
 
-static bool changed_since_checkpoint(void)
+/* Bytes of the journal. */
+static uint64_t grown_since_checkpoint(void)
 {
     int newest = manifest_newest(&persist_manifest);
-    uint64_t saved = newest < 0 ? persist_manifest.start : persist_manifest.checkpoint[newest].offset;
-    return journal_offset() != saved;
+    return journal_offset() - (newest < 0 ? persist_manifest.start : persist_manifest.checkpoint[newest].offset);
 }
 
 static bool checkpoint_is_due(void)
 {
+    /* The clock may have been set back. */
+    state.last_due_ms = MIN(state.last_due_ms, clock_unix_ms);
+    state.retry_ms = MIN(state.retry_ms, clock_unix_ms + state.retry_after_ms);
     if (!journal_is_open() || server_loading || state.holds > 0 || clock_unix_ms < state.retry_ms) return false;
-    int newest = manifest_newest(&persist_manifest);
-    uint64_t saved = newest < 0 ? persist_manifest.start : persist_manifest.checkpoint[newest].offset;
-    uint64_t grown = journal_offset() - saved;
+    uint64_t grown = grown_since_checkpoint();
     if (grown == 0) return false;
     if (state.retry_ms > 0 && makes_checkpoints()) return true;
     if (options.checkpoint_journal_bytes > 0 && grown > (uint64_t)options.checkpoint_journal_bytes) return true;
@@ -979,7 +980,7 @@ bool persist_stop(bool save)
     if (!journal_is_open()) return true;
     bool good = true;
     state.stopping = true;
-    if (save && changed_since_checkpoint()) {
+    if (save && grown_since_checkpoint() > 0) {
         char *error = NULL;
         log_line(LOG_NOTICE, "Saving a checkpoint before the stop.");
         if (!persist_save(&error)) log_line(LOG_WARNING, "No checkpoint: %s. The journal has all data.", error);

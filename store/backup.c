@@ -12,7 +12,8 @@
 #include "store/io.h"
 #include "store/journal.h"
 
-#define SETTLED_MS 2000 /* more than a file system's time is coarse */
+#define ID_TIME    "%Y%m%dT%H%M%SZ" /* how an id begins */
+#define SETTLED_MS 2000             /* more than a file system's time is coarse */
 
 static char *backup_path(const char *dir, const char *id)
 {
@@ -235,7 +236,7 @@ static bool id_taken(const char *dir, const char *id)
 void backup_new_id(const char *dir, char id[BACKUP_ID_CHARS + 1])
 {
     g_autoptr(GDateTime) now = g_date_time_new_now_utc();
-    g_autofree char *base = g_date_time_format(now, "%Y%m%dT%H%M%SZ");
+    g_autofree char *base = g_date_time_format(now, ID_TIME);
     g_strlcpy(id, base, BACKUP_ID_CHARS + 1);
     for (int i = 2; id_taken(dir, id); i++)
         g_snprintf(id, BACKUP_ID_CHARS + 1, "%s-%d", base, i);
@@ -374,11 +375,17 @@ char *backup_prune(const char *dir, int64_t keep)
 {
     char *error = NULL;
     g_autoptr(GPtrArray) list = backup_list(dir, NULL);
+    g_autoptr(GDateTime) now = g_date_time_new_now_utc();
+    g_autofree char *now_id = g_date_time_format(now, ID_TIME);
     int64_t seen = 0;
-    for (guint i = list->len; keep > 0 && i > 0 && error == NULL; i--) {
-        const Backup *backup = list->pdata[i - 1];
-        if (strcmp(backup->note, BACKUP_SCHEDULED) != 0) continue;
-        if (++seen > keep) error = backup_delete(dir, backup->id);
+    /* Those of a clock that was set back since aren't the newest: or else each new one would go at once. */
+    for (int future = 0; future < 2; future++) {
+        for (guint i = list->len; keep > 0 && i > 0 && error == NULL; i--) {
+            const Backup *backup = list->pdata[i - 1];
+            bool later = strncmp(backup->id, now_id, strlen(now_id)) > 0;
+            if (strcmp(backup->note, BACKUP_SCHEDULED) != 0 || later != (future == 1)) continue;
+            if (++seen > keep) error = backup_delete(dir, backup->id);
+        }
     }
     return error;
 }

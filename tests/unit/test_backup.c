@@ -428,6 +428,18 @@ static void test_prune(void **context)
     assert_int_equal(list->len, G_N_ELEMENTS(left));
     for (guint i = 0; i < list->len; i++)
         assert_string_equal(((const Backup *)list->pdata[i])->id, left[i]);
+    /* Made while the clock was wrong. */
+    for (int i = 0; i < 3; i++) {
+        g_snprintf(ids[i], sizeof(ids[i]), "2990010%dT000000Z", i + 1);
+        assert_null(backup_create_from_file(dir, ids[i], &manifest, 0, BACKUP_SCHEDULED, NULL));
+    }
+    assert_null(backup_prune(dir, 3));
+    g_autoptr(GPtrArray) kept = backup_list(dir, NULL);
+    const char *best[] = { id, ids[3], ids[10], ids[12], ids[13], ids[2] };
+    assert_int_equal(kept->len, G_N_ELEMENTS(best));
+    for (guint i = 0; i < kept->len; i++)
+        assert_string_equal(((const Backup *)kept->pdata[i])->id, best[i]);
+    manifest_clear(&manifest);
 }
 
 /* A clone of each, which has the same data. */
