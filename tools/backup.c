@@ -85,13 +85,18 @@ static ToolStatus list_directory(const char *dir)
     return result(error, may_list(dir) ? TOOL_DAMAGE : TOOL_FAILED);
 }
 
+/* The directory that was named, of a server that uses it; NULL: only the server knows which it is. */
+static const char *named_directory(void)
+{
+    return talk_names_server() ? NULL : talk_options.dir;
+}
+
 /* The server lists those that can be read, and doesn't tell of others. */
 static ToolStatus list_online(Talk *talk)
 {
     char *error = NULL;
-    g_autofree char *elsewhere = NULL;
+    const char *dir = named_directory();
     g_auto(GStrv) lines = talk_ask(talk, &error, "BACKUP", "LIST", NULL);
-    g_autofree char *dir = talk_directory(talk, &elsewhere);
     g_autofree char *manifest = dir == NULL ? NULL : g_build_filename(dir, MANIFEST_FILE, NULL);
     if (dir != NULL && access(manifest, R_OK) == 0 && may_list(dir)) {
         g_free(error);
@@ -130,10 +135,7 @@ static ToolStatus verify_online(Talk *talk, const char *id)
 {
     char *error = NULL;
     g_auto(GStrv) reply = talk_ask(talk, &error, "BACKUP", "VERIFY", id, NULL);
-    if (reply == NULL) {
-        g_autofree char *ignored = NULL, *dir = talk_directory(talk, &ignored);
-        return result(error, status_of_unknown(dir, id));
-    }
+    if (reply == NULL) return result(error, status_of_unknown(named_directory(), id));
     g_autofree char *done = talk_await(talk, "BACKUP", "verifying", &error);
     if (done == NULL) return result(error, talk_is_broken(talk) ? TOOL_FAILED : TOOL_DAMAGE);
     if (strcmp(done, id) != 0) return tool_fail("another backup came right behind it; verify %s again", id);
