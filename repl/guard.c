@@ -37,7 +37,7 @@ static void take_field(const char *name, const char *value, GuardFacts *facts)
     if (strcmp(name, "run_id") == 0 && facts->history[0] == '\0') take_id(value, facts->history);
     if (strcmp(name, "master_replid") == 0) take_id(value, facts->history);
     if (strcmp(name, "master_replid2") == 0) take_id(value, facts->history2);
-    if (strcmp(name, "ckv_rolled_back_from") == 0) take_id(value, facts->rolled_back_from);
+    if (strcmp(name, "ckv_rolled_back_from") == 0) g_strlcpy(facts->left, value, sizeof(facts->left));
     if (strcmp(name, "master_repl_offset") == 0) facts->offset = take_number(value);
     /* On the wire offsets count from 1: this is the first that the two don't share. */
     if (strcmp(name, "second_repl_offset") == 0) facts->offset2 = MAX(take_number(value), 1) - 1;
@@ -69,10 +69,15 @@ static bool related(const GuardFacts *own, const GuardFacts *master)
     return same(own->history, master->history) || same(own->history, master->history2);
 }
 
-/* Whether the master knows the history, or left it by a rollback. */
+/* Whether the master left the history by a rollback. */
+static bool left(const GuardFacts *master, const char *history)
+{
+    return history[0] != '\0' && strstr(master->left, history) != NULL;
+}
+
 static bool knows(const GuardFacts *master, const char *history)
 {
-    return same(history, master->history) || same(history, master->history2) || same(history, master->rolled_back_from);
+    return same(history, master->history) || same(history, master->history2) || left(master, history);
 }
 
 void guard_choose_history(GuardFacts *own, const GuardFacts *master)
@@ -99,14 +104,14 @@ GuardOutlook guard_outlook(const GuardFacts *own, const GuardFacts *master)
     if (!same(own->history, master->history2)) return GUARD_FULL_SYNC;
     if (own->offset <= master->offset2) return GUARD_MAY_CONTINUE;
     /* What is beyond that was given up by the operator's will, and is with the master's backups. */
-    return same(own->history, master->rolled_back_from) ? GUARD_FULL_SYNC : GUARD_DIVERGED;
+    return left(master, own->history) ? GUARD_FULL_SYNC : GUARD_DIVERGED;
 }
 
 const char *guard_refuses(const GuardFacts *own, const GuardFacts *master)
 {
     if (own->keys == 0) return NULL;
     if (!master->known) return "the master doesn't answer INFO";
-    if (same(own->history, master->rolled_back_from)) return NULL;
+    if (left(master, own->history)) return NULL;
     if (master->keys == 0) return "the master has no keys";
     if (related(own, master)) return master->offset < own->offset ? "the master's history ends before ours" : NULL;
     return master->keys < own->keys ? "the master has another history and fewer keys" : NULL;

@@ -3,8 +3,8 @@
  * Design. The failure that users fear most: a master comes back with an empty or an old disk, and its slave, the last
  * to have the data, throws it away to become a true copy of that. So what the master says of itself (INFO) is compared
  * with what is here. A history is the life of one stream of changes, known by its id; two servers share a lineage if
- * one's id is the other's or the one before it. A master whose operator rolled it back says which history that left: a
- * slave of that one is to lose what the master was to lose.
+ * one's id is the other's or the one before it. A master whose operator rolled it back says which histories that left:
+ * a slave of one of them is to lose what the master was to lose.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #ifndef CKV_REPL_GUARD_H
@@ -15,7 +15,8 @@
 
 #include "base/slice.h"
 
-#define GUARD_ID_CHARS 40
+#define GUARD_ID_CHARS   40
+#define GUARD_LEFT_CHARS 1024 /* more than there are; what is longer is cut off */
 
 /* What a server says of its data. */
 typedef struct GuardFacts {
@@ -23,11 +24,11 @@ typedef struct GuardFacts {
     uint64_t keys;                    /* in all databases */
     char history[GUARD_ID_CHARS + 1]; /* "": it doesn't say */
     char history2[GUARD_ID_CHARS + 1];
-    char rolled_back_from[GUARD_ID_CHARS + 1]; /* a master's: the history that an operator took it back from */
-    uint64_t offset;                           /* bytes of the stream */
-    uint64_t offset2;                          /* bytes of it that history2 has in common with history */
-    bool slave;                                /* it says that it's one itself */
-    bool lost;                                 /* of ours: it can't be loaded, but may be whole on the disk */
+    char left[GUARD_LEFT_CHARS + 1]; /* a master's: the histories that operators took it back from, with commas */
+    uint64_t offset;                 /* bytes of the stream */
+    uint64_t offset2;                /* bytes of it that history2 has in common with history */
+    bool slave;                      /* it says that it's one itself */
+    bool lost;                       /* of ours: it can't be loaded, but may be whole on the disk */
 } GuardFacts;
 
 /* Reads INFO's text, of Redis 3.2 (whose run_id is its history's id) to 7.0 and CKV. */

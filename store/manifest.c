@@ -90,14 +90,17 @@ static void put_checkpoint(GKeyFile *file, const char *group, const CheckpointIn
     g_key_file_set_uint64(file, group, "next-id", info->next_id);
 }
 
+static bool is_id(const char *text)
+{
+    return strlen(text) == MANIFEST_ID_CHARS && strspn(text, "0123456789abcdef") == MANIFEST_ID_CHARS;
+}
+
 /* A 40-digit id; "" only if `may_be_empty`. */
 static bool get_id(GKeyFile *file, const char *group, const char *key, char *id, bool may_be_empty)
 {
     g_autofree char *text = g_key_file_get_string(file, group, key, NULL);
-    size_t len = text == NULL ? 0 : strlen(text);
-    if (text == NULL || (len == 0 && !may_be_empty) || (len != 0 && len != MANIFEST_ID_CHARS)) return false;
-    if (strspn(text, "0123456789abcdef") != len) return false;
-    memcpy(id, text, len + 1);
+    if (text == NULL || !(is_id(text) || (may_be_empty && text[0] == '\0'))) return false;
+    g_strlcpy(id, text, MANIFEST_ID_CHARS + 1);
     return true;
 }
 
@@ -165,6 +168,16 @@ static void put_backup(GKeyFile *file, const Manifest *manifest)
     g_key_file_set_int64(file, "ckv", "end-ms", manifest->end_ms);
 }
 
+/* The last one has a key of its own, for programs that know no others. */
+static void put_rolled_back_from(GKeyFile *file, const char *ids)
+{
+    const char *before = strchr(ids, ',');
+    if (ids[0] == '\0') return;
+    g_autofree char *last = g_strndup(ids, MANIFEST_ID_CHARS);
+    g_key_file_set_string(file, "ckv", "rolled-back-from", last);
+    if (before != NULL) g_key_file_set_string(file, "ckv", "rolled-back-before", before + 1);
+}
+
 static char *manifest_text(const Manifest *manifest)
 {
     g_autoptr(GKeyFile) file = g_key_file_new();
@@ -174,8 +187,7 @@ static char *manifest_text(const Manifest *manifest)
     g_key_file_set_string(file, "ckv", "history", manifest->history);
     g_key_file_set_string(file, "ckv", "history2", manifest->history2);
     g_key_file_set_uint64(file, "ckv", "offset2", manifest->offset2);
-    if (manifest->rolled_back_from[0] != '\0')
-        g_key_file_set_string(file, "ckv", "rolled-back-from", manifest->rolled_back_from);
+    put_rolled_back_from(file, manifest->rolled_back_from);
     g_key_file_set_uint64(file, "ckv", "start", manifest->start);
     g_key_file_set_string(file, "ckv", "secret", secret);
     g_key_file_set_string(file, "ckv", "boot", manifest->state);
@@ -211,11 +223,19 @@ static bool take_checksum(char *text, size_t len)
     return true;
 }
 
-/* Which may be missing. */
+/* Which may be missing, and those before the last one as well. */
 static bool get_rolled_back_from(GKeyFile *file, Manifest *manifest)
 {
-    if (!g_key_file_has_key(file, "ckv", "rolled-back-from", NULL)) return true;
-    return get_id(file, "ckv", "rolled-back-from", manifest->rolled_back_from, false);
+    g_autofree char *last = g_key_file_get_string(file, "ckv", "rolled-back-from", NULL);
+    g_autofree char *before = g_key_file_get_string(file, "ckv", "rolled-back-before", NULL);
+    if (last == NULL) return true;
+    g_autofree char *all = g_strjoin(",", last, before, NULL);
+    g_auto(GStrv) ids = g_strsplit(all, ",", -1);
+    for (guint i = 0; ids[i] != NULL; i++) {
+        if (i == MANIFEST_LEFT_MAX || !is_id(ids[i])) return false;
+    }
+    g_strlcpy(manifest->rolled_back_from, all, sizeof(manifest->rolled_back_from));
+    return ids[0] != NULL;
 }
 
 static bool get_manifest(GKeyFile *file, Manifest *manifest)

@@ -19,6 +19,7 @@
 #define MANIFEST_SECRET_BYTES 192
 #define MANIFEST_BOOT_CHARS   36
 #define MANIFEST_PLACE_CHARS  48
+#define MANIFEST_LEFT_MAX     8 /* a slave that was away for more rollbacks wants SLAVEOF again */
 
 /* One checkpoint file. The same facts stand in the file itself, in the record with the key "ckv". */
 typedef struct CheckpointInfo {
@@ -40,7 +41,8 @@ typedef struct Manifest {
     char history[MANIFEST_ID_CHARS + 1];  /* the replication id of the stream that is being written */
     char history2[MANIFEST_ID_CHARS + 1]; /* the one before a promotion, valid up to offset2; "" : none */
     uint64_t offset2;
-    char rolled_back_from[MANIFEST_ID_CHARS + 1]; /* the one that an operator's rollback left; "": there was none */
+    /* Those that operators' rollbacks left, the last one first, with commas between; "": there was none. */
+    char rolled_back_from[MANIFEST_LEFT_MAX * (MANIFEST_ID_CHARS + 1)];
     uint64_t start; /* the offset at which the history began: no checkpoint is needed to load from there, unless the
                        data came from elsewhere (manifest_begins_empty) */
     uint8_t secret[MANIFEST_SECRET_BYTES]; /* the hash's */

@@ -285,6 +285,14 @@ static void keep_history(Manifest *to, const Manifest *from, uint64_t offset)
     to->offset2 = MIN(from->offset2, offset);
 }
 
+/* What is left is named with those that were left before: a slave may be of one of these yet. */
+static void leave_history(Manifest *to, const Manifest *from)
+{
+    int most = (MANIFEST_LEFT_MAX - 1) * (MANIFEST_ID_CHARS + 1) - 1;
+    g_snprintf(to->rolled_back_from, sizeof(to->rolled_back_from), "%s%s%.*s", from->history,
+               from->rolled_back_from[0] != '\0' ? "," : "", most, from->rolled_back_from);
+}
+
 static char *build_rollback(const Search *search, const char *to, StateEnd *end, const StateWork *work)
 {
     Manifest manifest;
@@ -294,7 +302,7 @@ static char *build_rollback(const Search *search, const char *to, StateEnd *end,
         keep_history(&manifest, &search->manifest, search->until);
     } else {
         memcpy(manifest.history2, search->history, sizeof(manifest.history2));
-        memcpy(manifest.rolled_back_from, search->manifest.history, sizeof(manifest.rolled_back_from));
+        leave_history(&manifest, &search->manifest);
     }
     memcpy(manifest.secret, search->secret, sizeof(manifest.secret));
     char *error = build(&search->best, search->unix_ms, to, &manifest, end, work);

@@ -76,9 +76,39 @@ with_server {--checkpoint-every 0} {
             while_stopped $a { roll_back $id }
             while_stopped $a {}
             exec kill -CONT $::server($b,pid)
-            in $a { assert_equal $history [info_field ckv_rolled_back_from] }
+            in $a { assert_match "$history,*" [info_field ckv_rolled_back_from] }
             wait_same $a $b
             assert_equal 0 [in $b { r dbsize }]
+        }
+
+        test "a slave that is away follows over two rollbacks, whichever of the histories it's of" {
+            foreach rollbacks {0 1} {
+                in $a {
+                    write_keys kept 5
+                    set id [make_backup]
+                    write_keys lost 50
+                }
+                wait_same $a $b
+                for {set i 0} {$i < 2} {incr i} {
+                    if {$i == $rollbacks} {
+                        wait_same $a $b
+                        in $b { stop_server $b }
+                    }
+                    in $a {
+                        roll_back $id
+                        reopen_default
+                        write_keys lost 20
+                    }
+                }
+                in $a { roll_back $id }
+                in $b { launch $b [list --checkpoint-every 0 --slaveof 127.0.0.1 $::server($a,port)] }
+                wait_same $a $b
+                assert_equal {5 {}} [in $b { list [r dbsize] [info_field ckv_sync_refused] }]
+                in $a {
+                    reopen_default
+                    r flushall
+                }
+            }
         }
 
         test "a slave that hadn't got beyond the moment goes on by offset" {

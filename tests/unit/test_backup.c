@@ -267,7 +267,10 @@ static void check_undo(const char *dir, const char *before, const char *old)
     assert_int_equal(manifest_read(dir, &was, &error), MANIFEST_READ);
     assert_true(roll_back(dir, &target, again, &begun));
     assert_int_equal(manifest_read(dir, &is, &error), MANIFEST_READ);
-    assert_string_equal(is.rolled_back_from, was.history); /* an operator's way, as any to a backup */
+    /* An operator's way, as any to a backup. */
+    g_autofree char *left =
+        g_strjoin(",", was.history, was.rolled_back_from[0] != '\0' ? was.rolled_back_from : NULL, NULL);
+    assert_string_equal(is.rolled_back_from, left);
     manifest_clear(&was);
     manifest_clear(&is);
     g_autofree char *text = describe(dir);
@@ -544,6 +547,30 @@ static void test_offset_too_old(void **context)
     assert_non_null(strstr(error, "can't be reached"));
 }
 
+/* The last so many are known, the last one first. */
+static void test_histories_left(void **context)
+{
+    (void)context;
+    char id[BACKUP_ID_CHARS + 1], before[BACKUP_ID_CHARS + 1], *error = NULL;
+    int64_t moment_ms;
+    bool begun;
+    Manifest manifest;
+    g_autoptr(GPtrArray) left = g_ptr_array_new_with_free_func(g_free);
+    g_autofree char *dir = g_build_filename(scratch, "base", NULL);
+    make_directory(dir, 1, id, &moment_ms);
+    RollbackTarget target = { .id = id };
+    for (guint i = 0; i < MANIFEST_LEFT_MAX + 3; i++) {
+        assert_int_equal(manifest_read(dir, &manifest, &error), MANIFEST_READ);
+        g_auto(GStrv) ids = g_strsplit(manifest.rolled_back_from, ",", -1);
+        assert_int_equal(g_strv_length(ids), MIN(i, MANIFEST_LEFT_MAX));
+        for (guint j = 0; ids[j] != NULL; j++)
+            assert_string_equal(ids[j], left->pdata[i - 1 - j]);
+        g_ptr_array_add(left, g_strdup(manifest.history));
+        manifest_clear(&manifest);
+        assert_true(roll_back(dir, &target, before, &begun));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -559,6 +586,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_unknown, setup, teardown),
         cmocka_unit_test_setup_teardown(test_offsets, setup, teardown),
         cmocka_unit_test_setup_teardown(test_offset_too_old, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_histories_left, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -41,9 +41,11 @@ static void reads_info(void **state)
     guard_read_info(SLICE("master_replid:" B "\r\nmaster_replid2:" O "\r\nsecond_repl_offset:-1\r\n"), &facts);
     assert_string_equal(facts.history2, "");
     assert_int_equal(facts.offset2, 0);
-    assert_string_equal(facts.rolled_back_from, "");
+    assert_string_equal(facts.left, "");
     guard_read_info(SLICE("master_replid:" B "\r\nckv_rolled_back_from:" A "\r\n"), &facts);
-    assert_string_equal(facts.rolled_back_from, A);
+    assert_string_equal(facts.left, A);
+    guard_read_info(SLICE("master_replid:" B "\r\nckv_rolled_back_from:" C "," A "\r\n"), &facts);
+    assert_string_equal(facts.left, C "," A);
     guard_read_info(SLICE(""), &facts);
     assert_string_equal(facts.history, "");
 }
@@ -67,7 +69,7 @@ static GuardFacts promoted(const char *history, uint64_t offset, uint64_t keys, 
 static GuardFacts rolled_back(const char *from, uint64_t offset, uint64_t keys, const char *to, uint64_t offset2)
 {
     GuardFacts facts = promoted(C, offset, keys, to, offset2);
-    g_strlcpy(facts.rolled_back_from, from, sizeof(facts.rolled_back_from));
+    g_strlcpy(facts.left, from, sizeof(facts.left));
     return facts;
 }
 
@@ -111,6 +113,10 @@ static void judges(void **state)
         { server(A, 99, 5), rolled_back(B, 90, 0, B, 50), GUARD_FULL_SYNC, "no keys" },
         { server(C, 99, 5), rolled_back(A, 90, 4, A, 50), GUARD_FULL_SYNC, "ends before ours" },
         { server("", 99, 5), rolled_back("", 90, 4, A, 50), GUARD_FULL_SYNC, "fewer keys" },
+        { server("", 99, 5), rolled_back(B, 90, 4, A, 50), GUARD_FULL_SYNC, "fewer keys" },
+        { server(A, 99, 5), rolled_back(B "," A, 90, 4, A, 50), GUARD_FULL_SYNC, NULL },
+        { server(A, 99, 5), rolled_back(C "," B "," A, 90, 0, B, 50), GUARD_FULL_SYNC, NULL },
+        { server(B, 99, 5), rolled_back(C "," B "," A, 90, 0, A, 50), GUARD_FULL_SYNC, NULL },
         { unloaded(A, 50, 5), server(A, 60, 9), GUARD_FULL_SYNC, NULL },
         { unloaded(A, 50, 5), server(A, 60, 0), GUARD_FULL_SYNC, "no keys" },
         { unloaded(A, 51, 5), promoted(B, 90, 9, A, 50), GUARD_FULL_SYNC, NULL },

@@ -43,7 +43,11 @@ static Manifest example(void)
     Manifest manifest;
     manifest_init(&manifest);
     random_hex(manifest.history2, MANIFEST_ID_CHARS);
-    random_hex(manifest.rolled_back_from, MANIFEST_ID_CHARS);
+    for (size_t i = 0; i < MANIFEST_LEFT_MAX; i++) {
+        char *id = manifest.rolled_back_from + i * (MANIFEST_ID_CHARS + 1);
+        random_hex(id, MANIFEST_ID_CHARS);
+        if (i > 0) id[-1] = ',';
+    }
     manifest.offset2 = UINT64_MAX;
     manifest.start = 7;
     g_strlcpy(manifest.state, MANIFEST_FOLLOWS, sizeof(manifest.state));
@@ -255,10 +259,20 @@ static void nonsense(void **state)
 {
     (void)state;
     static const char *const forged[][2] = {
-        { "instance=", "instance=0" }, { "history2=", "history2=0" }, { "rolled-back-from=", "rolled-back-from=0" },
-        { "secret=", "secret=zz" },    { "secret=", "secrets=" },     { "db=15", "db=-2" },
-        { "db=15", "db=99999999999" }, { "db=15", "db=x" },           { "records=", "record=" },
-        { "offset2=", "offset2=x" },   { "[ckv]", "[kcv]" },          { "[ckv]", "" },
+        { "instance=", "instance=0" },
+        { "history2=", "history2=0" },
+        { "rolled-back-from=", "rolled-back-from=0" },
+        { "rolled-back-before=", "rolled-back-before=0" },
+        { "rolled-back-before=", "rolled-back-before=0123456789012345678901234567890123456789," },
+        { "secret=", "secret=zz" },
+        { "secret=", "secrets=" },
+        { "db=15", "db=-2" },
+        { "db=15", "db=99999999999" },
+        { "db=15", "db=x" },
+        { "records=", "record=" },
+        { "offset2=", "offset2=x" },
+        { "[ckv]", "[kcv]" },
+        { "[ckv]", "" },
     };
     for (size_t i = 0; i < G_N_ELEMENTS(forged); i++) {
         put_forged(forged[i][0], forged[i][1]);
