@@ -921,7 +921,7 @@ bool persist_reload_now(char **error)
 /* ---- another history ---- */
 
 /* The history from here on, and whether a master's stream is followed in it. */
-static bool change_manifest(const char *history, const char *word, char **error)
+static bool change_manifest(const char *history, const char *word, const char *left, char **error)
 {
     if (state.lost != NULL) {
         *error = persist_closed();
@@ -938,6 +938,7 @@ static bool change_manifest(const char *history, const char *word, char **error)
     g_assert(checkpoint_status().state == CHECKPOINT_IDLE); /* it would write the old history down at its end */
     Manifest before = persist_manifest, changed = with_history(history, journal_offset());
     g_strlcpy(changed.state, word, sizeof(changed.state));
+    if (left != NULL) (void)manifest_set_left(&changed, left);
     *error = manifest_write(".", &changed);
     if (*error != NULL) return false;
     /* A crash from here on: the start begins the new history's segment. */
@@ -955,12 +956,12 @@ static bool change_manifest(const char *history, const char *word, char **error)
 
 bool persist_change_history(const char *history, char **error)
 {
-    return change_manifest(history, manifest_boot(), error);
+    return change_manifest(history, manifest_boot(), NULL, error);
 }
 
-bool persist_follow_history(const char *history, char **error)
+bool persist_follow_history(const char *history, const char *left, char **error)
 {
-    if (strcmp(history, persist_manifest.history) != 0) return change_manifest(history, MANIFEST_FOLLOWS, error);
+    if (strcmp(history, persist_manifest.history) != 0) return change_manifest(history, MANIFEST_FOLLOWS, left, error);
     if (strcmp(persist_manifest.state, MANIFEST_FOLLOWS) == 0) return true;
     /* The writer of a checkpoint has a manifest of its own. */
     checkpoint_abort("the server becomes a slave");

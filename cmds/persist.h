@@ -61,8 +61,8 @@ bool persist_reload_now(char **error);
  * are closed. False: *error (g_free it), and nothing has changed. */
 bool persist_change_history(const char *history, char **error);
 /* The same for a slave: what follows comes from its master, and is of this history, which may be the one that it was.
- */
-bool persist_follow_history(const char *history, char **error);
+ * `left`: those that the master left, as in its Manifest; passed on to slaves of this one. */
+bool persist_follow_history(const char *history, const char *left, char **error);
 
 /* Changes since the last checkpoint began: INFO's rdb_changes_since_last_save. */
 uint64_t persist_changes(void);

@@ -280,7 +280,7 @@ static void begin_transfer(void)
     log_line(LOG_NOTICE, "Full resync from master: %s:%" G_GUINT64_FORMAT, handshake->history, handshake->offset);
     if (!full_sync_allowed()) return;
     char *error = NULL;
-    g_auto(GStrv) words = slave.hooks->receiver(handshake->history, handshake->offset);
+    g_auto(GStrv) words = slave.hooks->receiver(handshake->history, handshake->offset, handshake->master.left);
     slave.transfer = transfer_new(slave.loop, words, on_pipe_room, &error);
     if (slave.transfer == NULL) {
         fail(RETRY_MS, "A full sync can't be received: %s", error);
@@ -444,7 +444,7 @@ static void continue_stream(void)
     slave.hooks->facts(&slave.own);
     log_line(LOG_NOTICE, "Successful partial resynchronization with master.");
     if (strcmp(history, slave.own.history) != 0) log_line(LOG_WARNING, "Master replication ID changed to %s", history);
-    g_autofree char *error = slave.hooks->follow_history(history);
+    g_autofree char *error = slave.hooks->follow_history(history, slave.handshake.master.left);
     if (error != NULL) {
         fail(RETRY_MS, "The history can't be noted: %s", error);
         return;

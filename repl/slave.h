@@ -46,12 +46,12 @@ typedef struct SlaveHooks {
     /* The offset up to which our disk has it. */
     uint64_t (*safe_offset)(void);
 
-    /* What follows comes from a master, and is this history's; what was before is the same as in the old one. NULL, or
-     * what went wrong (g_free): nothing has changed. */
-    char *(*follow_history)(const char *history);
+    /* What follows comes from a master, and is this history's; what was before is the same as in the old one. `left`:
+     * the histories that rollbacks of the master left. NULL, or what went wrong (g_free): nothing has changed. */
+    char *(*follow_history)(const char *history, const char *left);
 
     /* The words of the tool that makes a data directory of a full sync (g_strfreev). */
-    char **(*receiver)(const char *history, uint64_t offset);
+    char **(*receiver)(const char *history, uint64_t offset, const char *left);
     /* Puts it in the place of ours, which becomes a backup with that note, and begins to load it. */
     char *(*replace)(const char *note);
     /* Why it couldn't be loaded, until it's replaced in its turn; NULL: it is, or is being loaded. */

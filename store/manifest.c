@@ -30,6 +30,22 @@ void manifest_init(Manifest *manifest)
     random_secret(manifest->secret, sizeof(manifest->secret));
 }
 
+static bool is_id(const char *text)
+{
+    return strlen(text) == MANIFEST_ID_CHARS && strspn(text, "0123456789abcdef") == MANIFEST_ID_CHARS;
+}
+
+bool manifest_set_left(Manifest *manifest, const char *ids)
+{
+    manifest->rolled_back_from[0] = '\0';
+    g_auto(GStrv) each = g_strsplit(ids, ",", -1);
+    for (guint i = 0; each[i] != NULL; i++) {
+        if (i == MANIFEST_LEFT_MAX || !is_id(each[i])) return false;
+    }
+    g_strlcpy(manifest->rolled_back_from, ids, sizeof(manifest->rolled_back_from));
+    return true;
+}
+
 void manifest_clear(Manifest *manifest)
 {
     g_clear_pointer(&manifest->note, g_free);
@@ -88,11 +104,6 @@ static void put_checkpoint(GKeyFile *file, const char *group, const CheckpointIn
     g_key_file_set_uint64(file, group, "keys", info->keys);
     g_key_file_set_uint64(file, group, "file-bytes", info->file_bytes);
     g_key_file_set_uint64(file, group, "next-id", info->next_id);
-}
-
-static bool is_id(const char *text)
-{
-    return strlen(text) == MANIFEST_ID_CHARS && strspn(text, "0123456789abcdef") == MANIFEST_ID_CHARS;
 }
 
 /* A 40-digit id; "" only if `may_be_empty`. */
@@ -230,12 +241,7 @@ static bool get_rolled_back_from(GKeyFile *file, Manifest *manifest)
     g_autofree char *before = g_key_file_get_string(file, "ckv", "rolled-back-before", NULL);
     if (last == NULL) return true;
     g_autofree char *all = g_strjoin(",", last, before, NULL);
-    g_auto(GStrv) ids = g_strsplit(all, ",", -1);
-    for (guint i = 0; ids[i] != NULL; i++) {
-        if (i == MANIFEST_LEFT_MAX || !is_id(ids[i])) return false;
-    }
-    g_strlcpy(manifest->rolled_back_from, all, sizeof(manifest->rolled_back_from));
-    return ids[0] != NULL;
+    return manifest_set_left(manifest, all) && last[0] != '\0';
 }
 
 static bool get_manifest(GKeyFile *file, Manifest *manifest)

@@ -41,7 +41,7 @@ typedef struct Manifest {
     char history[MANIFEST_ID_CHARS + 1];  /* the replication id of the stream that is being written */
     char history2[MANIFEST_ID_CHARS + 1]; /* the one before a promotion, valid up to offset2; "" : none */
     uint64_t offset2;
-    /* Those that operators' rollbacks left, the last one first, with commas between; "": there was none. */
+    /* Those that operators' rollbacks left, here or at the master, the last one first, with commas between. */
     char rolled_back_from[MANIFEST_LEFT_MAX * (MANIFEST_ID_CHARS + 1)];
     uint64_t start; /* the offset at which the history began: no checkpoint is needed to load from there, unless the
                        data came from elsewhere (manifest_begins_empty) */
@@ -72,6 +72,8 @@ void manifest_place(char place[MANIFEST_PLACE_CHARS + 1]);
 
 /* A new identity, history and secret; no checkpoint. */
 void manifest_init(Manifest *manifest);
+/* Sets rolled_back_from. False: it's not of that form, and is "" then. */
+bool manifest_set_left(Manifest *manifest, const char *ids);
 void manifest_clear(Manifest *manifest);
 
 typedef enum ManifestRead { MANIFEST_READ, MANIFEST_MISSING, MANIFEST_BAD } ManifestRead;

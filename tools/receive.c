@@ -1,9 +1,9 @@
-/* receive.c: `ckv receive HISTORY OFFSET [--option value ...]`: what a slave starts for a full sync, with its data
+/* receive.c: `ckv receive HISTORY OFFSET LEFT [--option value ...]`: what a slave starts for a full sync, with its data
  * directory as the working directory: an RDB file from standard input becomes a whole data directory in rollback.tmp/.
  * Nobody else has a use for it.
  *
- * It has the identity and the hash's secret of the directory that it's to replace, HISTORY as its history, and begins
- * at OFFSET. On standard error there's what went wrong, in its last line.
+ * It has the identity and the hash's secret of the directory that it's to replace, HISTORY as its history, LEFT (which
+ * may be empty) as those that rollbacks of the master left, and begins at OFFSET. On standard error there's what went wrong, in its last line.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include <errno.h>
@@ -92,7 +92,7 @@ static char *enter_directory(void)
     return chdir(ROLLBACK_BUILDING) == 0 ? NULL : state_errno(ROLLBACK_BUILDING);
 }
 
-static char *take_identity(Receive *receive, const char *history)
+static char *take_identity(Receive *receive, const char *history, const char *left)
 {
     char *error = NULL;
     Manifest own;
@@ -102,14 +102,15 @@ static char *take_identity(Receive *receive, const char *history)
     memcpy(receive->manifest.instance, own.instance, sizeof(own.instance));
     memcpy(receive->manifest.secret, own.secret, sizeof(own.secret));
     g_strlcpy(receive->manifest.history, history, sizeof(receive->manifest.history));
+    (void)manifest_set_left(&receive->manifest, left);
     /* It begins at 0, from where this journal won't have it: the checkpoint is needed. */
     manifest_clear(&own);
     return NULL;
 }
 
-static char *receive_all(Receive *receive, const char *history)
+static char *receive_all(Receive *receive, const char *history, const char *left)
 {
-    char *error = take_identity(receive, history);
+    char *error = take_identity(receive, history, left);
     if (error != NULL) return error;
     table_set_secret(receive->manifest.secret, sizeof(receive->manifest.secret));
     if ((error = enter_directory()) != NULL) return error;
@@ -131,14 +132,14 @@ ToolStatus tool_receive(int argc, char **argv)
     int64_t offset;
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody else takes what is made here */
     options_reset();
-    if (argc < 3 || strlen(argv[1]) != MANIFEST_ID_CHARS || !number_parse_int(slice_of(argv[2]), &offset) ||
+    if (argc < 4 || strlen(argv[1]) != MANIFEST_ID_CHARS || !number_parse_int(slice_of(argv[2]), &offset) ||
         offset < 0) {
-        tool_fail("receive takes a history and an offset; a slave starts it for a full sync");
+        tool_fail("receive takes a history, an offset and the histories left; a slave starts it for a full sync");
         return TOOL_USAGE;
     }
-    g_autofree char *wrong = options_load(argc - 2, argv + 2);
+    g_autofree char *wrong = options_load(argc - 3, argv + 3);
     if (wrong != NULL) return tool_fail("%s", wrong);
     Receive receive = { .offset = (uint64_t)offset, .db = -1 };
-    g_autofree char *error = receive_all(&receive, argv[1]);
+    g_autofree char *error = receive_all(&receive, argv[1], argv[3]);
     return error == NULL ? TOOL_OK : tool_fail("%s", error);
 }

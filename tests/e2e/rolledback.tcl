@@ -55,7 +55,7 @@ with_server {--checkpoint-every 0} {
             in $b {
                 assert_equal {5 {}} [list [r dbsize] [info_field ckv_sync_refused]]
                 assert_match "*before full sync from 127.0.0.1:$::server($a,port)*" [r backup list]
-                assert_equal "" [info_field ckv_rolled_back_from]
+                assert_equal $history [info_field ckv_rolled_back_from] ;# for slaves of its own
             }
             in $a {
                 assert_equal OK [r set after rollback]
@@ -142,6 +142,57 @@ with_server {--checkpoint-every 0} {
                 wait_until {[info_field ckv_sync_refused] ne ""}
                 assert_equal 1 [r exists own:99]
                 r slaveof no one
+            }
+        }
+    }
+}
+
+with_server {--checkpoint-every 0} {
+    set a $::current
+    with_server {--checkpoint-every 0} {
+        set b $::current
+        with_server {--checkpoint-every 0} {
+            set c $::current
+            follow $b $a
+            follow $c $b
+            set ::current $a
+
+            test "a slave of a slave follows a rollback, too" {
+                foreach how {"by a full sync" "by offset"} {
+                    write_keys kept 5
+                    set id [make_backup]
+                    wait_same $a [list $b $c]
+                    if {$how eq "by offset"} { in $b { stop_server $b } }
+                    write_keys lost 50
+                    if {$how eq "by a full sync"} { wait_same $a [list $b $c] }
+                    roll_back $id
+                    reopen_default
+                    if {$how eq "by offset"} {
+                        in $b { launch $b [list --checkpoint-every 0 --slaveof 127.0.0.1 $::server($a,port) \
+                            --port $::server($b,port)] }
+                    }
+                    wait_same $a [list $b $c]
+                    assert_equal 5 [in $c { r dbsize }]
+                    assert_equal [info_field ckv_rolled_back_from] [in $c { info_field ckv_rolled_back_from }]
+                    r flushall
+                }
+            }
+
+            test "so does one that was away when the slave has become the master" {
+                write_keys kept 5
+                set id [make_backup]
+                write_keys lost 50
+                wait_same $a [list $b $c]
+                in $c { stop_server $c }
+                roll_back $id
+                reopen_default
+                wait_same $a $b
+                admin_cli failover
+                reopen_default
+                wait_until {[in $b { info_field role }] eq "master"}
+                in $c { launch $c [list --checkpoint-every 0 --slaveof 127.0.0.1 $::server($b,port)] }
+                wait_same $b [list $a $c]
+                assert_equal {5 {}} [in $c { list [r dbsize] [info_field ckv_sync_refused] }]
             }
         }
     }
