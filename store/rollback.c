@@ -282,6 +282,7 @@ static void keep_history(Manifest *to, const Manifest *from, uint64_t offset)
     memcpy(to->history, from->history, sizeof(to->history));
     memcpy(to->history2, from->history2, sizeof(to->history2));
     memcpy(to->rolled_back_from, from->rolled_back_from, sizeof(to->rolled_back_from));
+    g_strlcpy(to->state, MANIFEST_FOLLOWS, sizeof(to->state)); /* nor may a start as a master go on with it */
     to->offset2 = MIN(from->offset2, offset);
 }
 

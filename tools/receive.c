@@ -3,7 +3,8 @@
  * Nobody else has a use for it.
  *
  * It has the identity and the hash's secret of the directory that it's to replace, HISTORY as its history, LEFT (which
- * may be empty) as those that rollbacks of the master left, and begins at OFFSET. On standard error there's what went wrong, in its last line.
+ * may be empty) as those that rollbacks of the master left, and begins at OFFSET. On standard error there's what went
+ * wrong, in its last line.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include <errno.h>
@@ -92,6 +93,7 @@ static char *enter_directory(void)
     return chdir(ROLLBACK_BUILDING) == 0 ? NULL : state_errno(ROLLBACK_BUILDING);
 }
 
+/* A slave's, also if it's killed before it has loaded it: nobody else may go on with the history. */
 static char *take_identity(Receive *receive, const char *history, const char *left)
 {
     char *error = NULL;
@@ -102,6 +104,7 @@ static char *take_identity(Receive *receive, const char *history, const char *le
     memcpy(receive->manifest.instance, own.instance, sizeof(own.instance));
     memcpy(receive->manifest.secret, own.secret, sizeof(own.secret));
     g_strlcpy(receive->manifest.history, history, sizeof(receive->manifest.history));
+    g_strlcpy(receive->manifest.state, MANIFEST_FOLLOWS, sizeof(receive->manifest.state));
     (void)manifest_set_left(&receive->manifest, left);
     /* It begins at 0, from where this journal won't have it: the checkpoint is needed. */
     manifest_clear(&own);

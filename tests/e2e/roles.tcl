@@ -179,3 +179,17 @@ with_server {} {
         }
     }
 }
+
+with_server {} {
+    test "what a full sync brought begins a history of its own if the slave is killed before it has loaded it" {
+        r set k v
+        set dir [server_dir]
+        assert_equal 0 [lindex [run_ckv export $dir/all.rdb --socket $dir/ckv.sock] 0]
+        stop_server
+        exec sh -c "cd $dir && exec $ckv receive $id_a 100 $id_b <all.rdb"
+        set ::server($::current,dir) $dir/rollback.tmp
+        launch $::current {}
+        assert_equal [list v $id_a 101 $id_b] [list [r get k] [info_field master_replid2] \
+            [info_field second_repl_offset] [info_field ckv_rolled_back_from]]
+    }
+}

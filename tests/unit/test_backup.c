@@ -520,6 +520,7 @@ static void test_offsets(void **context)
         assert_string_equal(is.history, was.history);
         assert_string_equal(is.history2, was.history2);
         assert_string_equal(is.rolled_back_from, "");
+        assert_string_equal(is.state, MANIFEST_FOLLOWS);
         manifest_clear(&is);
         check_undo(dir, before, old);
         JournalRead read = journal_read(reader, &batch);
