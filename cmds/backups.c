@@ -86,7 +86,7 @@ static char *copy_backup(void)
 static char *build_rollback(void)
 {
     RollbackTarget target = { job.id[0] != '\0' ? job.id : NULL, job.to_offset, job.to_ms };
-    char *error = job.to_offset != 0 ? diverged_save(job.to_offset) : NULL;
+    char *error = job.to_offset != 0 ? diverged_save(&job.manifest, job.to_offset) : NULL;
     if (error == NULL) error = rollback_build(".", &target, NULL, &work);
     Manifest built;
     if (error != NULL || manifest_read(ROLLBACK_BUILDING, &built, &error) != MANIFEST_READ) return error;

@@ -79,25 +79,31 @@ static char *take_all(Tail *tail, JournalReader *reader)
     }
 }
 
-/* Where the segment begins that has the offset: what database the stream is in there is said in it. */
-static uint64_t segment_of(uint64_t offset)
+/* Where to begin so that the database is known that the stream is in at the offset, and which it's in there. A slave's
+ * segments begin in any, and the master may not have said it for long: a checkpoint knows it. */
+static uint64_t find_begin(const Manifest *manifest, uint64_t offset, int64_t *db)
 {
     g_autofree char *error = NULL;
     g_autoptr(GArray) segments = journal_segments(".", &error);
-    uint64_t begins = offset;
-    for (guint i = 0; segments != NULL && i < segments->len; i++) {
-        uint64_t first = g_array_index(segments, JournalSegment, i).offset;
-        if (first <= offset) begins = first;
+    uint64_t begin = offset; /* which isn't there, then: reading says so */
+    if (segments != NULL && segments->len > 0) begin = MIN(begin, g_array_index(segments, JournalSegment, 0).offset);
+    *db = -1;
+    for (int f = 0; f < 2; f++) {
+        const CheckpointInfo *info = &manifest->checkpoint[f];
+        if (!info->whole || info->offset < begin || info->offset > offset) continue;
+        begin = info->offset;
+        *db = info->db;
     }
-    return begins;
+    return begin;
 }
 
-char *diverged_save(uint64_t offset)
+char *diverged_save(const Manifest *manifest, uint64_t offset)
 {
     char *error = NULL;
-    JournalReader *reader = journal_reader_new(".", segment_of(offset), NULL, &error);
+    Tail tail = { .from = offset };
+    JournalReader *reader = journal_reader_new(".", find_begin(manifest, offset, &tail.db), NULL, &error);
     if (reader == NULL) return error;
-    Tail tail = { .from = offset, .db = -1, .args = g_array_new(FALSE, FALSE, sizeof(RespArg)) };
+    tail.args = g_array_new(FALSE, FALSE, sizeof(RespArg));
     tail.path = g_strdup_printf("diverged-%" G_GINT64_FORMAT ".resp", g_get_real_time() / 1000);
     tail.fd = io->open(tail.path, O_WRONLY | O_CREAT | O_EXCL, 0600);
     error = tail.fd < 0 ? state_errno(tail.path) : take_all(&tail, reader);

@@ -7,9 +7,11 @@
 
 #include <stdint.h>
 
-/* Writes the journal's commands from that offset on into a new file diverged-<unix ms>.resp in the data directory, with
- * a SELECT in front if one is needed: redis-cli --pipe takes it. Says in the log how many they are. No one may write to
- * the journal meanwhile. Any thread. NULL, or what is wrong (g_free). */
-char *diverged_save(uint64_t offset);
+#include "store/manifest.h"
+
+/* Writes the journal's commands from that offset on into a new file diverged-<unix ms>.resp in the data directory,
+ * whose MANIFEST is given, with a SELECT in front if one is needed: redis-cli --pipe takes it. Says in the log how many
+ * they are. No one may write to the journal meanwhile. Any thread. NULL, or what is wrong (g_free). */
+char *diverged_save(const Manifest *manifest, uint64_t offset);
 
 #endif

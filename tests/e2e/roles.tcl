@@ -193,3 +193,42 @@ with_server {} {
             [info_field second_repl_offset] [info_field ckv_rolled_back_from]]
     }
 }
+
+with_server {} {
+    set m $::current
+    with_server {} {
+        set a $::current
+        with_server {} {
+            set b $::current
+
+            test "what a slave gives up for another one, that has less, is written down with its database" {
+                follow $a $m
+                follow $b $m
+                wait_same $m [list $a $b]
+                in $m {
+                    r select 3
+                    r set x 1
+                }
+                wait_same $m [list $a $b]
+                in $a checkpoint_now ;# it begins a segment, which doesn't say SELECT
+                in $m { r set y 1 }
+                wait_same $m [list $a $b]
+                in $b { r slaveof 127.0.0.1 1 }
+                in $m { r set lost 1 }
+                wait_same $m $a
+                in $b {
+                    r slaveof no one
+                    r set instead [repeat v 100]
+                }
+                follow $a $b
+                wait_same $b $a
+                in $a {
+                    set f [open [glob -directory [server_dir] diverged-*.resp]]
+                    fconfigure $f -translation binary
+                    assert_equal [encode {SELECT 3}][encode {set lost 1}] [read $f]
+                    close $f
+                }
+            }
+        }
+    }
+}
