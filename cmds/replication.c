@@ -33,11 +33,10 @@
 /* More than this waits for no turn to end: it's written at once. */
 #define PENDING_MAX (1024 * 1024)
 
+/* A backup isn't waited for: writes may wait for this slave, and it goes on by offset as a rule. */
 static bool is_ready(void)
 {
-    if (server_loading || (!journal_is_open() && persist_lost() == NULL)) return false;
-    /* A switch goes on by offset, and writes wait for it: it doesn't wait for a backup. */
-    return backups_idle() || (failover_state == FAILOVER_ASKS && !backups_replace_data());
+    return !server_loading && (journal_is_open() || persist_lost() != NULL) && !backups_replace_data();
 }
 
 static void own_facts(GuardFacts *own)
@@ -142,6 +141,7 @@ static char *go_back(uint64_t offset, const char *note)
 
 static const SlaveHooks hooks = {
     .ready = is_ready,
+    .may_replace = backups_idle,
     .facts = own_facts,
     .begin_units = begin_units,
     .end_units = end_units,

@@ -344,7 +344,9 @@ static void poll_transfer(void)
 {
     char *error = NULL;
     switch (transfer_poll(slave.transfer, &error)) {
-    case 0: replace_data(); break;
+    case 0:
+        if (slave.hooks->may_replace()) replace_data();
+        break;
     case 1: break;
     default: fail(RETRY_LATER_MS, "MASTER <-> SLAVE sync: what the master sent can't be used: %s", error);
     }
@@ -356,6 +358,10 @@ static void poll_transfer(void)
 /* What we have beyond what the new master took over from our history is given up. */
 static void go_back(void)
 {
+    if (!slave.hooks->may_replace()) {
+        fail(RETRY_MS, "Going back has to wait: a backup is being made, verified or deleted");
+        return;
+    }
     uint64_t offset = slave.handshake.master.offset2;
     g_autofree char *note = g_strdup_printf("before going back to offset %" G_GUINT64_FORMAT " of %s:%" G_GINT64_FORMAT,
                                             offset, options.master_host, options.master_port);

@@ -30,6 +30,8 @@
 typedef struct SlaveHooks {
     /* The data is loaded, or lost, and nobody else is about to replace it. */
     bool (*ready)(void);
+    /* Nor is a backup being made of it: `replace` and `go_back` may be called. */
+    bool (*may_replace)(void);
     /* Our history, offset and number of keys. */
     void (*facts)(GuardFacts *own);
 

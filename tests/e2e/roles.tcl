@@ -232,3 +232,81 @@ with_server {} {
         }
     }
 }
+
+# Backups of the current server last from now on until `end_long_backup`: they wait for an upgrade, whose program hangs.
+proc begin_long_backup {} {
+    set ::hanging [file join $::scratch hanging]
+    set f [open $::hanging w]
+    puts $f "#!/bin/sh\necho $$ >$::hanging.pid\nexec sleep 60"
+    close $f
+    file attributes $::hanging -permissions 0700
+    file delete $::hanging.pid
+    send [set ::upgrader [connect]] upgrade $::hanging
+    wait_until {[file exists $::hanging.pid] && [file size $::hanging.pid] > 0}
+    r backup create
+    assert_match "running *" [r backup status]
+}
+
+proc end_long_backup {} {
+    assert_match "running *" [r backup status]
+    exec kill [exec cat $::hanging.pid]
+    disconnect $::upgrader
+    wait_until {[string match "done *" [r backup status]]}
+}
+
+with_server {} {
+    set a $::current
+    with_server {} {
+        set b $::current
+        set ::current $a ;# what is emptied before a test is the master
+
+        test "a slave that makes a backup is linked again at once, and goes on by offset" {
+            follow $b $a
+            wait_same $a $b
+            in $b {
+                begin_long_backup
+                r client kill type master
+            }
+            in $a { r set k v }
+            wait_same $a $b
+            in $b end_long_backup
+            assert_equal 1 [in $a { info_field sync_full }]
+        }
+
+        test "what a full sync brought waits for a backup, and needn't be sent again" {
+            in $b {
+                r slaveof no one
+                r set own 1
+                begin_long_backup
+            }
+            in $a { r set k w }
+            follow $b $a
+            in $a { wait_until {[string match *state=online* [info_field slave0]]} }
+            in $b {
+                assert_equal {1 1} [list [r exists own] [info_field master_sync_in_progress]]
+                end_long_backup
+            }
+            wait_same $a $b
+            assert_equal {2 0} [list [in $a { info_field sync_full }] [in $b { r exists own }]]
+        }
+
+        test "so does an old master that has to go back" {
+            in $a { r set k v }
+            wait_same $a $b
+            in $b {
+                r slaveof no one
+                r set more [repeat v 100]
+            }
+            in $a {
+                r set lost 1
+                begin_long_backup
+                r slaveof 127.0.0.1 $::server($b,port)
+                wait_until {[string match "*a backup is*" [info_field ckv_sync_error]]}
+                assert_equal 1 [r exists lost]
+                end_long_backup
+            }
+            wait_same $b $a
+            assert_equal {0 0} [list [in $b { info_field sync_full }] [in $a { r exists lost }]]
+        }
+    }
+}
