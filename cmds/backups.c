@@ -184,7 +184,7 @@ static void switch_over(void)
 {
     char before[BACKUP_ID_CHARS + 1], *error = NULL;
     log_line(LOG_NOTICE, "%s: the data is loaded anew.", job.note);
-    transaction_touch_all(NULL);
+    transaction_data_replaced();
     job.loading = persist_roll_back(job.note, false, before, &error);
     if (!job.loading) {
         end_job(error);

@@ -187,6 +187,8 @@ void transaction_restore(Session *session, TapeReader *tape);
  * there fails. */
 void transaction_touch(Db *db, Slice key);
 void transaction_touch_all(const Db *db);
+/* Other data takes the place of all: so does that of those who watch one that isn't there, as it may be then. */
+void transaction_data_replaced(void);
 
 /* The database that SELECT's argument names; `otherwise`, if there's none of that name (connection.c). */
 Db *select_db(Slice index, Db *otherwise);

@@ -121,7 +121,7 @@ static char *replace_data(const char *note)
     if (!backups_idle()) return g_strdup("a backup or a rollback is in progress");
     bool was_lost = persist_lost() != NULL;
     effect_commit();
-    transaction_touch_all(NULL);
+    transaction_data_replaced();
     if (!persist_roll_back(note, true, before, &error)) return error;
     backups_data_replaced();
     if (was_lost) {

@@ -161,6 +161,16 @@ void transaction_touch_all(const Db *db)
     }
 }
 
+void transaction_data_replaced(void)
+{
+    if (watchers == NULL) return;
+    GHashTableIter iter;
+    gpointer key;
+    g_hash_table_iter_init(&iter, watchers);
+    while (g_hash_table_iter_next(&iter, &key, NULL))
+        touch_sessions(key);
+}
+
 void transaction_discard(Session *session)
 {
     g_clear_pointer(&session->queue, g_ptr_array_unref);

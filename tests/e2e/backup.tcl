@@ -264,15 +264,19 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
         assert_match "*Rollback to -1 failed: *Rollback to -9223372036854775808 failed: *" [server_log]
     }
 
-    test "a rollback with a WATCH on a key: its EXEC answers nil" {
+    test "a rollback with a WATCH on a key, also on one that only it brings back: EXEC answers nil" {
         r set watched 1
         set id [backup_now]
-        set c [connect]
-        $c watch watched
-        roll_back $id
-        $c multi
-        $c get watched
-        assert_equal (nil) [$c exec]
+        foreach there {1 0} {
+            if {!$there} { r del watched }
+            set c [connect]
+            $c watch watched
+            roll_back $id
+            $c multi
+            $c get watched
+            assert_equal (nil) [$c exec]
+            disconnect $c
+        }
     }
 }
 
