@@ -208,7 +208,7 @@ static bool check_memory(Request *r)
 {
     /* While the journal can't be written, what is evicted would only move there; and what needs memory is a write,
      * refused by the next check. */
-    if (options.maxmemory == 0 || effect_in_trouble() || slave_is_one()) return true;
+    if (options.maxmemory == 0 || !server_may_evict() || effect_in_trouble()) return true;
     if (!(r->command->flags & CMD_DENYOOM)) {
         if (!evict_is_pressed()) evict_run(keyspace);
         return true;

@@ -8,7 +8,6 @@
 #include "cmds/handlers.h"
 #include "cmds/server.h"
 #include "cmds/subcommand.h"
-#include "repl/slave.h"
 #include "store/evict.h"
 #include "store/journal.h"
 
@@ -32,7 +31,7 @@ static void config_get(Request *r)
 /* What some options need beyond their new value. False: it can't be had, the error is out. */
 static bool apply_change(Request *r, const Option *option, int64_t old_maxclients)
 {
-    if (option->value == &options.maxmemory && options.maxmemory != 0 && !slave_is_one()) evict_run(keyspace);
+    if (option->value == &options.maxmemory && server_may_evict()) evict_run(keyspace);
     if (option->value == &options.fsync && journal_is_open()) journal_set_sync((JournalSync)options.fsync);
     if (option->value != &options.maxclients) return true;
     int64_t possible = server_make_room_for(options.maxclients);

@@ -87,6 +87,11 @@ void server_reset_stats(void)
 
 /* ---- the timer ---- */
 
+bool server_may_evict(void)
+{
+    return options.maxmemory != 0 && !server_loading && !slave_is_one();
+}
+
 /* One run of the background work takes about this long at most; what is left is done after a pause as long, so that
  * clients get half of the time even then. */
 #define UPKEEP_US_MAX   1000
@@ -111,8 +116,7 @@ static int64_t upkeep_tick(void *context)
     int64_t expire_us = clock_now_us() - start_us;
     latency_note("expire-cycle", expire_us / 1000);
     more |= grave_step(MAX(UPKEEP_US_MAX - expire_us, GRAVE_US_MIN));
-    if (options.maxmemory != 0 && !slave_is_one())
-        more |= evict_run(keyspace) && evict_used() > (size_t)options.maxmemory;
+    if (server_may_evict()) more |= evict_run(keyspace) && evict_used() > (size_t)options.maxmemory;
     more |= compact_run(keyspace, COMPACT_US_MAX);
     return more ? UPKEEP_PAUSE_MS : MIN(1000 / options.hz, UPKEEP_EVERY_MS_MAX);
 }

@@ -29,6 +29,9 @@ extern Server server;
 /* The data is being loaded: only commands with CMD_LOADING are answered. */
 extern bool server_loading;
 
+/* Whether keys may go for want of memory: not a slave's, nor while data is loaded, as the journal wouldn't have it. */
+bool server_may_evict(void);
+
 /* Fills in the above and starts the timers: expiry, eviction, sampling. After command_init. Takes `executable`. */
 void server_init(Loop *loop, char *executable);
 

@@ -173,3 +173,22 @@ with_server {} {
         disconnect $c
     }
 }
+
+with_server {--checkpoint-every 0} {
+    test "nothing goes while data is loaded, which the journal wouldn't know of" {
+        # So many that loading takes some turns of the loop. Each of the last changes needs its key to be there.
+        r debug populate [expr {$sanitized ? 100000 : 1000000}]
+        for {set i 0} {$i < 300} {incr i} { r set old$i v }
+        checkpoint_now
+        for {set i 0} {$i < 300} {incr i} { r rename old$i new$i }
+        kill_server
+        launch $current {--checkpoint-every 0 --maxmemory 1mb --maxmemory-policy allkeys-random}
+        wait_until {[info_field loading] == 0} 20000
+        r config set maxmemory 0
+        set digest [r debug digest]
+        kill_server
+        launch $current {--checkpoint-every 0}
+        wait_until {[info_field loading] == 0} 20000
+        assert_equal $digest [r debug digest]
+    }
+}

@@ -241,7 +241,10 @@ static void test_too_much(void **state)
 static void test_loading(void **state)
 {
     (void)state;
+    uint64_t evicted = keyspace->evicted;
     server_loading = true;
+    options.maxmemory = 1; /* nothing goes that the journal wouldn't know of */
+    options.maxmemory_policy = EVICT_ALLKEYS_RANDOM;
     run(reader, "GET a");
     assert_reply(reader, "-LOADING Redis is loading the dataset in memory\r\n");
     run(reader, "PING");
@@ -256,6 +259,8 @@ static void test_loading(void **state)
     assert_reply(reader, "*3");
     run(reader, "UNSUBSCRIBE a");
     assert_reply(reader, "*3");
+    assert_int_equal(keyspace->evicted, evicted);
+    options.maxmemory = 0;
     server_loading = false;
     run(reader, "PING");
     assert_reply(reader, "+PONG");
