@@ -331,6 +331,25 @@ with_server {--checkpoint-every 0 --backup-schedule "every 1 second" --backup-ke
         after 2200
         assert_equal $ids [backup_ids]
     }
+
+    test "a backup that is due doesn't come in the way of an upgrade" {
+        set program [file join $::scratch hanging]
+        set f [open $program w]
+        puts $f "#!/bin/sh\necho $$ >$program.pid\nexec sleep 60"
+        close $f
+        file attributes $program -permissions 0700
+        r config set backup-schedule ""
+        wait_until {[info_field ckv_backup_in_progress] == 0}
+        send [set c [connect]] upgrade $program
+        wait_until {[file exists $program.pid] && [file size $program.pid] > 0}
+        r config set backup-schedule "every 1 seconds"
+        set ids [backup_ids]
+        after 2200
+        assert_equal 0 [info_field ckv_backup_in_progress]
+        exec kill [exec cat $program.pid]
+        assert_error "ERR the upgrade failed*" { recv $c }
+        wait_until {$ids ne [backup_ids]}
+    }
 }
 
 proc listed_with {note} {
