@@ -82,8 +82,10 @@ static bool knows(const GuardFacts *master, const char *history)
 
 void guard_choose_history(GuardFacts *own, const GuardFacts *master)
 {
-    if (knows(master, own->history) || own->offset != own->offset2) return;
-    if (!knows(master, own->history2)) return;
+    uint64_t added = own->offset - MIN(own->offset, own->offset2);
+    if (knows(master, own->history) || !knows(master, own->history2)) return;
+    if (added > 0 && !same(own->history2, master->history) && !same(own->history2, master->history2)) return;
+    own->added = added;
     char history[GUARD_ID_CHARS + 1];
     memcpy(history, own->history, sizeof(history));
     memcpy(own->history, own->history2, sizeof(history));
@@ -95,23 +97,35 @@ bool guard_is_successor(const GuardFacts *own, const GuardFacts *master)
     return same(own->history, master->history2) && !same(own->history, master->history);
 }
 
+/* What is beyond the point that the master went back to was given up by the operator's will, and is with the master's
+ * backups. */
+static bool given_up(const GuardFacts *own, const GuardFacts *master)
+{
+    return left(master, own->history) && own->added == 0;
+}
+
+uint64_t guard_common(const GuardFacts *own, const GuardFacts *master)
+{
+    uint64_t of_history = own->offset - own->added;
+    return MIN(of_history, same(own->history, master->history) ? master->offset : master->offset2);
+}
+
 GuardOutlook guard_outlook(const GuardFacts *own, const GuardFacts *master)
 {
     if (own->lost) return GUARD_FULL_SYNC;
     if (!master->known) return own->offset > 0 ? GUARD_MAY_CONTINUE : GUARD_FULL_SYNC;
-    if (same(own->history, master->history))
-        return own->offset <= master->offset ? GUARD_MAY_CONTINUE : GUARD_FULL_SYNC;
-    if (!same(own->history, master->history2)) return GUARD_FULL_SYNC;
-    if (own->offset <= master->offset2) return GUARD_MAY_CONTINUE;
-    /* What is beyond that was given up by the operator's will, and is with the master's backups. */
-    return left(master, own->history) ? GUARD_FULL_SYNC : GUARD_DIVERGED;
+    if (!related(own, master)) return GUARD_FULL_SYNC;
+    uint64_t common = guard_common(own, master);
+    if (own->offset <= common) return GUARD_MAY_CONTINUE;
+    bool lacks = same(own->history, master->history) && master->offset < own->offset - own->added;
+    return common == 0 || lacks || given_up(own, master) ? GUARD_FULL_SYNC : GUARD_DIVERGED;
 }
 
 const char *guard_refuses(const GuardFacts *own, const GuardFacts *master)
 {
     if (own->keys == 0) return NULL;
     if (!master->known) return "the master doesn't answer INFO";
-    if (left(master, own->history)) return NULL;
+    if (given_up(own, master)) return NULL;
     if (master->keys == 0) return "the master has no keys";
     if (related(own, master)) return master->offset < own->offset ? "the master's history ends before ours" : NULL;
     return master->keys < own->keys ? "the master has another history and fewer keys" : NULL;

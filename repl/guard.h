@@ -27,6 +27,7 @@ typedef struct GuardFacts {
     char left[GUARD_LEFT_CHARS + 1]; /* a master's: the histories that operators took it back from, with commas */
     uint64_t offset;                 /* bytes of the stream */
     uint64_t offset2;                /* bytes of it that history2 has in common with history */
+    uint64_t added;                  /* of ours: bytes at the end that aren't of `history`, as it was chosen */
     bool slave;                      /* it says that it's one itself */
     bool lost;                       /* of ours: it can't be loaded, but may be whole on the disk */
 } GuardFacts;
@@ -34,8 +35,8 @@ typedef struct GuardFacts {
 /* Reads INFO's text, of Redis 3.2 (whose run_id is its history's id) to 7.0 and CKV. */
 void guard_read_info(Slice info, GuardFacts *facts);
 
-/* As long as nothing was added since our history began, what we have is just as well of the one before: if it's that
- * one which the master knows, or left, the two of ours change places. */
+/* What we have is of the history before ours as well, but for what was added since ours began: if it's that one which
+ * the master knows, the two of ours change places. If nothing was added, also if it's one that the master left. */
 void guard_choose_history(GuardFacts *own, const GuardFacts *master);
 
 /* The master's history is the one after ours: somebody made it a master where ours ended for it. */
@@ -44,10 +45,13 @@ bool guard_is_successor(const GuardFacts *own, const GuardFacts *master);
 /* What asking to go on at our offset can come to. */
 typedef enum GuardOutlook {
     GUARD_MAY_CONTINUE, /* the master's answer must tell */
-    GUARD_DIVERGED,     /* it will be a full sync, unless what we have beyond master->offset2 is given up */
+    GUARD_DIVERGED,     /* it will be a full sync, unless what we have beyond guard_common is given up */
     GUARD_FULL_SYNC,    /* it can only be a full sync */
 } GuardOutlook;
 GuardOutlook guard_outlook(const GuardFacts *own, const GuardFacts *master);
+
+/* Up to which offset the two have the same, of the history that we have chosen and the master knows. */
+uint64_t guard_common(const GuardFacts *own, const GuardFacts *master);
 
 /* NULL: a full sync may replace our data. Otherwise why not, in a few words: for INFO and the log. */
 const char *guard_refuses(const GuardFacts *own, const GuardFacts *master);

@@ -362,7 +362,7 @@ static void go_back(void)
         fail(RETRY_MS, "Going back has to wait: a backup is being made, verified or deleted");
         return;
     }
-    uint64_t offset = slave.handshake.master.offset2;
+    uint64_t offset = guard_common(&slave.own, &slave.handshake.master);
     g_autofree char *note = g_strdup_printf("before going back to offset %" G_GUINT64_FORMAT " of %s:%" G_GINT64_FORMAT,
                                             offset, options.master_host, options.master_port);
     log_line(LOG_WARNING,

@@ -275,8 +275,11 @@ with_server {} {
 
         test "what a full sync brought waits for a backup, and needn't be sent again" {
             in $b {
-                r slaveof no one
-                r set own 1
+                foreach value {1 2} {
+                    r slaveof no one ;# for the second time, so it has no history in common with the master
+                    r set own $value
+                    r slaveof 127.0.0.1 1
+                }
                 begin_long_backup
             }
             in $a { r set k w }
@@ -307,6 +310,43 @@ with_server {} {
             }
             wait_same $b $a
             assert_equal {0 0} [list [in $b { info_field sync_full }] [in $a { r exists lost }]]
+        }
+    }
+}
+
+with_server {} {
+    set a $::current
+    with_server {} {
+        set b $::current
+
+        test "what an old master alone had is written down, also if it began another history before it came back" {
+            in $a { r set base 1 }
+            follow $b $a
+            wait_same $a $b
+            in $b {
+                r slaveof no one
+                for {set i 0} {$i < 20} {incr i} { r set instead$i v }
+            }
+            in $a {
+                r set lost 1
+                kill_server
+                # As after a power cut: it can't know who has what of its history, and something is added at once.
+                file rename [server_dir] [server_dir].old
+                exec cp -a [server_dir].old [server_dir]
+                set history [in $b { info_field master_replid2 }]
+                launch $a {}
+                assert_equal $history [info_field master_replid2]
+                r set later 1
+            }
+            follow $a $b
+            wait_same $b $a
+            assert_equal 0 [in $b { info_field sync_full }]
+            in $a {
+                set f [open [glob -directory [server_dir] diverged-*.resp]]
+                fconfigure $f -translation binary
+                assert_equal [encode {SELECT 0}][encode {set lost 1}][encode {SELECT 0}][encode {set later 1}] [read $f]
+                close $f
+            }
         }
     }
 }

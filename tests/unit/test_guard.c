@@ -80,6 +80,31 @@ static GuardFacts unloaded(const char *history, uint64_t offset, uint64_t keys)
     return facts;
 }
 
+/* Of a history, but for so many bytes at the end. */
+static GuardFacts continued(const char *history, uint64_t offset, uint64_t added, uint64_t keys)
+{
+    GuardFacts facts = server(history, offset, keys);
+    facts.added = added;
+    return facts;
+}
+
+static void finds_common(void **state)
+{
+    (void)state;
+    const struct {
+        GuardFacts own, master;
+        uint64_t common;
+    } cases[] = {
+        { server(A, 50, 5), server(A, 60, 9), 50 },
+        { continued(A, 55, 5, 5), server(A, 60, 9), 50 },
+        { server(A, 99, 5), promoted(B, 90, 9, A, 50), 50 },
+        { continued(A, 99, 5, 5), promoted(B, 90, 9, A, 50), 50 },
+        { continued(A, 55, 15, 5), promoted(B, 90, 9, A, 50), 40 },
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
+        assert_int_equal(guard_common(&cases[i].own, &cases[i].master), cases[i].common);
+}
+
 static void judges(void **state)
 {
     (void)state;
@@ -99,6 +124,7 @@ static void judges(void **state)
         { server(A, 50, 5), promoted(B, 90, 9, A, 50), GUARD_MAY_CONTINUE, NULL },
         { server(A, 51, 5), promoted(B, 90, 9, A, 50), GUARD_DIVERGED, NULL },
         { server(A, 99, 5), promoted(B, 90, 9, A, 50), GUARD_DIVERGED, "ends before ours" },
+        { server(A, 9, 5), promoted(B, 90, 9, A, 0), GUARD_FULL_SYNC, NULL },
         { server(A, 50, 5), promoted(B, 90, 1, C, 50), GUARD_FULL_SYNC, "fewer keys" },
         { server(A, 50, 5), { .known = false }, GUARD_MAY_CONTINUE, "INFO" },
         { server(A, 50, 0), { .known = false }, GUARD_MAY_CONTINUE, NULL },
@@ -117,6 +143,12 @@ static void judges(void **state)
         { server(A, 99, 5), rolled_back(B "," A, 90, 4, A, 50), GUARD_FULL_SYNC, NULL },
         { server(A, 99, 5), rolled_back(C "," B "," A, 90, 0, B, 50), GUARD_FULL_SYNC, NULL },
         { server(B, 99, 5), rolled_back(C "," B "," A, 90, 0, A, 50), GUARD_FULL_SYNC, NULL },
+        { continued(A, 55, 5, 5), server(A, 60, 9), GUARD_DIVERGED, NULL },
+        { continued(A, 65, 15, 5), server(A, 60, 9), GUARD_DIVERGED, "ends before ours" },
+        { continued(A, 75, 5, 5), server(A, 60, 9), GUARD_FULL_SYNC, "ends before ours" },
+        { continued(A, 55, 5, 5), promoted(B, 90, 9, A, 60), GUARD_DIVERGED, NULL },
+        { continued(A, 75, 5, 5), promoted(B, 90, 9, A, 60), GUARD_DIVERGED, NULL },
+        { continued(A, 99, 5, 5), rolled_back(A, 90, 4, A, 50), GUARD_DIVERGED, "ends before ours" },
         { unloaded(A, 50, 5), server(A, 60, 9), GUARD_FULL_SYNC, NULL },
         { unloaded(A, 50, 5), server(A, 60, 0), GUARD_FULL_SYNC, "no keys" },
         { unloaded(A, 51, 5), promoted(B, 90, 9, A, 50), GUARD_FULL_SYNC, NULL },
@@ -145,7 +177,9 @@ static void chooses(void **state)
     } cases[] = {
         { promoted(B, 50, 5, A, 50), server(A, 60, 9), A },
         { promoted(B, 50, 5, A, 50), promoted(C, 90, 9, A, 60), A },
-        { promoted(B, 51, 5, A, 50), server(A, 60, 9), B },
+        { promoted(B, 51, 5, A, 50), server(A, 60, 9), A },
+        { promoted(B, 51, 5, A, 50), promoted(C, 90, 9, A, 60), A },
+        { promoted(B, 51, 5, A, 50), promoted(C, 90, 9, B, 60), B },
         { promoted(B, 50, 5, A, 50), promoted(C, 90, 9, B, 60), B },
         { promoted(B, 50, 5, A, 50), server(C, 60, 9), B },
         { promoted(B, 50, 5, A, 50), { .known = false }, B },
@@ -179,10 +213,8 @@ static void follows_in_time(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_info),
-        cmocka_unit_test(chooses),
-        cmocka_unit_test(judges),
-        cmocka_unit_test(follows_in_time),
+        cmocka_unit_test(reads_info), cmocka_unit_test(chooses),         cmocka_unit_test(finds_common),
+        cmocka_unit_test(judges),     cmocka_unit_test(follows_in_time),
     };
     return cmocka_run_group_tests_name("guard", tests, NULL, NULL);
 }
