@@ -20,6 +20,7 @@
 #include "cmds/persist.h"
 #include "cmds/server.h"
 #include "cmds/subcommand.h"
+#include "cmds/sync.h"
 #include "repl/slave.h"
 #include "store/backup.h"
 #include "store/checkpoint.h"
@@ -190,6 +191,7 @@ static void switch_over(void)
         end_job(error);
     } else {
         log_line(LOG_NOTICE, "What there was is kept as backup %s.", before);
+        sync_data_replaced();
         g_strlcpy(job.id, before, sizeof(job.id));
     }
     g_free(error);

@@ -228,6 +228,16 @@ void sync_demoted(void)
     }
 }
 
+void sync_data_replaced(void)
+{
+    const GPtrArray *all = client_all();
+    for (guint i = 0; i < all->len; i++) {
+        const Client *client = all->pdata[i];
+        ((Session *)client->session)->written = 0;
+    }
+    sync_demoted();
+}
+
 /* ---- writes that need slaves ---- */
 
 bool sync_admits(Out *out)

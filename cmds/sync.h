@@ -14,6 +14,9 @@ void sync_forget(Session *session);
 
 /* This server follows another: what is waited for won't be. All who are in WAIT get an error, and are closed. */
 void sync_demoted(void);
+/* The same after a rollback. What clients have written up to now isn't there to be waited for, and its offsets will be
+ * those of other writes. */
+void sync_data_replaced(void);
 
 /* Whether a command of an attached slave is to be run. What would be answered isn't, and ends its connection: a reply
  * would be taken for a part of the stream. (3.2.13 answers; later versions don't.) */

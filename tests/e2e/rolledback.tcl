@@ -111,6 +111,24 @@ with_server {--checkpoint-every 0} {
             }
         }
 
+        test "WAIT isn't answered for what was rolled back" {
+            set id [make_backup]
+            exec kill -STOP $::server($b,pid)
+            set waits [connect]
+            set wrote [connect]
+            foreach c [list $waits $wrote] { $c set lost:$c v }
+            send $waits wait 1 0
+            wait_until {[info_field blocked_clients] == 1}
+            r rollback $id
+            assert_error "UNBLOCKED *" { recv $waits }
+            assert_closed $waits
+            wait_until {[string match done* [r rollback status]]}
+            exec kill -CONT $::server($b,pid)
+            wait_same $a $b
+            assert_equal {1 0} [list [$wrote wait 1 0] [r exists lost:$wrote]]
+            foreach c [list $waits $wrote] { disconnect $c }
+        }
+
         test "a slave that hadn't got beyond the moment goes on by offset" {
             write_keys kept 5
             wait_same $a $b
