@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/options.h"
+#include "cmds/checkpoints.h"
 #include "cmds/command.h"
 #include "cmds/diverged.h"
 #include "cmds/effect.h"
@@ -49,7 +50,7 @@ static struct {
     uint64_t to_offset; /* 0: it isn't one that is gone back to */
     int unwanted;       /* atomic; to go back, since the server follows another master by now, or none */
     char *note;
-    bool holds;                          /* checkpoints, by persist_hold */
+    bool holds;                          /* checkpoints, by checkpoints_hold */
     char history[MANIFEST_ID_CHARS + 1]; /* in which the checkpoint for it was begun */
     bool loading;                        /* the rollback's last part */
     /* the thread's, while it runs; it has a copy of the manifest */
@@ -170,14 +171,14 @@ static void end_job(const char *error)
     }
     g_clear_pointer(&job.note, g_free);
     job.kind = JOB_NONE;
-    if (job.holds) persist_hold(false);
+    if (job.holds) checkpoints_hold(false);
     job.holds = false;
 }
 
 static void hold(void)
 {
     job.holds = true;
-    persist_hold(true);
+    checkpoints_hold(true);
 }
 
 /* The new state is built: in with it. */
@@ -270,12 +271,12 @@ static void on_earlier_checkpoint(const char *error, void *context)
 static int64_t begin_own_checkpoint(void *context)
 {
     char *error = NULL;
-    if (persist_is_held()) return HELD_TICK_MS;
+    if (checkpoints_are_held()) return HELD_TICK_MS;
     memcpy(job.history, persist_manifest.history, sizeof(job.history));
     if (checkpoint_status().state != CHECKPOINT_IDLE) {
-        persist_when_done(on_earlier_checkpoint, context);
-    } else if (persist_begin_checkpoint(&error)) {
-        persist_when_done(on_checkpoint, NULL);
+        checkpoints_when_done(on_earlier_checkpoint, context);
+    } else if (checkpoints_begin(&error)) {
+        checkpoints_when_done(on_checkpoint, NULL);
     } else {
         end_job(error);
     }
@@ -378,7 +379,8 @@ static int64_t schedule_tick(void *context)
     schedule_retry_ms = MIN(schedule_retry_ms, clock_unix_ms + RETRY_MS);
     if (server_loading || !journal_is_open() || job.kind != JOB_NONE || clock_unix_ms < schedule_retry_ms || !is_due())
         return SCHEDULE_TICK_MS;
-    if (persist_is_held()) return SCHEDULE_TICK_MS; /* by an upgrade, perhaps, which would fail of one that waits */
+    if (checkpoints_are_held())
+        return SCHEDULE_TICK_MS; /* by an upgrade, perhaps, which would fail of one that waits */
     schedule_last_ms = clock_unix_ms;
     begin_backup(BACKUP_SCHEDULED);
     return SCHEDULE_TICK_MS;

@@ -13,6 +13,7 @@
 #include "ckv.h"
 #include "cmds/ack.h"
 #include "cmds/backups.h"
+#include "cmds/checkpoints.h"
 #include "cmds/command.h"
 #include "cmds/persist.h"
 #include "cmds/server.h"
@@ -232,7 +233,7 @@ void carry_save(Tape *tape, GArray *fds, const JournalPlace *place, const Carrie
     carry_save_options(tape);
     save_figures(tape);
     journal_save_place(place, tape);
-    persist_save_rest(tape);
+    checkpoints_save_rest(tape);
     client_save_rest(tape);
     client_save_listeners(tape, fds);
     tape_put(tape, fds->len);
@@ -263,7 +264,7 @@ static void restore(TapeReader *tape, const GArray *fds)
     take_options(tape);
     restore_figures(tape);
     journal_restore_place(&taken.place, tape);
-    persist_restore_rest(tape);
+    checkpoints_restore_rest(tape);
     client_restore_rest(tape);
     /* The listeners' descriptors come first; how many they are is said behind them, and by their number as well. */
     TapeReader ahead = *tape;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/options.h"
+#include "cmds/checkpoints.h"
 #include "cmds/command.h"
 #include "cmds/digest.h"
 #include "cmds/effect.h"
@@ -152,7 +153,7 @@ static void debug_set_active_expire(Request *r)
 static void reload(Request *r, bool save)
 {
     char *error = NULL;
-    if (save && !persist_save(&error)) {
+    if (save && !checkpoints_save(&error)) {
         reply_errorf(r->out, "ERR Can't save: %s", error);
         g_free(error);
         return;

@@ -13,6 +13,7 @@
 #include "base/options.h"
 #include "ckv.h"
 #include "cmds/backups.h"
+#include "cmds/checkpoints.h"
 #include "cmds/command.h"
 #include "cmds/handlers.h"
 #include "cmds/persist.h"
@@ -142,13 +143,13 @@ static void look_at_journal(void)
 static void look_at_persistence(void)
 {
     CheckpointStatus status = checkpoint_status();
-    seen.changes = (int64_t)persist_changes();
+    seen.changes = (int64_t)checkpoints_missing_changes();
     seen.last_save_sec = server.last_save_sec;
     seen.loading = server_loading;
     seen.saving = status.state != CHECKPOINT_IDLE;
     seen.saving_sec = seen.saving ? (clock_unix_ms - status.started_ms) / 1000 : -1;
     seen.save_sec = status.last_took_ms < 0 ? -1 : status.last_took_ms / 1000;
-    const char *failure = persist_checkpoint_error();
+    const char *failure = checkpoints_error();
     seen.save_status = failure == NULL ? "ok" : "err";
     seen.checkpoint_error = failure == NULL ? "" : failure;
     seen.checkpoint_time_ms = status.last_ms;

@@ -3,14 +3,11 @@
  * Design. Loading is a state machine run by a timer in slices, so that clients are answered (with LOADING) meanwhile:
  * the newest whole checkpoint, or the older one if that fails, or nothing if the journal reaches back to the beginning;
  * then the journal from there. If that can't be, the program ends: but if it came by a full sync just now, the master
- * has it still, so there's no data and no journal (persist_lost) until it's replaced by another. Checkpoints are driven
- * by another timer, which gives the walk a share of the loop's time while clients have commands and all of it while
- * they haven't.
+ * has it still, so there's no data and no journal (persist_lost) until it's replaced by another.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "cmds/persist.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -20,6 +17,7 @@
 #include "base/options.h"
 #include "base/random.h"
 #include "cmds/backups.h"
+#include "cmds/checkpoints.h"
 #include "cmds/command.h"
 #include "cmds/effect.h"
 #include "cmds/replay.h"
@@ -43,17 +41,6 @@
 /* Progress is logged this often. */
 #define LOAD_LOG_MS 2000
 
-/* While clients have commands, the walk gets this share of the time that has passed since its last slice. No slice is
- * longer than SLICE_US_MAX. */
-#define WALK_SHARE_PERCENT 10
-#define SLICE_US_MAX       900
-
-#define DUE_TICK_MS        100 /* between two looks whether a checkpoint is due */
-#define WAIT_TICK_MS       1
-/* After a checkpoint failed; doubled each time, up to what `checkpoint-every` is by default. */
-#define RETRY_MS     10000
-#define RETRY_MS_MAX 300000
-
 Manifest persist_manifest;
 
 static struct {
@@ -70,23 +57,8 @@ static struct {
     uint64_t journal_bytes; /* to be replayed */
     bool synced;            /* it came by a full sync, and wasn't loaded yet */
     char *lost;             /* persist_lost */
-    /* checkpoints */
-    int64_t slice_ended_us, last_due_ms;
-    int64_t retry_ms, retry_after_ms; /* the last one failed: when, and how long after that one; or 0 */
-    uint64_t commands_seen;
     uint64_t generation;
-    int holds; /* persist_hold */
-    bool walking, stopping;
-    uint64_t changes_saved;  /* keyspace->changes when the last whole checkpoint began, and */
-    uint64_t changes_saving; /* when the running one did */
-    GArray *waiting;         /* Waiter */
-    char *not_begun;         /* why the last one couldn't even begin; NULL: it could */
 } state;
-
-typedef struct Waiter {
-    void (*done)(const char *error, void *context);
-    void *context;
-} Waiter;
 
 static void refuse_start(const char *message) __attribute__((noreturn));
 
@@ -118,7 +90,7 @@ static void lose(const char *why)
     replay_end();
     checkpoint_forget_all();
     empty_keyspace();
-    state.changes_saved = keyspace->changes;
+    checkpoints_have_all();
     for (int f = 0; f < 2; f++)
         persist_manifest.checkpoint[f].whole |= state.tried[f]; /* as MANIFEST has it */
     server_loading = false;
@@ -262,7 +234,6 @@ static bool begin_load_slot(int slot, char **error)
 }
 
 static void load_failed(char *error);
-static int64_t due_tick(void *context);
 
 /* Tries the newest checkpoint that wasn't tried yet, or the journal from its beginning. `why` is what was wrong with
  * the one before; NULL: there was none. */
@@ -422,7 +393,7 @@ static void loading_done(void)
                  (double)(clock_now_us() - state.load_started_us) / 1e6);
     }
     server_loading = state.synced = false;
-    state.changes_saved = keyspace->changes;
+    checkpoints_have_all();
     state.ready();
 }
 
@@ -531,7 +502,7 @@ uint64_t persist_load_read_only(Loop *loop, void (*ready)(void))
 {
     state.loop = loop;
     state.ready = ready;
-    state.last_due_ms = clock_unix_ms;
+    checkpoints_init(loop);
     server_loading = true;
     state.load_started_us = state.last_log_us = clock_now_us();
     if (options.persistence) checkpoint_init(keyspace, &persist_manifest, wake_loop);
@@ -569,14 +540,9 @@ bool persist_take_over(JournalPlace *place, char **error)
     server_loading = false;
     if (!options.persistence) return true;
     effects_start();
-    loop_timer(state.loop, DUE_TICK_MS, due_tick, NULL);
+    checkpoints_start();
     backups_start();
     return true;
-}
-
-bool persist_is_busy(void)
-{
-    return checkpoint_status().state != CHECKPOINT_IDLE || state.walking;
 }
 
 void persist_leave(JournalPlace *place)
@@ -593,20 +559,6 @@ void persist_take_back(JournalPlace *place)
     effects_on = true;
 }
 
-void persist_save_rest(Tape *tape)
-{
-    tape_put(tape, persist_changes());
-    tape_put(tape, (uint64_t)state.last_due_ms);
-    tape_put(tape, (uint64_t)state.retry_ms);
-}
-
-void persist_restore_rest(TapeReader *tape)
-{
-    state.changes_saved = keyspace->changes - tape_get(tape);
-    state.last_due_ms = (int64_t)tape_get(tape);
-    state.retry_ms = (int64_t)tape_get(tape);
-}
-
 uint64_t persist_generation(void)
 {
     return state.generation;
@@ -621,245 +573,26 @@ static void load_again(void)
     if (server_loading) loop_timer(state.loop, 0, load_tick, NULL);
 }
 
-/* ---- checkpoints ---- */
-
-static void finished(const char *error)
-{
-    GArray *waiting = g_steal_pointer(&state.waiting);
-    if (waiting == NULL) return;
-    for (guint i = 0; i < waiting->len; i++) {
-        Waiter waiter = g_array_index(waiting, Waiter, i);
-        waiter.done(error, waiter.context);
-    }
-    g_array_unref(waiting);
-}
-
-void persist_when_done(void (*done)(const char *error, void *context), void *context)
-{
-    if (state.waiting == NULL) state.waiting = g_array_new(FALSE, FALSE, sizeof(Waiter));
-    Waiter waiter = { done, context };
-    g_array_append_val(state.waiting, waiter);
-}
-
-static void release_journal(void)
-{
-    const CheckpointInfo *all = persist_manifest.checkpoint;
-    if (!all[0].whole || !all[1].whole || state.holds > 0) return;
-    uint64_t needed = MIN(master_needed_offset(), MIN(all[0].offset, all[1].offset));
-    journal_release(needed, options.journal_keep_sec, (uint64_t)options.journal_keep_bytes);
-}
-
-static void checkpoint_succeeded(void)
-{
-    if (!options.persistence) return; /* cmds/upgrade.c sees it */
-    CheckpointStatus status = checkpoint_status();
-    log_line(
-        LOG_NOTICE, "Checkpoint done: %" G_GUINT64_FORMAT " pages, %" G_GUINT64_FORMAT " bytes in %.3f seconds (%s)",
-        status.last_pages, status.last_bytes, (double)status.last_took_ms / 1000, checkpoint_file_name[status.last]);
-    server.last_save_sec = clock_unix_ms / 1000;
-    state.retry_ms = state.retry_after_ms = 0;
-    g_clear_pointer(&state.not_begun, g_free);
-    state.changes_saved = state.changes_saving;
-    release_journal();
-    backups_checkpointed();
-    finished(NULL);
-}
-
-static bool makes_checkpoints(void) /* by itself */
-{
-    return options.checkpoint_every_sec > 0 || options.checkpoint_journal_bytes > 0;
-}
-
-/* Less and less often: it may take room that is missing. */
-static void try_again_later(void)
-{
-    if (!makes_checkpoints()) return;
-    state.retry_after_ms = MIN(MAX(state.retry_after_ms * 2, (int64_t)RETRY_MS), (int64_t)RETRY_MS_MAX);
-    state.retry_ms = clock_unix_ms + state.retry_after_ms;
-    log_line(LOG_NOTICE, "Trying to make a checkpoint again in %d s.", (int)(state.retry_after_ms / 1000));
-}
-
-static void checkpoint_failed(void)
-{
-    if (!options.persistence) return;
-    CheckpointStatus status = checkpoint_status();
-    log_line(LOG_WARNING, "The checkpoint failed: %s. The one before and the journal have all data.", status.error);
-    try_again_later();
-    g_clear_pointer(&state.not_begun, g_free);
-    finished(status.error);
-}
-
-/* True while there's something left to do. */
-static bool drive_checkpoint(int64_t budget_us, CheckpointStep *step)
-{
-    if (checkpoint_status().state == CHECKPOINT_IDLE) return false;
-    *step = checkpoint_step(budget_us, journal_durable());
-    if (*step == CHECKPOINT_DONE) checkpoint_succeeded();
-    if (*step == CHECKPOINT_FAILED) checkpoint_failed();
-    return *step == CHECKPOINT_MORE || *step == CHECKPOINT_WAIT;
-}
-
-static bool begin_checkpoint(char **error)
-{
-    errno = 0;
-    if (!effect_write() || !journal_rotate()) {
-        *error = journal_trouble() != NULL
-                     ? g_strdup(journal_trouble())
-                     : g_strdup_printf(JOURNAL_DIRECTORY "/%020" G_GINT64_MODIFIER "u.ckj can't be begun: %s",
-                                       journal_offset(), g_strerror(errno));
-        return false;
-    }
-    if (!effect_muted) journal_forget_db(); /* a master's stream goes on as the master says */
-    return checkpoint_start(journal_offset(), journal_db(), clock_unix_ms, error);
-}
-
-/* A failure of the last one as any other: who watches INFO is told, and so is the log, whoever asked for it. */
-static void checkpoint_not_begun(const char *why)
-{
-    g_free(state.not_begun);
-    state.not_begun = g_strdup(why);
-    if (state.stopping) return; /* it says so itself */
-    log_line(LOG_WARNING, "No checkpoint can be made: %s", why);
-    try_again_later();
-}
-
-const char *persist_checkpoint_error(void)
-{
-    return state.not_begun != NULL ? state.not_begun : checkpoint_status().error;
-}
-
-bool persist_begin_checkpoint(char **error)
-{
-    if (!journal_is_open() || server_loading) {
-        *error = server_loading ? g_strdup("the data is being loaded") : persist_closed();
-        return false;
-    }
-    /* At the end, one more doesn't touch the file that may be being copied, which is the newest. */
-    if (state.holds > 0 && !state.stopping) {
-        *error = g_strdup("a checkpoint is being copied, for a backup or a slave");
-        return false;
-    }
-    if (!begin_checkpoint(error)) {
-        checkpoint_not_begun(*error);
-        return false;
-    }
-    state.changes_saving = keyspace->changes;
-    state.last_due_ms = clock_unix_ms;
-    persist_walk();
-    return true;
-}
-
-/* Bytes of the journal. */
-static uint64_t grown_since_checkpoint(void)
-{
-    int newest = manifest_newest(&persist_manifest);
-    return journal_offset() - (newest < 0 ? persist_manifest.start : persist_manifest.checkpoint[newest].offset);
-}
-
-static bool checkpoint_is_due(void)
-{
-    /* The clock may have been set back. */
-    state.last_due_ms = MIN(state.last_due_ms, clock_unix_ms);
-    state.retry_ms = MIN(state.retry_ms, clock_unix_ms + state.retry_after_ms);
-    if (!journal_is_open() || server_loading || state.holds > 0 || clock_unix_ms < state.retry_ms) return false;
-    uint64_t grown = grown_since_checkpoint();
-    if (grown == 0) return false;
-    if (state.retry_ms > 0 && makes_checkpoints()) return true;
-    if (options.checkpoint_journal_bytes > 0 && grown > (uint64_t)options.checkpoint_journal_bytes) return true;
-    return options.checkpoint_every_sec > 0 && clock_unix_ms - state.last_due_ms >= options.checkpoint_every_sec * 1000;
-}
-
-/* How long the next slice may be: all of it when nobody else has work. */
-static int64_t slice_budget(void)
-{
-    bool idle = commands_processed == state.commands_seen;
-    state.commands_seen = commands_processed;
-    if (idle) return SLICE_US_MAX;
-    return MIN((clock_now_us() - state.slice_ended_us) * WALK_SHARE_PERCENT / 100, SLICE_US_MAX);
-}
-
-static int64_t walk_tick(void *context)
-{
-    (void)context;
-    CheckpointStep step;
-    bool more = drive_checkpoint(slice_budget(), &step);
-    state.slice_ended_us = clock_now_us();
-    /* Whoever waited for this one may have begun the next. */
-    state.walking = more || checkpoint_status().state != CHECKPOINT_IDLE;
-    if (!state.walking) return -1;
-    return more && step == CHECKPOINT_WAIT ? WAIT_TICK_MS : 0;
-}
-
-void persist_walk(void)
-{
-    state.slice_ended_us = clock_now_us();
-    if (!state.walking) loop_timer(state.loop, 0, walk_tick, NULL);
-    state.walking = true;
-}
-
-static int64_t due_tick(void *context)
-{
-    (void)context;
-    if (checkpoint_status().state != CHECKPOINT_IDLE || !checkpoint_is_due()) return DUE_TICK_MS;
-    g_autofree char *error = NULL;
-    (void)persist_begin_checkpoint(&error); /* which logs why not */
-    return DUE_TICK_MS;
-}
-
-/* Drives a running checkpoint to its end. NULL or what went wrong. */
-static const char *complete_checkpoint(void)
-{
-    CheckpointStep step = CHECKPOINT_MORE;
-    while (drive_checkpoint(INT32_MAX, &step)) {
-        if (step != CHECKPOINT_WAIT) continue;
-        effect_tell_trouble();
-        journal_wait_durable();
-        checkpoint_wait();
-    }
-    return step == CHECKPOINT_FAILED ? checkpoint_status().error : NULL;
-}
-
-bool persist_save(char **error)
-{
-    complete_checkpoint();
-    if (!persist_begin_checkpoint(error)) return false;
-    const char *why = complete_checkpoint();
-    if (why != NULL) *error = g_strdup(why);
-    return why == NULL;
-}
-
-void persist_hold(bool held)
-{
-    state.holds += held ? 1 : -1;
-    g_assert(state.holds >= 0);
-}
-
-bool persist_is_held(void)
-{
-    return state.holds > 0;
-}
-
 /* ---- the life ---- */
 
 void persist_start(Loop *loop, void (*ready)(void))
 {
     state.loop = loop;
     state.ready = ready;
-    state.last_due_ms = clock_unix_ms;
+    checkpoints_init(loop);
     if (!options.persistence) {
         ready();
         return;
     }
     load_again();
-    loop_timer(loop, DUE_TICK_MS, due_tick, NULL);
+    checkpoints_start();
     backups_start();
 }
 
 static void drop_dataset(void)
 {
     state.generation++;
-    checkpoint_abort("the dataset is loaded anew");
-    finished("the dataset is loaded anew");
+    checkpoints_abort("the dataset is loaded anew");
     checkpoint_forget_all();
     effects_stop();
     if (state.lost == NULL) journal_close();
@@ -914,7 +647,8 @@ bool persist_reload_now(char **error)
     begin_loading();
     while (server_loading)
         load_tick(NULL);
-    state.changes_saved = keyspace->changes = changes;
+    keyspace->changes = changes;
+    checkpoints_have_all();
     return true;
 }
 
@@ -933,8 +667,7 @@ static bool change_manifest(const char *history, const char *word, const char *l
     }
     state.generation++;
     master_drop_slaves("the history changes");
-    checkpoint_abort("the history changes");
-    finished("the history changes");
+    checkpoints_abort("the history changes");
     g_assert(checkpoint_status().state == CHECKPOINT_IDLE); /* it would write the old history down at its end */
     Manifest before = persist_manifest, changed = with_history(history, journal_offset());
     g_strlcpy(changed.state, word, sizeof(changed.state));
@@ -964,35 +697,18 @@ bool persist_follow_history(const char *history, const char *left, char **error)
     if (strcmp(history, persist_manifest.history) != 0) return change_manifest(history, MANIFEST_FOLLOWS, left, error);
     if (strcmp(persist_manifest.state, MANIFEST_FOLLOWS) == 0) return true;
     /* The writer of a checkpoint has a manifest of its own. */
-    checkpoint_abort("the server becomes a slave");
-    finished("the server becomes a slave");
+    checkpoints_abort("the server becomes a slave");
     state.generation++;
     *error = write_state(MANIFEST_FOLLOWS);
     return *error == NULL;
 }
 
-uint64_t persist_changes(void)
-{
-    return keyspace->changes - state.changes_saved;
-}
-
 bool persist_stop(bool save)
 {
     if (!journal_is_open()) return true;
-    bool good = true;
-    state.stopping = true;
-    if (save && grown_since_checkpoint() > 0) {
-        char *error = NULL;
-        log_line(LOG_NOTICE, "Saving a checkpoint before the stop.");
-        if (!persist_save(&error)) log_line(LOG_WARNING, "No checkpoint: %s. The journal has all data.", error);
-        g_free(error);
-    } else if (!save) {
-        checkpoint_abort("the server stops");
-    } else {
-        complete_checkpoint();
-    }
+    checkpoints_stop(save);
     effects_stop();
-    good = journal_close();
+    bool good = journal_close();
     if (!good) log_line(LOG_WARNING, "Not everything could be written: %s", journal_close_failure());
     bool follows = strcmp(persist_manifest.state, MANIFEST_FOLLOWS) == 0;
     g_autofree char *message = good && !follows ? write_state(MANIFEST_CLOSED) : NULL;

@@ -1,5 +1,5 @@
-/* persist.h: the data on disk over the server's life: loading it at start, checkpoints as they fall due, and a clean
- * stop. The main program starts and stops it; the operator's commands and INFO ask it.
+/* persist.h: the data on disk over the server's life: loading it at start, histories, and a clean stop. The main
+ * program starts and stops it; the operator's commands and INFO ask it.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #ifndef CKV_CMDS_PERSIST_H
@@ -29,13 +29,9 @@ uint64_t persist_follow(uint64_t offset);
 /* The rest of it: the journal is this process' now (with persistence no it isn't needed any more). False: *error
  * (g_free it). */
 bool persist_take_over(JournalPlace *place, char **error);
-/* In the old one: whether a checkpoint is running; leaves the journal; or takes it back. */
-bool persist_is_busy(void);
+/* In the old one: leaves the journal, or takes it back. */
 void persist_leave(JournalPlace *place);
 void persist_take_back(JournalPlace *place);
-/* Figures of INFO. */
-void persist_save_rest(Tape *tape);
-void persist_restore_rest(TapeReader *tape);
 /* A number that grows whenever the data is replaced, or begins another history. */
 uint64_t persist_generation(void);
 
@@ -63,27 +59,6 @@ bool persist_change_history(const char *history, char **error);
 /* The same for a slave: what follows comes from its master, and is of this history, which may be the one that it was.
  * `left`: those that the master left, as in its Manifest; passed on to slaves of this one. */
 bool persist_follow_history(const char *history, const char *left, char **error);
-
-/* Changes since the last checkpoint began: INFO's rdb_changes_since_last_save. */
-uint64_t persist_changes(void);
-
-/* Gives a checkpoint that was begun elsewhere (cmds/transit.c) its slices of the loop. */
-void persist_walk(void);
-
-/* Begins a checkpoint now. False: *error (g_free it) says why not, and so does the log, unless it's just not the time.
- */
-bool persist_begin_checkpoint(char **error);
-/* Makes one and waits for it: SAVE. False: *error. */
-bool persist_save(char **error);
-/* What was wrong with the last one, if none was made since, whether it could begin or not; NULL: nothing. */
-const char *persist_checkpoint_error(void);
-/* `done` is called once when the running checkpoint has ended, with NULL or what went wrong. */
-void persist_when_done(void (*done)(const char *error, void *context), void *context);
-
-/* While files are being copied no further checkpoint starts, and no segment of the journal goes. Calls are counted:
- * each with true is to be followed by one with false. */
-void persist_hold(bool held);
-bool persist_is_held(void);
 
 extern Manifest persist_manifest;
 

@@ -1,9 +1,9 @@
 /* saves.c: the operator's commands that make checkpoints: SAVE, BGSAVE, LASTSAVE. Called by the command table only.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "cmds/checkpoints.h"
 #include "cmds/command.h"
 #include "cmds/handlers.h"
-#include "cmds/persist.h"
 #include "cmds/server.h"
 #include "store/checkpoint.h"
 
@@ -28,7 +28,7 @@ void cmd_save(Request *r)
 {
     char *error = NULL;
     if (!check_idle(r)) return;
-    if (persist_save(&error)) {
+    if (checkpoints_save(&error)) {
         reply_ok(r->out);
     } else {
         reply_failure(r, error);
@@ -44,7 +44,7 @@ void cmd_bgsave(Request *r)
         return;
     }
     if (!check_idle(r)) return;
-    if (persist_begin_checkpoint(&error)) {
+    if (checkpoints_begin(&error)) {
         reply_status(r->out, "Background saving started");
     } else {
         reply_failure(r, error);

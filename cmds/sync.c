@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/options.h"
 #include "cmds/ack.h"
+#include "cmds/checkpoints.h"
 #include "cmds/failover.h"
 #include "cmds/handlers.h"
 #include "cmds/persist.h"
@@ -258,8 +259,8 @@ void sync_init(Loop *the_loop)
     waiters = g_array_new(FALSE, FALSE, sizeof(Waiter));
     ack_init(loop);
     master_init(loop, (MasterHooks){ .manifest = &persist_manifest,
-                                     .begin_checkpoint = persist_begin_checkpoint,
-                                     .when_done = persist_when_done,
-                                     .hold = persist_hold,
+                                     .begin_checkpoint = checkpoints_begin,
+                                     .when_done = checkpoints_when_done,
+                                     .hold = checkpoints_hold,
                                      .acked = look_at_waiters });
 }

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "cmds/checkpoints.h"
 #include "cmds/command.h"
 #include "cmds/effect.h"
 #include "cmds/persist.h"
@@ -82,7 +83,7 @@ static char *begin_files(void)
     if (error != NULL) return error;
     effects_start_aside();
     checkpoint_start(journal_offset(), journal_db(), clock_unix_ms, &error);
-    if (error == NULL) persist_walk();
+    if (error == NULL) checkpoints_walk();
     return error;
 }
 

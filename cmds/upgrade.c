@@ -23,6 +23,7 @@
 #include "ckv.h"
 #include "cmds/backups.h"
 #include "cmds/carry.h"
+#include "cmds/checkpoints.h"
 #include "cmds/command.h"
 #include "cmds/effect.h"
 #include "cmds/failover.h"
@@ -84,7 +85,7 @@ static void answer(const char *why)
 static void end(const char *why)
 {
     if (upgrade.child.pid != 0) g_free(handover_end(&upgrade.child));
-    if (upgrade.held) persist_hold(false);
+    if (upgrade.held) checkpoints_hold(false);
     upgrade.held = false;
     upgrade.state = UPGRADE_NONE;
     g_clear_pointer(&upgrade.program, g_free);
@@ -114,7 +115,7 @@ static const char *what_is_busy(void)
 {
     if (server_loading) return "the data is being loaded";
     if (persist_lost() != NULL) return "what the master sent can't be loaded";
-    if (persist_is_busy()) return "a checkpoint is being made";
+    if (checkpoints_are_running()) return "a checkpoint is being made";
     if (!backups_idle()) return "a backup or a rollback is in progress";
     if (!master_may_pass()) return "a slave is being sent a full sync";
     if (!transit_idle()) return "the last upgrade's files are being removed";
@@ -125,7 +126,7 @@ static void start_child(void)
 {
     upgrade.generation = persist_generation();
     upgrade.master = master_text();
-    persist_hold(true);
+    checkpoints_hold(true);
     upgrade.held = true;
     char *error = handover_spawn(&upgrade.child, upgrade.program, server.words, server.start_directory, server.lock_fd);
     if (error != NULL) {

@@ -1,5 +1,5 @@
 /* checkpoint.h: saves the dataset, page by page, into the two gdbm files in turn, while commands go on; and loads it.
- * The command layer (persist.c) drives it, keyspace.c tells it what goes.
+ * The command layer (checkpoints.c) drives it, keyspace.c tells it what goes.
  *
  * Design. A checkpoint holds the state of one moment: its journal offset. It begins in the loop between two batches,
  * takes the dirty pages of its file as pending, and then saves them in slices (checkpoint_step). A change to a page
