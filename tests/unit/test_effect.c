@@ -238,6 +238,24 @@ static void test_too_much(void **state)
     assert_reply(writer, ":2");
 }
 
+/* A change of an expired key needs room for the key twice, so its end is a batch of its own. */
+static void test_long_key_expires(void **state)
+{
+    (void)state;
+    g_autofree char *bytes = g_malloc0(4U << 20);
+    Slice long_key = { bytes, 4U << 20 };
+    run_slices(writer, (Slice[]){ SLICE("PSETEX"), long_key, SLICE("1"), SLICE("v") }, 4);
+    assert_reply(writer, "+OK");
+    g_usleep(10000);
+    clock_refresh();
+    uint64_t batches = journal_stats().batches;
+    run_slices(writer, (Slice[]){ SLICE("APPEND"), long_key, SLICE("v") }, 3);
+    assert_reply(writer, ":1\r\n");
+    assert_int_equal(journal_stats().batches, batches + 2);
+    run_slices(writer, (Slice[]){ SLICE("DEL"), long_key }, 2);
+    assert_reply(writer, ":1\r\n");
+}
+
 static void test_loading(void **state)
 {
     (void)state;
@@ -304,7 +322,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_healthy), cmocka_unit_test(test_unwritten), cmocka_unit_test(test_expiry_in_trouble),
-        cmocka_unit_test(test_always),  cmocka_unit_test(test_too_much),  cmocka_unit_test(test_loading),
+        cmocka_unit_test(test_always),  cmocka_unit_test(test_too_much),  cmocka_unit_test(test_long_key_expires),
+        cmocka_unit_test(test_loading),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
