@@ -49,6 +49,7 @@
 #define SILENCE_NS_MAX  (60 * NS_PER_S)
 #define WAIT_NS_MAX     NS_PER_S
 #define NESTING_MAX     4
+#define DIGITS_MAX      19 /* of a number in a reply: 64 bits, signed */
 #define SECONDS_DEFAULT 5
 #define MIX_MAX         16
 
@@ -155,7 +156,9 @@ static struct Tape {
     char *bytes;
     Request *requests; /* `count` of them, and one more that marks the end */
     uint64_t count, length;
-    char *pool; /* values are parts of it */
+    char *pool;          /* values are parts of it */
+    char value_head[24]; /* the line before a value in a reply */
+    size_t value_head_length;
 } tape;
 
 static struct Run {
@@ -234,6 +237,7 @@ static void pool_init(void)
     for (uint64_t i = 0; i < POOL_PLACES + settings.size; i++) {
         tape.pool[i] = letters[draw_random() % 64];
     }
+    tape.value_head_length = (size_t)sprintf(tape.value_head, "$%llu\r\n", (unsigned long long)settings.size);
 }
 
 static void append(const char *bytes, size_t length)
@@ -395,30 +399,57 @@ static double histogram_us(double part)
 
 /* ---- replies */
 
+/* A line that has a number behind its first byte: how long it is, 0: it has not come whole, -1: it's none. (What this
+ * takes decides how much load there can be: most replies begin with one.) */
+static int64_t line_measure(const char *bytes, size_t length, int64_t *number)
+{
+    bool negative = length > 1 && bytes[1] == '-';
+    size_t first = 1 + negative, at = first;
+    uint64_t value = 0;
+    for (; at < length && at < first + DIGITS_MAX && bytes[at] >= '0' && bytes[at] <= '9'; at++)
+        value = value * 10 + (uint64_t)(bytes[at] - '0');
+    if (at == length) return at < first + DIGITS_MAX ? 0 : -1;
+    if (bytes[at] != '\r' || at == first) return -1;
+    if (at + 1 == length) return 0;
+    *number = negative ? -(int64_t)value : (int64_t)value;
+    return bytes[at + 1] == '\n' ? (int64_t)at + 2 : -1;
+}
+
+/* The same for a bulk string, or nil. */
+static int64_t bulk_measure(const char *bytes, size_t length)
+{
+    int64_t number, line = line_measure(bytes, length, &number);
+    if (line <= 0 || number < 0) return line;
+    size_t whole = (size_t)line + (size_t)number + 2;
+    if (length < whole) return 0;
+    return memcmp(bytes + whole - 2, "\r\n", 2) == 0 ? (int64_t)whole : -1;
+}
+
 /* How long a reply is; 0: it has not come whole; -1: that is no reply. */
 static int64_t reply_measure(const char *bytes, size_t length, int depth)
 {
-    if (strchr("+-:$*", bytes[0]) == NULL || bytes[0] == '\0' || depth > NESTING_MAX) return -1;
-    const char *newline = memchr(bytes, '\n', length);
-    if (newline == NULL) return 0;
-    if (newline[-1] != '\r') return -1;
-    size_t line = (size_t)(newline + 1 - bytes);
-    if (bytes[0] == '+' || bytes[0] == '-') return (int64_t)line;
-    char *end;
-    int64_t number = strtoll(bytes + 1, &end, 10);
-    if (end == bytes + 1 || end != newline - 1) return -1;
-    if (bytes[0] == ':' || number < 0) return (int64_t)line;
-    if (bytes[0] == '$') {
-        if (length < line + (size_t)number + 2) return 0;
-        return memcmp(bytes + line + number, "\r\n", 2) == 0 ? (int64_t)line + number + 2 : -1;
+    if (depth > NESTING_MAX) return -1;
+    int64_t number;
+    switch (bytes[0]) {
+    case '$': return bulk_measure(bytes, length);
+    case ':': return line_measure(bytes, length, &number);
+    case '*': break;
+    case '+':
+    case '-': {
+        const char *newline = memchr(bytes, '\n', length);
+        if (newline == NULL) return 0;
+        return newline[-1] == '\r' ? newline + 1 - bytes : -1;
     }
-    size_t at = line;
-    for (int64_t i = 0; i < number; i++) {
-        int64_t part = at < length ? reply_measure(bytes + at, length - at, depth + 1) : 0;
+    default: return -1;
+    }
+    int64_t at = line_measure(bytes, length, &number);
+    for (int64_t i = 0; at > 0 && i < number; i++) {
+        size_t rest = length - (size_t)at;
+        int64_t part = rest > 0 ? reply_measure(bytes + at, rest, depth + 1) : 0;
         if (part <= 0) return part;
-        at += (size_t)part;
+        at += part;
     }
-    return (int64_t)at;
+    return at;
 }
 
 static bool is_nil(const char *bytes)
@@ -426,36 +457,39 @@ static bool is_nil(const char *bytes)
     return memcmp(bytes, "$-1", 3) == 0;
 }
 
-static bool fits_value(uint32_t key, const char *bytes, size_t length)
+/* An array of bulk strings and nothing else: how long it is; 0: it's something else, or has not come whole. */
+static size_t bulks_measure(const char *bytes, size_t length)
 {
-    size_t line = (size_t)((const char *)memchr(bytes, '\n', length) + 1 - bytes);
-    return bytes[0] == '$' && length == line + settings.size + 2 &&
-           memcmp(bytes + line, value_of(key), settings.size) == 0;
-}
-
-/* An array of bulk strings and nothing else. */
-static bool fits_bulks(const char *bytes, size_t length)
-{
-    if (bytes[0] != '*') return false;
-    size_t at = (size_t)((const char *)memchr(bytes, '\n', length) + 1 - bytes);
-    while (at < length) {
-        if (bytes[at] != '$') return false;
-        at += (size_t)reply_measure(bytes + at, length - at, 1);
+    int64_t number, at = bytes[0] == '*' ? line_measure(bytes, length, &number) : 0;
+    for (int64_t i = 0; at > 0 && i < number; i++) {
+        size_t rest = length - (size_t)at;
+        int64_t part = rest > 0 && bytes[at] == '$' ? bulk_measure(bytes + at, rest) : 0;
+        if (part <= 0) return 0;
+        at += part;
     }
-    return true;
+    return at > 0 ? (size_t)at : 0;
 }
 
-/* Whether a whole reply is one of those that the request can have. */
-static bool reply_fits(const Request *request, const char *bytes, size_t length)
+/* The key's value, as a bulk string: how long it is; 0: it's something else, or has not come whole. */
+static size_t value_measure(uint32_t key, const char *bytes, size_t length)
+{
+    size_t whole = tape.value_head_length + settings.size + 2;
+    if (length < whole || memcmp(bytes, tape.value_head, tape.value_head_length) != 0) return 0;
+    bool fits = memcmp(bytes + tape.value_head_length, value_of(key), settings.size) == 0 &&
+                memcmp(bytes + whole - 2, "\r\n", 2) == 0;
+    return fits ? whole : 0;
+}
+
+/* Whether a whole reply is one of those that the request can have, but for what was looked for first. */
+static bool reply_fits(const Request *request, const char *bytes)
 {
     Reply reply = kinds[request->kind].reply;
-    if (reply == REPLY_BULKS) return fits_bulks(bytes, length);
     if (reply == REPLY_NUMBER && bytes[0] == ':') return true;
     if ((reply == REPLY_NUMBER || reply == REPLY_BULK || reply == REPLY_VALUE) && is_nil(bytes)) {
         run.misses++;
         return true;
     }
-    return reply == REPLY_BULK ? bytes[0] == '$' : reply == REPLY_VALUE && fits_value(request->key, bytes, length);
+    return reply == REPLY_BULK && bytes[0] == '$';
 }
 
 /* Prints bytes that came, as far as they fit in a line. */
@@ -474,20 +508,27 @@ static void bad_reply(const Request *request, const char *bytes, size_t length)
     show(bytes, length);
 }
 
+/* The length of the first reply if it's what it should be, as it is most often; otherwise 0. */
+static size_t reply_expected(const Request *request, const char *bytes, size_t length)
+{
+    Reply reply = kinds[request->kind].reply;
+    if (reply == REPLY_VALUE) return value_measure(request->key, bytes, length);
+    if (reply == REPLY_BULKS) return bulks_measure(bytes, length);
+    if (reply > REPLY_OK || length < exact[reply].length) return 0;
+    return memcmp(bytes, exact[reply].bytes, exact[reply].length) == 0 ? exact[reply].length : 0;
+}
+
 /* Looks at the first reply: its length, or 0 if it has not come whole. */
 static size_t reply_check(const Request *request, const char *bytes, size_t length)
 {
-    Reply reply = kinds[request->kind].reply;
-    if (reply <= REPLY_OK && length >= exact[reply].length &&
-        memcmp(bytes, exact[reply].bytes, exact[reply].length) == 0) {
-        return exact[reply].length;
-    }
+    size_t expected = reply_expected(request, bytes, length);
+    if (expected > 0) return expected;
     int64_t whole = reply_measure(bytes, length, 0);
     if (whole < 0) {
         bad_reply(request, bytes, length);
         die("that is no reply");
     }
-    if (whole > 0 && !reply_fits(request, bytes, (size_t)whole)) bad_reply(request, bytes, (size_t)whole);
+    if (whole > 0 && !reply_fits(request, bytes)) bad_reply(request, bytes, (size_t)whole);
     return (size_t)whole;
 }
 
