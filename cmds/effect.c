@@ -178,7 +178,7 @@ void effect_gone(const Db *db, Slice key)
     if (!effects_on || effect_muted) return;
     append(db->index, (Slice[]){ SLICE("DEL"), key }, 2);
     /* By itself: the change that the key was looked up for may need most of a batch. */
-    if (key.len > PENDING_MAX && !exec.running && together == 0) journal_commit();
+    if (journal_pending_bytes() > PENDING_MAX && !exec.running && together == 0) journal_commit();
 }
 
 /* ---- pieces ---- */

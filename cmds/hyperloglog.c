@@ -82,6 +82,8 @@ void cmd_pfadd(Request *r)
     Slice key = r->argv[1];
     Entry *entry;
     if (!hll_use(r, key, &entry)) return;
+    Slice effect[] = { key, key, SLICE("") }; /* if it's corrupt; the deadline has the key again */
+    if (entry != NULL && !effect_fits(r->out, effect_bytes(effect, G_N_ELEMENTS(effect)) + HLL_DENSE_BYTES)) return;
     if (entry != NULL) keyspace_will_change(r->db, key, entry);
     bool changed = entry == NULL, corrupt = false;
     if (entry == NULL) entry = put_empty(r, key);

@@ -14,6 +14,7 @@
 #include "cmds/effect.h"
 #include "cmds/handlers.h"
 #include "cmds/hello.h"
+#include "repl/master.h"
 
 typedef struct Topic {
     Slice name;       /* of the bytes below; as the first member it's the topic's key in its table */
@@ -371,6 +372,7 @@ void cmd_punsubscribe(Request *r)
 /* PUBLISH channel message */
 void cmd_publish(Request *r)
 {
+    if (master_slaves() > 0 && !effect_fits(r->out, effect_bytes(r->argv, r->argc))) return;
     reply_int(r->out, pubsub_publish(r->argv[1], r->argv[2]));
     if (session_is_admin(r->session)) hello_heard(r->argv[1], r->argv[2]);
     effect_for_slaves(r);

@@ -110,11 +110,13 @@ void cmd_smembers(Request *r)
  * at once. */
 static void pop_drawn(Request *r, Entry *entry, size_t count, EffectPieces *popped)
 {
-    OutMark mark = reply_array_begin(r->out);
     size_t drawn = 0;
+    SetMember member = set_random(entry->set);
+    char digits[NUMBER_INT_CHARS];
+    if (!effect_fits(r->out, effect_pieces_bytes(r->argv[1], 1, pack_value_text(member, digits).len))) return;
+    OutMark mark = reply_array_begin(r->out);
     for (; drawn < count; drawn++) {
-        SetMember member = set_random(entry->set);
-        char digits[NUMBER_INT_CHARS];
+        if (drawn > 0) member = set_random(entry->set);
         if (drawn > 0 && !effect_pieces_take(popped, pack_value_text(member, digits).len)) break;
         reply_value(r->out, member);
         effect_pieces_add_value(popped, member);

@@ -253,8 +253,10 @@ void cmd_discard(Request *r)
 static bool may_run(Request *part)
 {
     if (!(part->command->flags & CMD_WRITE)) return true;
+    int key = part->command->first_key;
+    size_t expired = key > 0 && key < part->argc ? part->argv[key].len : 0; /* which may have to be deleted first */
     return (!slave_is_one() || replication_admits_write(part)) &&
-           effect_fits(part->out, effect_bytes(part->argv, part->argc));
+           effect_fits(part->out, effect_bytes(part->argv, part->argc) + expired);
 }
 
 /* Runs what was queued; the session is out of MULTI by then. */
