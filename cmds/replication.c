@@ -123,6 +123,7 @@ static char *replace_data(const char *note)
     effect_commit();
     transaction_data_replaced();
     if (!persist_roll_back(note, true, before, &error)) return error;
+    sync_data_replaced();
     backups_data_replaced();
     if (was_lost) {
         /* Else each try that fails would leave one more. */
@@ -379,8 +380,9 @@ void replication_append_info(GString *info)
     g_string_append_printf(info, "role:%s\r\n", slave_is_one() ? "slave" : "master");
     if (slave_is_one()) append_slave(info);
     master_append_info(info);
-    if (persist_manifest.rolled_back_from[0] != '\0')
-        g_string_append_printf(info, "ckv_rolled_back_from:%s\r\n", persist_manifest.rolled_back_from);
+    const char *left = persist_manifest.rolled_back_from, *before = strchr(left, ',');
+    if (left[0] != '\0') g_string_append_printf(info, "ckv_rolled_back_from:%.*s\r\n", MANIFEST_ID_CHARS, left);
+    if (before != NULL) g_string_append_printf(info, "ckv_rolled_back_before:%s\r\n", before + 1);
     g_string_append_printf(info,
                            "master_failover_state:%s\r\nckv_ack_lost:%d\r\nckv_ack_alone:%d\r\n"
                            "ckv_unconfirmed_closed:%lu\r\n",

@@ -38,6 +38,10 @@ static void take_field(const char *name, const char *value, GuardFacts *facts)
     if (strcmp(name, "master_replid") == 0) take_id(value, facts->history);
     if (strcmp(name, "master_replid2") == 0) take_id(value, facts->history2);
     if (strcmp(name, "ckv_rolled_back_from") == 0) g_strlcpy(facts->left, value, sizeof(facts->left));
+    if (strcmp(name, "ckv_rolled_back_before") == 0) {
+        g_strlcat(facts->left, ",", sizeof(facts->left));
+        g_strlcat(facts->left, value, sizeof(facts->left));
+    }
     if (strcmp(name, "master_repl_offset") == 0) facts->offset = take_number(value);
     /* On the wire offsets count from 1: this is the first that the two don't share. */
     if (strcmp(name, "second_repl_offset") == 0) facts->offset2 = MAX(take_number(value), 1) - 1;

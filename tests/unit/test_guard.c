@@ -44,7 +44,7 @@ static void reads_info(void **state)
     assert_string_equal(facts.left, "");
     guard_read_info(SLICE("master_replid:" B "\r\nckv_rolled_back_from:" A "\r\n"), &facts);
     assert_string_equal(facts.left, A);
-    guard_read_info(SLICE("master_replid:" B "\r\nckv_rolled_back_from:" C "," A "\r\n"), &facts);
+    guard_read_info(SLICE("ckv_rolled_back_from:" C "\r\nckv_rolled_back_before:" A "\r\n"), &facts);
     assert_string_equal(facts.left, C "," A);
     guard_read_info(SLICE(""), &facts);
     assert_string_equal(facts.history, "");
