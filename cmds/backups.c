@@ -125,7 +125,7 @@ static void set_outcome(Outcome *outcome, const char *done, const char *failed)
 }
 
 /* When the newest of those that are there was begun, which its id says; its own time may be that of the last change. 0:
- * there's none. */
+ * there's none, or only of a clock that was set back since. */
 static int64_t newest_scheduled_ms(void)
 {
     g_autoptr(GPtrArray) list = backup_list(".", NULL);
@@ -134,8 +134,8 @@ static int64_t newest_scheduled_ms(void)
         if (strcmp(backup->note, BACKUP_SCHEDULED) != 0) continue;
         g_autofree char *text = g_strndup(backup->id, strlen("20261125T153000Z"));
         g_autoptr(GDateTime) begun = g_date_time_new_from_iso8601(text, NULL);
-        /* The clock may have been set back. */
-        return begun == NULL ? clock_unix_ms : MIN(g_date_time_to_unix(begun) * 1000, clock_unix_ms);
+        int64_t begun_ms = begun == NULL ? INT64_MAX : g_date_time_to_unix(begun) * 1000;
+        if (begun_ms <= clock_unix_ms) return begun_ms;
     }
     return 0;
 }

@@ -327,4 +327,5 @@ void checkpoints_restore_rest(TapeReader *tape)
     state.changes_saved = keyspace->changes - tape_get(tape);
     state.last_due_ms = (int64_t)tape_get(tape);
     state.retry_ms = (int64_t)tape_get(tape);
+    state.retry_after_ms = CLAMP(state.retry_ms - clock_unix_ms, 0, RETRY_MS_MAX);
 }

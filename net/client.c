@@ -345,9 +345,10 @@ static void resume(Client *client)
 
 void client_hold(Client *client, bool hold)
 {
-    client->io->blocked = hold;
+    ClientIo *io = client->io;
+    io->blocked = hold;
     if (hold) client->held = true;
-    if (hold && client->io->ended && client->io->error == NULL) client_close_now(client); /* it won't be read again */
+    if (hold && io->ended && (io->lost || io->error == NULL)) client_close_now(client); /* it won't be read again */
     client_note_writer(client); /* which looks whether it goes on */
 }
 

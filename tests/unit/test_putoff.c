@@ -144,6 +144,7 @@ static gpointer leavers(gpointer unused)
         int fd = peer_dial(port);
         ask(fd, "SLOW a", LEAVE_SLOWS);
         ask(fd, "HOLD", 2);
+        if (c % 2 == 0) ask(fd, "*1\r\n$x", 1); /* a protocol error */
         close(fd);
     }
     for (int times = 0; times < 2 * LEAVE_SLOWS; times++) {
