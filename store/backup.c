@@ -114,10 +114,12 @@ GPtrArray *backup_list(const char *dir, char **error)
     for (const char *name; entries != NULL && (name = g_dir_read_name(entries)) != NULL;) {
         if (!id_valid(name)) continue;
         g_autofree char *problem = NULL;
+        g_autofree char *entry = backup_path(dir, name);
         Backup *backup = read_backup(dir, name, &problem);
         if (backup != NULL) {
             g_ptr_array_add(list, backup);
-        } else if (error != NULL && *error == NULL) {
+        } else if (error != NULL && *error == NULL &&
+                   access(entry, F_OK) == 0) { /* else a server has just deleted it */
             *error = g_steal_pointer(&problem);
         }
     }

@@ -75,6 +75,20 @@ static bool may_list(const char *dir)
     return access(path, R_OK | X_OK) == 0 || errno == ENOENT;
 }
 
+/* Of a list with an error: one that can't be read isn't damaged for that. */
+static ToolStatus status_of_list(const char *dir)
+{
+    g_autofree char *path = g_build_filename(dir, BACKUP_DIRECTORY, NULL);
+    GDir *entries = may_list(dir) ? g_dir_open(path, 0, NULL) : NULL;
+    ToolStatus status = entries != NULL ? TOOL_DAMAGE : TOOL_FAILED;
+    for (const char *name; entries != NULL && (name = g_dir_read_name(entries)) != NULL;) {
+        g_autofree char *manifest = g_build_filename(path, name, MANIFEST_FILE, NULL);
+        if (access(manifest, R_OK) != 0 && errno == EACCES) status = TOOL_FAILED;
+    }
+    g_clear_pointer(&entries, g_dir_close);
+    return status;
+}
+
 static ToolStatus list_directory(const char *dir)
 {
     char *error = NULL;
@@ -82,7 +96,7 @@ static ToolStatus list_directory(const char *dir)
     if (error == NULL || all->len > 0) print_head(); /* those that can be read are listed */
     for (guint i = 0; i < all->len; i++)
         print_backup(all->pdata[i]);
-    return result(error, may_list(dir) ? TOOL_DAMAGE : TOOL_FAILED);
+    return result(error, status_of_list(dir));
 }
 
 /* The directory that was named, of a server that uses it; NULL: only the server knows which it is. */
@@ -91,17 +105,14 @@ static const char *named_directory(void)
     return talk_names_server() ? NULL : talk_options.dir;
 }
 
-/* The server lists those that can be read, and doesn't tell of others. */
+/* The server lists those that can be read, and doesn't tell of others: so the directory is looked into if it can be. */
 static ToolStatus list_online(Talk *talk)
 {
     char *error = NULL;
     const char *dir = named_directory();
-    g_auto(GStrv) lines = talk_ask(talk, &error, "BACKUP", "LIST", NULL);
     g_autofree char *manifest = dir == NULL ? NULL : g_build_filename(dir, MANIFEST_FILE, NULL);
-    if (dir != NULL && access(manifest, R_OK) == 0 && may_list(dir)) {
-        g_free(error);
-        return list_directory(dir);
-    }
+    if (dir != NULL && access(manifest, R_OK) == 0 && may_list(dir)) return list_directory(dir);
+    g_auto(GStrv) lines = talk_ask(talk, &error, "BACKUP", "LIST", NULL);
     if (lines != NULL) print_head();
     for (int i = 0; lines != NULL && lines[i] != NULL; i++) {
         g_auto(GStrv) words = g_strsplit(lines[i], " ", 6);

@@ -401,7 +401,8 @@ char *talk_drop_backup(Talk *talk, const char *id)
             g_free(talk_await(talk, "BACKUP", "deleting", &ignored));
             return NULL;
         }
-        if (strstr(error, "in progress") == NULL) return error;
+        bool waits = strstr(error, "in progress") != NULL || g_str_has_prefix(error, "LOADING"); /* by a rollback */
+        if (!waits) return error;
         g_free(error);
         g_usleep(POLL_US);
     }
