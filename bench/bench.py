@@ -119,7 +119,7 @@ def row_basic(bench):
 
 def row_floor(bench):
     """What the machine lets any server reach that receives and sends for each connection by itself: PING's rate by one
-    that does nothing else, so without a look at the request, beside what the other reaches of GET and SET."""
+    that does nothing else, so without a look at the request, beside what the other reaches."""
     other = bench.subjects[1]
     other.start(fsync=None)
     other.fill(bench.one)
@@ -133,7 +133,7 @@ def row_floor(bench):
                                                                      *words), subjects=(bench.floor, other))
         bench.row("PING, -P %d, by the least server; %s by the other (ckv's target: %s times)" % (
             pipeline, mix.upper(), least), *[one.per_second for one in found], "-", None, found=found,
-                  by="--mix ping|%s %s" % (mix, " ".join(map(str, words))))
+                  by="--mix ping, or %s, %s" % (mix, " ".join(map(str, words))))
     bench.floor.stop()
 
 
@@ -283,7 +283,7 @@ def bytes_each(subject, count, mix, *words):
         return subject.memory_kb() * 1024, int(subject.info("memory")["used_memory"])
 
     def grown():
-        first = count // 100
+        first = max(1, count // 100)
         subject.start(fsync=None)
         subject.fill(first, mix, *words)
         before = now()

@@ -86,8 +86,10 @@ static void turn(int epoll, int listener)
             due[i] = receive(ready[i].data.fd);
         }
     }
-    for (int i = 0; i < count; i++)
-        if (due[i] > 0 && send(ready[i].data.fd, replies, due[i] * REPLY_LEN, MSG_NOSIGNAL) < 0) perror("send");
+    for (int i = 0; i < count; i++) {
+        size_t bytes = due[i] * REPLY_LEN;
+        if (bytes > 0 && send(ready[i].data.fd, replies, bytes, MSG_NOSIGNAL) != (ssize_t)bytes) die("send");
+    }
 }
 
 int main(int argc, char **argv)

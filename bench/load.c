@@ -408,10 +408,10 @@ static int64_t line_measure(const char *bytes, size_t length, int64_t *number)
     uint64_t value = 0;
     for (; at < length && at < first + DIGITS_MAX && bytes[at] >= '0' && bytes[at] <= '9'; at++)
         value = value * 10 + (uint64_t)(bytes[at] - '0');
-    if (at == length) return at < first + DIGITS_MAX ? 0 : -1;
-    if (bytes[at] != '\r' || at == first) return -1;
+    if (at == length) return 0;
+    if (bytes[at] != '\r' || at == first || value > (uint64_t)INT64_MAX + negative) return -1;
     if (at + 1 == length) return 0;
-    *number = negative ? -(int64_t)value : (int64_t)value;
+    *number = (int64_t)(negative ? 0 - value : value);
     return bytes[at + 1] == '\n' ? (int64_t)at + 2 : -1;
 }
 

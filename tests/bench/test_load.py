@@ -223,12 +223,14 @@ class AgainstFakes(unittest.TestCase):
 
     def test_no_replies(self):
         for reply, complaint in ((b"what\r\n", "no reply"), (b"$x\r\n", "no reply"), (b":1x\r\n", "no reply"),
+                                 (b":9223372036854775808\r\n", "no reply"), (b"$9999999999999999999\r\n", "no reply"),
                                  (b"$2\r\nabc\r\n", "no reply"), (None, "closed"), (b"+PONG\r\n+PONG\r\n", "nobody")):
             self.assertIn(complaint, self.load("ping", 3, b"+PONG\r\n", reply)[1], reply)
 
     def test_in_parts(self):
         """Replies that come byte by byte are right ones."""
         for mix, lines, reply in (("ping", 3, b"+PONG\r\n"), ("get", 5, b"$-1\r\n"), ("rpop", 5, b"$3\r\nabc\r\n"),
+                                  ("incr", 5, b":9223372036854775807\r\n"), ("incr", 5, b":-9223372036854775808\r\n"),
                                   ("lrange_100", 9, b"*2\r\n$1\r\na\r\n$0\r\n\r\n"), ("lrange_100", 9, b"*0\r\n")):
             said, _ = self.load(mix, lines, tuple(bytes([byte]) for byte in reply), status=0)
             self.assertEqual((said["requests"], said["errors"]), (3, 0))
