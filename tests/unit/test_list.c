@@ -307,7 +307,7 @@ static void test_last_id(void **context)
         Image image = { 0 };
         list_chunk_encode_head(chunk, &image);
         Slice in = { image.bytes, image.len };
-        uint64_t id, next;
+        uint64_t id = 0, next = 0;
         assert_true(image_get_varint(&in, &id) && image_get_varint(&in, &next));
         assert_in_range(id, 1, 5);
         assert_int_equal(next, list_next_chunk(chunk) == NULL ? 0 : id + 1);
