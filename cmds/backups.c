@@ -379,8 +379,8 @@ static int64_t schedule_tick(void *context)
     schedule_retry_ms = MIN(schedule_retry_ms, clock_unix_ms + RETRY_MS);
     if (server_loading || !journal_is_open() || job.kind != JOB_NONE || clock_unix_ms < schedule_retry_ms || !is_due())
         return SCHEDULE_TICK_MS;
-    if (checkpoints_are_held())
-        return SCHEDULE_TICK_MS; /* by an upgrade, perhaps, which would fail of one that waits */
+    /* By an upgrade, perhaps, which would fail of one that waits. */
+    if (checkpoints_are_held()) return SCHEDULE_TICK_MS;
     schedule_last_ms = clock_unix_ms;
     begin_backup(BACKUP_SCHEDULED);
     return SCHEDULE_TICK_MS;

@@ -62,8 +62,8 @@ void effect_pieces_add(EffectPieces *pieces, const Slice *elements, int count);
 void effect_pieces_add_value(EffectPieces *pieces, PackValue value);
 void effect_pieces_end(EffectPieces *pieces);
 
-/* What may come to much more than the command had: a batch of the journal, and a change for a slave, are bounded. */
-/* How many bytes more can be put now; SIZE_MAX: nothing is. */
+/* A batch of the journal, and a change for a slave, are bounded: for commands that come to more than they had. How many
+ * bytes more can be put now; SIZE_MAX: nothing is. */
 size_t effect_room(void);
 /* Whether there are so many; if not, the error is out. */
 bool effect_fits(Out *out, size_t bytes);

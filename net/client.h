@@ -101,8 +101,8 @@ static inline void client_output_grew(Client *client)
  * `bytes` of the client's output is unsent. 0: no more. */
 void client_feed_below(Client *client, size_t bytes);
 
-/* Makes the client's further commands wait, or lets them go on: WAIT. One that hangs up meanwhile, or
- * has, is closed at once. */
+/* Makes the client's further commands wait, or lets them go on: WAIT, FAILOVER. One that hangs up
+ * meanwhile, or has, is closed at once, and what waits doesn't run. */
 void client_hold(Client *client, bool hold);
 
 /* For handlers.run: the command at hand, which it then skips, and all further ones of the client wait for the next

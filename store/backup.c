@@ -118,8 +118,7 @@ GPtrArray *backup_list(const char *dir, char **error)
         Backup *backup = read_backup(dir, name, &problem);
         if (backup != NULL) {
             g_ptr_array_add(list, backup);
-        } else if (error != NULL && *error == NULL &&
-                   access(entry, F_OK) == 0) { /* else a server has just deleted it */
+        } else if (error != NULL && *error == NULL && access(entry, F_OK) == 0) { /* or a server just deleted it */
             *error = g_steal_pointer(&problem);
         }
     }

@@ -97,8 +97,8 @@ const char *journal_take_failure(void)
 
 /* ---- appending ---- */
 
-/* Room for `len` more bytes. Longer batches than a head can tell of are impossible: no one may split a turn, and no
- * turn comes near it. */
+/* Room for `len` more bytes. Longer batches than a head can tell of can't be: whoever appends bounds what a
+ * command, or a transaction, comes to (effect_fits). */
 static uint8_t *room(size_t len)
 {
     g_assert(len <= CKJ_PAYLOAD_MAX && j.len - CKJ_BATCH_HEAD_BYTES <= CKJ_PAYLOAD_MAX - len);
