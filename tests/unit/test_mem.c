@@ -1,5 +1,5 @@
 /* test_mem.c: which memory asks for huge pages, as the kernel tells: the heap of the thread that becomes the loop, and
- * large mappings; neither buffers nor what other threads allocate.
+ * large mappings; neither buffers nor what other threads allocate. And that jemalloc makes slabs as it's asked to.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include <glib.h>
@@ -98,13 +98,41 @@ static void test_thread(void **state)
     assert_false(asks);
 }
 
+#define PAGE_BYTES 4096UL
+
+/* jemalloc's; there's none where the sanitizer allocates. */
+int mallctl(const char *name, void *old, size_t *old_size, void *new, size_t new_size) __attribute__((weak));
+
+static size_t told(const char *format, unsigned bin)
+{
+    char *name = g_strdup_printf(format, bin);
+    size_t value = 0, size = sizeof(value);
+    assert_int_equal(mallctl(name, &value, &size, NULL, 0), 0);
+    g_free(name);
+    return value;
+}
+
+static void test_slabs(void **state)
+{
+    (void)state;
+    if (is_sanitized()) skip();
+    unsigned bins, seen = 0;
+    size_t size = sizeof(bins);
+    assert_int_equal(mallctl("arenas.nbins", &bins, &size, NULL, 0), 0);
+    for (unsigned i = 0; i < bins; i++) {
+        size_t block = told("arenas.bin.%u.size", i), slab = told("arenas.bin.%u.slab_size", i);
+        if (block != 96 && block != 512 && block != 8192) continue;
+        assert_int_equal(slab, 6 * PAGE_BYTES);
+        seen++;
+    }
+    assert_int_equal(seen, 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_heap),
-        cmocka_unit_test(test_map),
-        cmocka_unit_test(test_buffer),
-        cmocka_unit_test(test_thread),
+        cmocka_unit_test(test_heap),   cmocka_unit_test(test_map),   cmocka_unit_test(test_buffer),
+        cmocka_unit_test(test_thread), cmocka_unit_test(test_slabs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
