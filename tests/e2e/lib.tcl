@@ -28,9 +28,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 set read_ms_max 10000
-set passed 0
-set failed 0
-set skipped 0
+# What is counted has no name that a test's own variable may have: bodies run in the global scope.
+array set tally {passed 0 failed 0 skipped 0}
 set slow_ms 5000           ;# a test that takes longer is named
 set servers_started 0
 set current ""             ;# the server that `r` and friends mean
@@ -55,7 +54,7 @@ proc assert_below {bound body} {
 }
 
 proc test {name body} {
-    global passed failed skipped current only
+    global tally current only
     if {$only ne "" && [string first $only $name] < 0} return
     set start [clock milliseconds]
     set before [open_connections]
@@ -66,11 +65,11 @@ proc test {name body} {
     set took [expr {[clock milliseconds] - $start}]
     if {$took > $::slow_ms} { puts "slow  $name: $took ms" }
     if {$code == 0 || $code == 2} {
-        incr passed
+        incr tally(passed)
         return
     }
     if {[dict get $details -errorcode] eq "SKIP"} {
-        incr skipped
+        incr tally(skipped)
         puts "skip  $name: $message"
         return
     }
@@ -83,8 +82,8 @@ proc test {name body} {
 }
 
 proc report_failure {name message {details ""}} {
-    global failed current server
-    incr failed
+    global tally current server
+    incr tally(failed)
     puts "FAIL  $name: [string range $message 0 2000]"
     foreach line [lrange [split $details \n] 1 8] { puts "      [string range $line 0 200]" }
     if {$current ne ""} { puts [log_tail $server($current,log)] }

@@ -32,7 +32,7 @@ if {$one ne ""} {
         set id [lindex [split $key ,] 0]
         if {[catch {stop_server $id} message]} { report_failure "the end of $one" $message }
     }
-    puts "counts $passed $failed $skipped"
+    puts "counts $tally(passed) $tally(failed) $tally(skipped)"
     exit
 }
 
