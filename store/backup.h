@@ -92,6 +92,8 @@ typedef struct RollbackTarget {
     int64_t unix_ms;
 } RollbackTarget;
 
+/* NULL, or why nothing can take the place of what is in the directory (g_free): its parts can't be moved. */
+char *rollback_possible(const char *dir);
 /* Builds the new state in rollback.tmp/. The directory may be written to, as long as its checkpoints stay and its
  * journal only grows. `cut` (may be NULL) is where it ends. */
 char *rollback_build(const char *dir, const RollbackTarget *target, StateEnd *cut, const StateWork *work);

@@ -2,7 +2,9 @@
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <glib/gstdio.h>
@@ -24,6 +26,35 @@ static char *read_manifest(const char *dir, Manifest *manifest)
     case MANIFEST_MISSING: return g_strdup_printf("%s has no MANIFEST: it's no data directory", dir);
     }
     return error;
+}
+
+/* ---- whether it can be ---- */
+
+/* A rename doesn't leave a file system, or what was mounted by itself. (Kernels before 5.8 don't tell the latter.) */
+static bool same_mount(const struct statx *a, const struct statx *b)
+{
+    bool told = (a->stx_mask & b->stx_mask & STATX_MNT_ID) != 0;
+    return a->stx_dev_major == b->stx_dev_major && a->stx_dev_minor == b->stx_dev_minor &&
+           (!told || a->stx_mnt_id == b->stx_mnt_id);
+}
+
+char *rollback_possible(const char *dir)
+{
+    /* The journal itself is moved; of the backups' directory what is in it. */
+    static const struct {
+        const char *name;
+        int flags;
+    } parts[] = { { JOURNAL_DIRECTORY, AT_SYMLINK_NOFOLLOW }, { BACKUP_DIRECTORY, 0 } };
+    struct statx own, part;
+    if (statx(AT_FDCWD, dir, 0, STATX_MNT_ID, &own) != 0) return NULL; /* whoever opens it says so */
+    for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
+        g_autofree char *path = g_build_filename(dir, parts[i].name, NULL);
+        if (statx(AT_FDCWD, path, parts[i].flags, STATX_MNT_ID, &part) != 0 || same_mount(&own, &part)) continue;
+        return g_strdup_printf("%s is mounted, or links to another file system: a rollback or a full sync can't move "
+                               "files between it and the data directory; stop the server and make it a plain directory",
+                               path);
+    }
+    return NULL;
 }
 
 /* ---- finding the state that leads to a moment ---- */
@@ -316,7 +347,9 @@ char *rollback_build(const char *dir, const RollbackTarget *target, StateEnd *cu
     StateEnd end;
     Search search;
     g_autofree char *to = g_build_filename(dir, ROLLBACK_BUILDING, NULL);
-    char *error = search_begin(&search, dir);
+    char *error = rollback_possible(dir);
+    if (error != NULL) return error;
+    error = search_begin(&search, dir);
     if (target->id == NULL && target->offset != 0) {
         search.until = target->offset;
         if (error == NULL) error = find_offset(&search);
@@ -475,7 +508,8 @@ bool backup_finish_swap(const char *dir, char **error)
     *error = NULL;
     Swap swap;
     if (read_marker(dir, &swap, error)) {
-        *error = run_swap(&swap);
+        *error = rollback_possible(dir);
+        if (*error == NULL) *error = run_swap(&swap);
         g_free(swap.hidden);
         return *error == NULL;
     }
@@ -543,7 +577,8 @@ char *rollback_swap(const char *dir, const char *note, char before[BACKUP_ID_CHA
     backup_new_id(dir, before);
     take_before(&swap, before);
     swap.has_checkpoint = there(&swap, ROLLBACK_BUILDING, checkpoint_file_name[0]);
-    char *error = prepare_before(&swap, note);
+    char *error = rollback_possible(dir);
+    if (error == NULL) error = prepare_before(&swap, note);
     if (error == NULL && (error = sync_in(&swap, ROLLBACK_BUILDING)) == NULL) error = write_marker(&swap);
     g_autofree char *marker = in(&swap, "", ROLLBACK_MARKER);
     *begun = access(marker, F_OK) == 0;

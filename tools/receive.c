@@ -113,7 +113,8 @@ static char *take_identity(Receive *receive, const char *history, const char *le
 
 static char *receive_all(Receive *receive, const char *history, const char *left)
 {
-    char *error = take_identity(receive, history, left);
+    char *error = rollback_possible("."); /* before all of it is received in vain */
+    if (error == NULL) error = take_identity(receive, history, left);
     if (error != NULL) return error;
     table_set_secret(receive->manifest.secret, sizeof(receive->manifest.secret));
     if ((error = enter_directory()) != NULL) return error;

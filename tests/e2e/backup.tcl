@@ -589,6 +589,39 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
         file delete $::scratch/out.rdb $::scratch/link.rdb
     }
 
+    test "backups on another file system: no rollback and no full sync begins, since neither could be ended" {
+        set elsewhere /dev/shm/ckv-e2e-[pid]
+        if {[catch { file mkdir $elsewhere }]} { skip "there's no /dev/shm" }
+        file stat $elsewhere its
+        file stat [server_dir] ours
+        try {
+            if {$its(dev) == $ours(dev)} { skip "/dev/shm is no other file system" }
+            file delete -force [server_dir]/backups
+            file link -symbolic [server_dir]/backups $elsewhere
+            fill
+            set id [backup_now]
+            r set after backup
+            set digest [r debug digest]
+            r rollback $id
+            assert_match "failed *backups is mounted, or links to another*plain directory" [outcome rollback]
+            set slave $::current
+            set master [start_server {}]
+            set ::current $slave
+            follow $slave $master
+            wait_until {[string match "*backups is mounted, or links to another*" [info_field ckv_sync_error]]}
+            r slaveof no one
+            in $master { stop_server }
+            assert_equal $digest [r debug digest]
+            stop_server
+            tool_fails "ckv: *backups is mounted, or links to another*" rollback $id --dir [server_dir]
+            relaunch
+            assert_equal $digest [r debug digest]
+            file delete [server_dir]/backups
+        } finally {
+            file delete -force $elsewhere
+        }
+    }
+
     test "the tools' usage" {
         foreach line {{backup} {backup nonsense} {backup verify} {backup create x} {rollback} {rollback a b}
                 {rollback a --to 1} {rollback --to yesterday} {clone} {clone a} {clone --now a b} {backup --nonsense}} {
