@@ -111,12 +111,13 @@ fuzz: ## fuzz every target for FUZZ_SECONDS=20
 	@$(PARALLEL) SAN=fuzz CC=clang fuzzers
 	@tests/fuzz/run.sh $(FUZZ_SECONDS) build-fuzz-clang
 
-FAULT = --ckv $(BUILD)/ckv --library $(BUILD)/iofault.so
-fault: $(BUILD)/ckv $(BUILD)/iofault.so ## persistence under faults, all of them: hours (ROUNDS=200 kills of each fsync mode)
+FAULTY := $(BUILD)/ckv $(BUILD)/iofault.so $(BUILD)/clockstep.so
+FAULT = --ckv $(BUILD)/ckv --library $(BUILD)/iofault.so --clock $(BUILD)/clockstep.so
+fault: $(FAULTY) ## persistence under faults, all of them: hours (ROUNDS=200 kills of each fsync mode)
 	@$(PARALLEL) SAN=asan all
 	@python3 tests/fault/run.py $(FAULT) --rounds $(ROUNDS) --sanitized build-asan/ckv
 
-fault-quick: $(BUILD)/ckv $(BUILD)/iofault.so ## a sample of them: kill -9 under load, failing files, full disks, flipped bytes, rollback, power cuts
+fault-quick: $(FAULTY) ## a sample of them: kill -9 under load, failing files, full disks, flipped bytes, rollback, power cuts, set clocks
 	@python3 tests/fault/run.py $(FAULT) --quick
 
 ha: $(BUILD)/ckv ## show a failover: a master, a slave and three Sentinels from deploy/, and kill -9 (STAY=1: they go on)
@@ -230,8 +231,9 @@ $(BUILD)/clients/hiredis: $(BUILD)/tests/clients/hiredis.o
 	$(CC) $(CFLAGS) -o $@ $^ -lhiredis $(LDLIBS)
 
 $(BUILD)/iofault.so: tests/fault/iofault.c
+$(BUILD)/clockstep.so: tests/fault/clockstep.c
 $(BUILD)/handfault.so: tests/ha/handfault.c repl/handover.h
-$(BUILD)/iofault.so $(BUILD)/handfault.so:
+$(BUILD)/iofault.so $(BUILD)/clockstep.so $(BUILD)/handfault.so:
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -fsanitize% -fno-sanitize%,$(CFLAGS)) -fPIC -shared -o $@ $<
 

@@ -15,6 +15,13 @@ extern int64_t clock_unix_ms;
 extern int64_t clock_unix_us;
 extern int64_t clock_mono_us;
 
+/* Milliseconds of the latter: for what waits, or is waited for, since the epoch's clock may be set at any time. All
+ * processes see the same, so that it may be passed to another one. */
+static inline int64_t clock_mono_ms(void)
+{
+    return clock_mono_us / 1000;
+}
+
 /* Reads the kernel's clocks into the variables above. */
 void clock_refresh(void);
 

@@ -140,7 +140,7 @@ static uint64_t timed_out(void)
     guint late = 0;
     for (; late < ack.awaited->len; late++) {
         const Awaited *awaited = &g_array_index(ack.awaited, Awaited, late);
-        if (clock_unix_ms - awaited->since_ms < options.ack_timeout_ms) break;
+        if (clock_mono_ms() - awaited->since_ms < options.ack_timeout_ms) break;
         offset = awaited->offset;
     }
     if (late > 0) g_array_remove_range(ack.awaited, 0, late);
@@ -170,10 +170,10 @@ void ack_awaited(uint64_t offset)
     }
     guint count = ack.awaited->len;
     Awaited *last = count > 0 ? &g_array_index(ack.awaited, Awaited, count - 1) : NULL;
-    if (last != NULL && last->since_ms == clock_unix_ms) {
+    if (last != NULL && last->since_ms == clock_mono_ms()) {
         last->offset = offset;
     } else {
-        Awaited awaited = { offset, clock_unix_ms };
+        Awaited awaited = { offset, clock_mono_ms() };
         g_array_append_val(ack.awaited, awaited);
     }
     if (ack.ticking) return;

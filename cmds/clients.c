@@ -62,7 +62,7 @@ static void append_client(GString *text, const Client *client)
     client_address(client, address);
     g_string_append_printf(text, "id=%lu addr=%s fd=%d name=%s age=%ld idle=%ld flags=", client->id, address,
                            client->fd, session->name != NULL ? session->name : "",
-                           (clock_unix_ms - client->created_ms) / 1000, (clock_unix_ms - client->active_ms) / 1000);
+                           (clock_mono_ms() - client->created_ms) / 1000, (clock_mono_ms() - client->active_ms) / 1000);
     append_flags(text, client);
     append_traffic(text, &(Traffic){
                              .db = session->db->index,
@@ -82,7 +82,7 @@ static void append_link(GString *text, const SlaveLink *link)
     char address[CLIENT_ADDRESS_CHARS];
     client_peer_address(link->fd, address);
     g_string_append_printf(text, "id=%lu addr=%s fd=%d name= age=%ld idle=%ld flags=M", link->id, address, link->fd,
-                           (clock_unix_ms - link->created_ms) / 1000, (clock_unix_ms - link->active_ms) / 1000);
+                           (clock_mono_ms() - link->created_ms) / 1000, (clock_mono_ms() - link->active_ms) / 1000);
     append_traffic(text, &(Traffic){
                              .db = MAX(journal_db(), 0),
                              .queued = -1,
@@ -256,7 +256,7 @@ static void pause_clients(Request *r)
         reply_error(r->out, "ERR timeout is negative");
         return;
     }
-    if (__builtin_add_overflow(clock_unix_ms, duration_ms, &until_ms)) {
+    if (__builtin_add_overflow(clock_mono_ms(), duration_ms, &until_ms)) {
         reply_error(r->out, "ERR timeout is out of range"); /* 3.2's sum overflows: nobody is paused */
         return;
     }

@@ -40,7 +40,7 @@ static struct {
     char *host; /* the slave's that is to be the master; NULL: any */
     int port;
     bool force;
-    int64_t until_ms; /* unix; 0: no limit */
+    int64_t until_ms; /* 0: no limit */
     GArray *held;     /* uint64_t: clients' ids */
 } failover;
 
@@ -139,7 +139,7 @@ static bool find_caught_up(void)
 
 static void look_at_slaves(void)
 {
-    bool late = failover.until_ms != 0 && clock_unix_ms >= failover.until_ms;
+    bool late = failover.until_ms != 0 && clock_mono_ms() >= failover.until_ms;
     effect_commit();
     if (find_caught_up()) {
         log_line(LOG_NOTICE, "Failover target %s:%d is synced, failing over.", failover.host, failover.port);
@@ -158,7 +158,7 @@ static int64_t tick(void *context)
     if (failover_state == FAILOVER_WAITS) {
         look_at_slaves();
     } else if (failover_state == FAILOVER_ASKS && !failover.force && failover.until_ms != 0 &&
-               clock_unix_ms >= failover.until_ms && !slave_seen().taken_over) {
+               clock_mono_ms() >= failover.until_ms && !slave_seen().taken_over) {
         give_up("there was no answer before timeout; if the slave has become a master, make it a slave again");
     }
     return failover_state == FAILOVER_NONE ? -1 : TICK_MS;
@@ -220,7 +220,7 @@ static void begin(const FailoverWords *words)
     failover.host = any ? NULL : g_strndup(words->host.ptr, words->host.len);
     failover.port = (int)words->port;
     failover.force = words->force;
-    failover.until_ms = words->timeout_ms == 0 ? 0 : clock_unix_ms + words->timeout_ms;
+    failover.until_ms = words->timeout_ms == 0 ? 0 : clock_mono_ms() + words->timeout_ms;
     failover_state = FAILOVER_WAITS;
     log_line(LOG_NOTICE, "FAILOVER requested to %s.", any ? "any slave" : failover.host);
     master_request_acks();

@@ -35,7 +35,7 @@ static Hello hellos[SENTINELS_MAX];
 
 static bool is_fresh(const Hello *hello)
 {
-    return hello->words != NULL && hello->heard_ms >= clock_unix_ms - FRESH_MS;
+    return hello->words != NULL && hello->heard_ms >= clock_mono_ms() - FRESH_MS;
 }
 
 static bool same_speaker(char **a, char **b)
@@ -63,7 +63,7 @@ void hello_heard(Slice channel, Slice message)
     Hello *place = place_for(words);
     if (place == NULL) return;
     g_strfreev(place->words);
-    *place = (Hello){ g_steal_pointer(&words), clock_unix_ms };
+    *place = (Hello){ g_steal_pointer(&words), clock_mono_ms() };
 }
 
 static uint64_t epoch_of(char **words)

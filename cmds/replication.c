@@ -342,9 +342,9 @@ bool replication_admits(Request *r)
 
 /* ---- INFO and ROLE ---- */
 
-static int64_t seconds_since(int64_t unix_ms)
+static int64_t seconds_since(int64_t mono_ms)
 {
-    return unix_ms < 0 ? -1 : MAX(clock_unix_ms - unix_ms, 0) / 1000;
+    return mono_ms < 0 ? -1 : (clock_mono_ms() - mono_ms) / 1000;
 }
 
 /* As in 3.2, a slave that never had anything of its master says that it's without it since 1970: Sentinel makes none
@@ -352,7 +352,7 @@ static int64_t seconds_since(int64_t unix_ms)
 static int64_t down_sec(int64_t since_ms)
 {
     bool has_something = journal_is_open() && journal_offset() > 0;
-    return seconds_since(has_something ? since_ms : 0);
+    return has_something && since_ms != 0 ? seconds_since(since_ms) : clock_unix_ms / 1000;
 }
 
 static void append_slave(GString *info)

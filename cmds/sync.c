@@ -114,7 +114,7 @@ typedef struct Waiter {
     Client *client;
     int64_t slaves; /* that are to have confirmed */
     uint64_t offset;
-    int64_t until_ms; /* unix */
+    int64_t until_ms;
 } Waiter;
 
 static Loop *loop;
@@ -139,7 +139,7 @@ static void look_at_waiters(void)
     for (guint i = waiters->len; i-- > 0;) {
         const Waiter *waiter = &g_array_index(waiters, Waiter, i);
         int64_t acked = (int64_t)master_acked_by(waiter->offset);
-        if (acked < waiter->slaves && clock_unix_ms < waiter->until_ms) continue;
+        if (acked < waiter->slaves && clock_mono_ms() < waiter->until_ms) continue;
         reply_int(client_out(waiter->client), acked);
         end_wait(i);
     }
@@ -185,7 +185,7 @@ void sync_restore(TapeReader *tape)
 static void begin_wait(Request *r, int64_t slaves, int64_t timeout_ms)
 {
     int64_t until_ms;
-    if (timeout_ms == 0 || __builtin_add_overflow(clock_unix_ms, timeout_ms, &until_ms)) until_ms = INT64_MAX;
+    if (timeout_ms == 0 || __builtin_add_overflow(clock_mono_ms(), timeout_ms, &until_ms)) until_ms = INT64_MAX;
     Waiter waiter = { r->client, slaves, r->session->written, until_ms };
     add_waiter(waiter);
     client_hold(r->client, true);

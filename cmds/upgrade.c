@@ -136,14 +136,14 @@ static void start_child(void)
     }
     log_line(LOG_NOTICE, "Upgrade: %s is started as process %d.", upgrade.program, (int)upgrade.child.pid);
     upgrade.state = UPGRADE_LOADS;
-    upgrade.heard_ms = clock_unix_ms;
+    upgrade.heard_ms = clock_mono_ms();
 }
 
 static void begin_to_save(void)
 {
     char *error = NULL;
     upgrade.state = UPGRADE_SAVES;
-    upgrade.since_ms = clock_unix_ms;
+    upgrade.since_ms = clock_mono_ms();
     if (!transit_begin(&error)) end(error);
     g_free(error);
 }
@@ -152,7 +152,7 @@ static void wait_for_save(void)
 {
     if (transit_is_whole()) {
         start_child();
-    } else if (clock_unix_ms - upgrade.since_ms > SAVE_MS_MAX) {
+    } else if (clock_mono_ms() - upgrade.since_ms > SAVE_MS_MAX) {
         end("the data can't be written in time");
     }
 }
@@ -164,7 +164,7 @@ static void wait_for_others(void)
         start_child();
     } else if (busy == NULL) {
         begin_to_save();
-    } else if (clock_unix_ms - upgrade.since_ms > BUSY_MS_MAX) {
+    } else if (clock_mono_ms() - upgrade.since_ms > BUSY_MS_MAX) {
         end(busy);
     }
 }
@@ -293,7 +293,7 @@ static void tell_to_follow(int ahead_fd)
 /* Whether much of the clients' output and input is left for the pause, and it's worth to send it before. */
 static bool clients_are_far(void)
 {
-    return clock_unix_ms - upgrade.ahead_ms < AHEAD_MS_MAX && client_ahead_left() > NEAR_CLIENTS;
+    return clock_mono_ms() - upgrade.ahead_ms < AHEAD_MS_MAX && client_ahead_left() > NEAR_CLIENTS;
 }
 
 static void send_ahead(void)
@@ -315,7 +315,7 @@ static void send_ahead(void)
 static void begin_to_send(void)
 {
     upgrade.state = UPGRADE_SENDS;
-    upgrade.ahead_ms = clock_unix_ms;
+    upgrade.ahead_ms = clock_mono_ms();
     client_ahead_begin();
 }
 
@@ -330,8 +330,8 @@ static void begin_to_sync(void)
 static void loaded(uint64_t offset)
 {
     bool near = journal_offset() - offset <= NEAR_BYTES;
-    if (upgrade.followed_ms == 0) upgrade.followed_ms = clock_unix_ms;
-    if (clock_unix_ms - upgrade.followed_ms > FOLLOW_MS_MAX) {
+    if (upgrade.followed_ms == 0) upgrade.followed_ms = clock_mono_ms();
+    if (clock_mono_ms() - upgrade.followed_ms > FOLLOW_MS_MAX) {
         end("the new process can't keep up with what is written");
         return;
     }
@@ -350,7 +350,7 @@ static void loaded(uint64_t offset)
 
 static void take_message(const HandoverMessage *message)
 {
-    upgrade.heard_ms = clock_unix_ms;
+    upgrade.heard_ms = clock_mono_ms();
     switch (message->kind) {
     case HANDOVER_HELLO: begin(message); break;
     case HANDOVER_ALIVE: break;
@@ -368,7 +368,7 @@ static void listen_to_child(void)
     case HANDOVER_GONE: end_of_child("before it took over; is it a version that can?"); break;
     case HANDOVER_BAD: end("the new process says what can't be understood"); break;
     case HANDOVER_NOTHING:
-        if (clock_unix_ms - upgrade.heard_ms > SILENT_MS_MAX) end("the new process says nothing for too long");
+        if (clock_mono_ms() - upgrade.heard_ms > SILENT_MS_MAX) end("the new process says nothing for too long");
     }
 }
 
@@ -415,7 +415,7 @@ void cmd_upgrade(Request *r)
         upgrade.program = r->argc > 1 ? g_strndup(r->argv[1].ptr, r->argv[1].len) : g_strdup(server.executable);
         upgrade.carried = (Carried){ .begun_us = clock_now_us(), .asker = r->client->id };
         upgrade.state = UPGRADE_WAITS;
-        upgrade.since_ms = clock_unix_ms;
+        upgrade.since_ms = clock_mono_ms();
         upgrade.followed_ms = 0;
         client_hold(r->client, true);
         loop_timer(server.loop, 0, tick, NULL);

@@ -239,7 +239,7 @@ static bool send_output(Client *client)
         out_consume(&client->out, (size_t)got);
         client_stats.bytes_out += (size_t)got;
         client->io->passed += (size_t)got;
-        if (client->class != CLIENT_SLAVE) client->active_ms = clock_unix_ms; /* a slave is judged by what it says */
+        if (client->class != CLIENT_SLAVE) client->active_ms = clock_mono_ms(); /* a slave is judged by what it says */
         sent += (size_t)got;
         if ((size_t)got < wanted) return true; /* the kernel's buffer is full */
     }
@@ -386,7 +386,7 @@ static void feed_hungry(void)
 
 static bool is_paused(const Client *client)
 {
-    return paused_until_ms > clock_unix_ms && client->class != CLIENT_SLAVE && !client->operator_socket;
+    return paused_until_ms > clock_mono_ms() && client->class != CLIENT_SLAVE && !client->operator_socket;
 }
 
 static bool takes_input(const Client *client)
@@ -801,7 +801,7 @@ static void finish_turn(void *context)
 static void read_client(Client *client)
 {
     if (is_paused(client)) {
-        client->active_ms = clock_unix_ms;
+        client->active_ms = clock_mono_ms();
         client->io->paused = true;
         client_note_writer(client);
         return;
@@ -811,7 +811,7 @@ static void read_client(Client *client)
     if (!takes_input(client)) return;
     ssize_t got = client->held ? append_own(client, client->io->own_len + READ_OWN) : read_more(client);
     if (got < 0) return;
-    if (got > 0) client->active_ms = clock_unix_ms;
+    if (got > 0) client->active_ms = clock_mono_ms();
     if (client->io->ended && client->io->blocked) client_close_now(client); /* nobody waits any more */
     if (client->held) {
         client->io->backlog = true;
@@ -834,7 +834,7 @@ static void client_ready(int fd, unsigned ready, void *context)
 static int64_t end_pause(void *context)
 {
     (void)context;
-    if (paused_until_ms > clock_unix_ms) return paused_until_ms - clock_unix_ms;
+    if (paused_until_ms > clock_mono_ms()) return paused_until_ms - clock_mono_ms();
     for (guint i = 0; i < clients->len; i++) {
         Client *client = clients->pdata[i];
         if (!client->io->paused) continue;
@@ -844,11 +844,11 @@ static int64_t end_pause(void *context)
     return -1;
 }
 
-void client_pause(int64_t until_unix_ms)
+void client_pause(int64_t until_ms)
 {
-    bool running = paused_until_ms > clock_unix_ms;
-    paused_until_ms = MAX(paused_until_ms, until_unix_ms);
-    if (!running) loop_timer(loop, paused_until_ms - clock_unix_ms, end_pause, NULL);
+    bool running = paused_until_ms > clock_mono_ms();
+    paused_until_ms = MAX(paused_until_ms, until_ms);
+    if (!running) loop_timer(loop, paused_until_ms - clock_mono_ms(), end_pause, NULL);
 }
 
 /* ---- idle clients ---- */
@@ -859,7 +859,7 @@ void client_pause(int64_t until_unix_ms)
 static bool is_idle(const Client *client)
 {
     const ClientIo *io = client->io;
-    return clock_unix_ms - client->active_ms > options.timeout * 1000 && !io->blocked && !io->resuming &&
+    return clock_mono_ms() - client->active_ms > options.timeout * 1000 && !io->blocked && !io->resuming &&
            io->marks == NULL;
 }
 
@@ -895,8 +895,8 @@ Client *client_new(uint64_t id, int fd, bool unix_socket, bool operator_socket)
         .fd = fd,
         .unix_socket = unix_socket,
         .operator_socket = operator_socket,
-        .created_ms = clock_unix_ms,
-        .active_ms = clock_unix_ms,
+        .created_ms = clock_mono_ms(),
+        .active_ms = clock_mono_ms(),
     };
     client->io = g_new0(struct ClientIo, 1);
     client->eager_bytes = OUTPUT_EAGER;
@@ -929,7 +929,7 @@ void client_restore_rest(TapeReader *tape)
 {
     last_id = tape_get(tape);
     int64_t until_ms = (int64_t)tape_get(tape);
-    if (until_ms > clock_unix_ms) client_pause(until_ms);
+    if (until_ms > clock_mono_ms()) client_pause(until_ms);
 }
 
 void client_init(Loop *the_loop, ClientHandlers the_handlers)

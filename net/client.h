@@ -30,7 +30,7 @@ typedef struct Client {
     bool never_idle;      /* `timeout` doesn't apply: MONITOR */
     bool has_output;      /* is among those that are written to at the end of the turn */
     ClientClass class;
-    int64_t created_ms, active_ms; /* unix ms of the accept; of the last bytes from the client, or to it */
+    int64_t created_ms, active_ms; /* clock_mono_ms of the accept; of the last bytes from the client, or to it */
     Out out;
     size_t eager_bytes;  /* at so much output some is sent in the middle of a turn */
     void *session;       /* the commands' own state: set and freed by the handlers */
@@ -128,8 +128,9 @@ size_t client_gate_waiting(void);
 void client_close_after_reply(Client *client);
 void client_close_now(Client *client);
 
-/* No command of clients of class NORMAL and PUBSUB, but of operators, is taken until this unix ms: CLIENT PAUSE. */
-void client_pause(int64_t until_unix_ms);
+/* No command of clients of class NORMAL and PUBSUB, but of operators, is taken until this clock_mono_ms: CLIENT PAUSE.
+ */
+void client_pause(int64_t until_ms);
 
 /* Every open client (GPtrArray of Client *), in the order of their ids; borrowed. */
 GPtrArray *client_all(void);

@@ -48,7 +48,7 @@
 #include "base/tape.h"
 
 #ifndef HANDOVER_FORMAT /* the tests build others */
-#define HANDOVER_FORMAT 3
+#define HANDOVER_FORMAT 4
 #endif
 #define HANDOVER_TEXT_CHARS 480
 

@@ -26,7 +26,7 @@ MasterStats master_stats;
 GPtrArray *replicas;
 MasterHooks master_hooks;
 
-static int64_t pinged_ms; /* unix */
+static int64_t pinged_ms; /* clock_mono_ms, as all times here */
 
 /* ---- slaves ---- */
 
@@ -61,7 +61,7 @@ char *replica_name(const Replica *replica)
 static void attach(Replica *replica)
 {
     replica->client->class = CLIENT_SLAVE;
-    replica->taken_ms = clock_unix_ms;
+    replica->taken_ms = clock_mono_ms();
     g_ptr_array_add(replicas, replica);
 }
 
@@ -170,8 +170,8 @@ static bool within_limits(Replica *replica)
         replica->soft_since_ms = 0;
         return true;
     }
-    if (replica->soft_since_ms == 0) replica->soft_since_ms = clock_unix_ms;
-    return clock_unix_ms - replica->soft_since_ms <= limit->soft_seconds * 1000;
+    if (replica->soft_since_ms == 0) replica->soft_since_ms = clock_mono_ms();
+    return clock_mono_ms() - replica->soft_since_ms <= limit->soft_seconds * 1000;
 }
 
 /* As Redis does when its buffer for a slave is full: here the journal is the buffer. */
@@ -263,7 +263,7 @@ static void feed_stream(Replica *replica)
 void replica_go_online(Replica *replica, uint64_t offset)
 {
     replica->state = REPLICA_ONLINE;
-    replica->online_ms = clock_unix_ms;
+    replica->online_ms = clock_mono_ms();
     replica->sent = offset;
     fall_behind(replica);
 }
@@ -304,7 +304,7 @@ void master_request_acks(void)
     asked_end = journal_offset(); /* asking again is of no use until something follows */
 }
 
-/* Unix ms of when it was last heard of: whatever it sends is a sign of life. */
+/* When it was last heard of: whatever it sends is a sign of life. */
 static int64_t heard_ms(const Replica *replica)
 {
     return MAX(replica->client->active_ms, replica->online_ms);
@@ -333,7 +333,7 @@ size_t master_online(void)
 
 size_t master_good_slaves(int64_t lag_sec)
 {
-    return count_online(0, clock_unix_ms - (lag_sec + 1) * 1000 + 1); /* whole seconds, as INFO's lag */
+    return count_online(0, clock_mono_ms() - (lag_sec + 1) * 1000 + 1); /* whole seconds, as INFO's lag */
 }
 
 size_t master_acked_by(uint64_t offset)
@@ -541,7 +541,7 @@ static void append_slaves(GString *info)
         bool online = replica->state == REPLICA_ONLINE;
         g_string_append_printf(info, "slave%u:ip=%s,port=%d,state=%s,offset=%lu,lag=%ld\r\n", i, replica->ip,
                                replica->port, state_names[replica->state], replica->acked,
-                               online ? (clock_unix_ms - heard_ms(replica)) / 1000 : 0);
+                               online ? (clock_mono_ms() - heard_ms(replica)) / 1000 : 0);
     }
 }
 
@@ -589,11 +589,11 @@ void master_reply_role(Out *out)
  * takes.) */
 static bool is_lost(Replica *replica)
 {
-    int64_t since_ms = clock_unix_ms - options.repl_timeout * 1000;
+    int64_t since_ms = clock_mono_ms() - options.repl_timeout * 1000;
     uint64_t taken = replica->sent + replica->file_sent - replica->client->out.bytes;
     if (replica->client->out.bytes == 0 || taken != replica->taken) {
         replica->taken = taken;
-        replica->taken_ms = clock_unix_ms;
+        replica->taken_ms = clock_mono_ms();
     }
     if (replica->state == REPLICA_ONLINE && !replica->plain) return heard_ms(replica) < since_ms;
     return replica->taken_ms < since_ms;
@@ -602,10 +602,10 @@ static bool is_lost(Replica *replica)
 static int64_t tick(void *context)
 {
     (void)context;
-    if (replicas->len == 0) pinged_ms = clock_unix_ms;
+    if (replicas->len == 0) pinged_ms = clock_mono_ms();
     bool streaming = master_is_origin && can_append();
-    if (streaming && clock_unix_ms - pinged_ms >= options.repl_ping_slave_period * 1000) {
-        pinged_ms = clock_unix_ms;
+    if (streaming && clock_mono_ms() - pinged_ms >= options.repl_ping_slave_period * 1000) {
+        pinged_ms = clock_mono_ms();
         journal_append(-1, &SLICE("PING"), 1);
     }
     for (guint i = 0; i < replicas->len; i++) {
@@ -622,7 +622,7 @@ void master_init(Loop *loop, MasterHooks hooks)
 {
     replicas = g_ptr_array_new();
     master_hooks = hooks;
-    pinged_ms = clock_unix_ms;
+    pinged_ms = clock_mono_ms();
     fullsync_init(loop);
     journal_on_written(on_written);
     loop_timer(loop, TICK_MS, tick, NULL);

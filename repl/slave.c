@@ -39,7 +39,7 @@ static struct {
     Transfer *transfer; /* NULL: none */
     Stream stream;
     uint64_t client_id;  /* of the link among the clients; 0: none yet */
-    int64_t created_ms;  /* unix; when it got that */
+    int64_t created_ms;  /* when it got that; clock_mono_ms, as all times here */
     bool waits_for_room; /* the journal can't be written: units wait */
     bool cant_go_back;   /* it was tried since the master was named, or online */
     bool waits_for_turn; /* a checkpoint has had its time in this turn: they wait for the next one */
@@ -47,8 +47,8 @@ static struct {
     bool loads;          /* what a full sync brought, perhaps, and nobody has said that it failed */
     unsigned stuck;      /* so often the stream couldn't be followed, since something of it was run */
     uint64_t acked;
-    int64_t retry_ms, since_ms, last_io_ms, last_sent_ms, down_since_ms; /* unix */
-    GuardFacts own;                                                      /* as of the last look */
+    int64_t retry_ms, since_ms, last_io_ms, last_sent_ms, down_since_ms;
+    GuardFacts own;                 /* as of the last look */
     char asked[GUARD_ID_CHARS + 1]; /* the history that PSYNC was sent with; "": none, for a full sync */
     char refused[REASON_CHARS], error[REASON_CHARS];
 } slave;
@@ -58,12 +58,12 @@ static struct {
 static void enter(SlaveState state)
 {
     slave.state = state;
-    slave.since_ms = clock_unix_ms;
+    slave.since_ms = clock_mono_ms();
 }
 
 static void drop_link(void)
 {
-    if (slave.state == SLAVE_CONNECTED) slave.down_since_ms = clock_unix_ms;
+    if (slave.state == SLAVE_CONNECTED) slave.down_since_ms = clock_mono_ms();
     g_clear_pointer(&slave.transfer, transfer_free);
     g_clear_pointer(&slave.link, link_close);
     stream_reset(&slave.stream);
@@ -73,7 +73,7 @@ static void drop_link(void)
 static void try_again(int64_t delay_ms)
 {
     drop_link();
-    slave.retry_ms = clock_unix_ms + delay_ms;
+    slave.retry_ms = clock_mono_ms() + delay_ms;
     enter(SLAVE_CONNECT);
 }
 
@@ -100,7 +100,7 @@ static void send_ack(void)
     slave.acked = slave.hooks->safe_offset();
     Slice text = { digits, number_format_int(digits, (int64_t)slave.acked) };
     link_send(slave.link, (Slice[]){ SLICE("REPLCONF"), SLICE("ACK"), text }, 3);
-    slave.last_sent_ms = clock_unix_ms;
+    slave.last_sent_ms = clock_mono_ms();
 }
 
 void slave_committed(void)
@@ -189,7 +189,7 @@ static void read_stream(void)
         if (len <= 0) break;
         stream_filled(&slave.stream, (size_t)len);
         got += (size_t)len;
-        slave.last_io_ms = clock_unix_ms;
+        slave.last_io_ms = clock_mono_ms();
     }
     deal_with_stream();
 }
@@ -213,12 +213,12 @@ static void go_online(void)
 {
     if (slave.client_id == 0) {
         slave.client_id = client_new_id();
-        slave.created_ms = clock_unix_ms;
+        slave.created_ms = clock_mono_ms();
     }
     enter(SLAVE_CONNECTED);
     slave.consent = slave.cant_go_back = false;
     slave.refused[0] = slave.error[0] = '\0';
-    slave.last_io_ms = clock_unix_ms;
+    slave.last_io_ms = clock_mono_ms();
     take_rest();
     send_ack(); /* a Redis sends nothing before it */
     link_pause(slave.link, false);
@@ -288,7 +288,7 @@ static void begin_transfer(void)
         return;
     }
     enter(SLAVE_TRANSFER);
-    slave.last_io_ms = clock_unix_ms;
+    slave.last_io_ms = clock_mono_ms();
     deal_with_transfer();
 }
 
@@ -493,7 +493,7 @@ static void on_connected(void)
 {
     log_line(LOG_NOTICE, "Non blocking connect for SYNC fired the event.");
     enter(SLAVE_HANDSHAKE);
-    slave.last_io_ms = clock_unix_ms;
+    slave.last_io_ms = clock_mono_ms();
     handshake_begin(&slave.handshake, slave.link);
 }
 
@@ -516,7 +516,7 @@ static void on_readable(void)
         fail(RETRY_MS, "I/O error reading from MASTER: %s", len == 0 ? "connection lost" : g_strerror(errno));
         return;
     }
-    slave.last_io_ms = clock_unix_ms;
+    slave.last_io_ms = clock_mono_ms();
     g_byte_array_append(slave.handshake.input, bytes, (guint)len);
     if (slave.state == SLAVE_HANDSHAKE) deal_with_handshake();
     if (slave.state == SLAVE_TRANSFER) deal_with_transfer();
@@ -539,7 +539,7 @@ static bool load_failed(void)
 
 static void connect_again(void)
 {
-    if (clock_unix_ms < slave.retry_ms || !slave.hooks->ready() || load_failed()) return;
+    if (clock_mono_ms() < slave.retry_ms || !slave.hooks->ready() || load_failed()) return;
     char *error = NULL;
     log_line(LOG_NOTICE, "Connecting to MASTER %s:%" G_GINT64_FORMAT, options.master_host, options.master_port);
     slave.link = link_open(slave.loop, options.master_host, options.master_port, &link_handlers, &error);
@@ -554,15 +554,15 @@ static void connect_again(void)
 
 static bool is_late(int64_t since_ms)
 {
-    return clock_unix_ms - since_ms > options.repl_timeout * 1000;
+    return clock_mono_ms() - since_ms > options.repl_timeout * 1000;
 }
 
 /* Tells the master that we live, while there's nothing to acknowledge. To a Redis before 5.0, a line that ends in a
  * bare newline takes the first byte of what follows it along, if that has come by then. */
 static void send_sign_of_life(void)
 {
-    if (clock_unix_ms - slave.last_sent_ms < ACK_EVERY_MS) return;
-    slave.last_sent_ms = clock_unix_ms;
+    if (clock_mono_ms() - slave.last_sent_ms < ACK_EVERY_MS) return;
+    slave.last_sent_ms = clock_mono_ms();
     link_send_raw(slave.link, SLICE("\r\n"));
 }
 
@@ -606,7 +606,7 @@ static void tick_connected(void)
         return;
     }
     if (slave.waits_for_room) deal_with_stream();
-    if (slave.state == SLAVE_CONNECTED && clock_unix_ms - slave.last_sent_ms >= ACK_EVERY_MS) send_ack();
+    if (slave.state == SLAVE_CONNECTED && clock_mono_ms() - slave.last_sent_ms >= ACK_EVERY_MS) send_ack();
 }
 
 static int64_t tick(void *context)
@@ -637,7 +637,7 @@ void slave_follow(bool consent, bool foreign)
     slave.hands_over = slave.asked_over = slave.taken_over = slave.cant_go_back = false;
     slave.refused[0] = slave.error[0] = '\0';
     slave.retry_ms = 0;
-    slave.down_since_ms = foreign ? 0 : clock_unix_ms;
+    slave.down_since_ms = foreign ? 0 : clock_mono_ms();
     enter(SLAVE_CONNECT);
 }
 

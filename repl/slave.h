@@ -111,8 +111,8 @@ typedef enum SlaveState {
 
 typedef struct SlaveSeen {
     SlaveState state;
-    int64_t last_io_ms;    /* unix; of what came last by the link; -1: there's no link */
-    int64_t down_since_ms; /* unix; when it was lost, or the start; 0: there was none yet that our data is of */
+    int64_t last_io_ms;    /* clock_mono_ms; of what came last by the link; -1: there's no link */
+    int64_t down_since_ms; /* the same; when it was lost, or the start; 0: there was none yet that our data is of */
     bool taken_over;       /* by slave_hand_over's other: it was a master since, but isn't one now */
     int64_t left_bytes;    /* of a transfer; -1: not known */
     const char *refused;   /* why the guard refuses a full sync; "": it doesn't */
@@ -125,7 +125,7 @@ SlaveSeen slave_seen(void);
 typedef struct SlaveLink {
     uint64_t id;
     int fd;
-    int64_t created_ms, active_ms; /* unix */
+    int64_t created_ms, active_ms; /* clock_mono_ms */
     size_t unread_bytes, unread_room;
     const Out *out; /* borrowed; good until the link does something */
 } SlaveLink;

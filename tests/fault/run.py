@@ -22,13 +22,13 @@ def quick_steps(args):
     return [("kill", ("--rounds", "10", *seed)), ("nth", ("--sample", "12", *seed)), ("full", ()),
             ("flip", ("--sample", "60", "--checkpoints", "2")), ("start", ()), ("rollback", ()),
             ("powercut", ("--cuts", "20", "--tries", "1", *seed)), ("sync", ("--step", "5")),
-            ("resync", ("--keys", "50000"))]
+            ("resync", ("--keys", "50000")), ("clock", ())]
 
 
 def long_steps(args):
     seed = ("--seed", str(args.seed)) if args.seed is not None else ()
     steps = [("kill", ("--rounds", str(args.rounds), *seed)), ("nth", ("--fsync", "always,everysec,no", *seed)),
-             ("full", ()), ("start", ()), ("rollback", ()), ("sync", ()), ("resync", ()), ("flip", ()),
+             ("full", ()), ("start", ()), ("rollback", ()), ("sync", ()), ("resync", ()), ("clock", ()), ("flip", ()),
              ("flip", ("--by", "server", "--sample", "300")), ("powercut", ("--cuts", "400", "--tries", "6", *seed))]
     if args.sanitized:
         clean = ("--ckv", args.sanitized)
@@ -43,6 +43,8 @@ def run_step(args, name, options):
     command = [sys.executable, os.path.join(HERE, name + ".py"), "--ckv", args.ckv, *options]
     if name in ("nth", "full", "powercut", "sync", "resync"):
         command += ["--library", args.library]
+    if name == "clock":
+        command += ["--library", args.clock]
     start = time.monotonic()
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           text=True, errors="replace") as process:
@@ -69,6 +71,7 @@ def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--ckv", default="build/ckv", metavar="PATH")
     options.add_argument("--library", default="build/iofault.so", metavar="PATH", help="iofault.so")
+    options.add_argument("--clock", default="build/clockstep.so", metavar="PATH", help="clockstep.so")
     options.add_argument("--sanitized", metavar="PATH", help="a ckv with sanitizers, for some of them again")
     options.add_argument("--rounds", type=int, default=200, help="kills of each fsync mode")
     options.add_argument("--quick", action="store_true")

@@ -103,7 +103,7 @@ static void run_tell(const Incoming *in, Out *out)
 /* PAUSE ms */
 static void run_pause(const Incoming *in, Out *out)
 {
-    client_pause(clock_unix_ms + number_of(in->argv[1]));
+    client_pause(clock_mono_ms() + number_of(in->argv[1]));
     reply_ok(out);
 }
 
