@@ -161,6 +161,15 @@ static int bound_port(int fd)
     return ntohs(address.any.sa_family == AF_INET6 ? address.v6.sin6_port : address.v4.sin_port);
 }
 
+static void set_port(struct sockaddr *address, int port)
+{
+    if (address->sa_family == AF_INET6) {
+        ((struct sockaddr_in6 *)(void *)address)->sin6_port = htons((uint16_t)port);
+    } else {
+        ((struct sockaddr_in *)(void *)address)->sin_port = htons((uint16_t)port);
+    }
+}
+
 /* A listening socket on one address, or -1 with errno set. */
 static int listen_on(const struct addrinfo *info, int backlog)
 {
@@ -186,6 +195,7 @@ char *client_listen_tcp(const char *address, int *port, int backlog)
     char *message = NULL;
     int listening = 0, error = EADDRNOTAVAIL;
     for (const struct addrinfo *info = found; info != NULL && error != EADDRINUSE; info = info->ai_next) {
+        set_port(info->ai_addr, *port); /* 0 has become the one that the address before took */
         int fd = listen_on(info, backlog);
         if (fd < 0) {
             error = errno;

@@ -71,6 +71,19 @@ test "a bad address stops the start" {
     assert_start_fails "can't listen on no.such.host.invalid: *--bind" --port 0 --bind no.such.host.invalid
 }
 
+with_server {--bind *} {
+    test "a free port is the same on all addresses" {
+        if {![file exists /proc/net/if_inet6]} { skip "there's no IPv6" }
+        assert_equal PONG [r ping]
+        set c [socket ::1 [server_port]]
+        fconfigure $c -translation binary
+        puts -nonewline $c "PING\r\n"
+        flush $c
+        assert_equal "+PONG\r" [gets $c]
+        close $c
+    }
+}
+
 with_server {} {
     test "a port in use stops the start" {
         assert_start_fails "can't listen on 127.0.0.1, port [server_port]: the port is in use; *--port*" \
