@@ -831,10 +831,18 @@ static void client_ready(int fd, unsigned ready, void *context)
 
 /* ---- pausing ---- */
 
+/* The longest that its timer waits, whose microseconds must not overflow. */
+#define PAUSE_LOOK_MS (60 * 60 * 1000)
+
+static int64_t pause_left_ms(void)
+{
+    return MIN(paused_until_ms - clock_mono_ms(), PAUSE_LOOK_MS);
+}
+
 static int64_t end_pause(void *context)
 {
     (void)context;
-    if (paused_until_ms > clock_mono_ms()) return paused_until_ms - clock_mono_ms();
+    if (pause_left_ms() > 0) return pause_left_ms();
     for (guint i = 0; i < clients->len; i++) {
         Client *client = clients->pdata[i];
         if (!client->io->paused) continue;
@@ -848,7 +856,7 @@ void client_pause(int64_t until_ms)
 {
     bool running = paused_until_ms > clock_mono_ms();
     paused_until_ms = MAX(paused_until_ms, until_ms);
-    if (!running) loop_timer(loop, paused_until_ms - clock_mono_ms(), end_pause, NULL);
+    if (!running) loop_timer(loop, pause_left_ms(), end_pause, NULL);
 }
 
 /* ---- idle clients ---- */

@@ -205,6 +205,21 @@ with_server {} {
         assert_equal PONG [r ping]
     }
 
+    test "a pause that is longer than a timer can be keeps nothing busy" {
+        set cpu_ms {
+            set f [open /proc/[server_pid]/stat]
+            set fields [split [read $f]]
+            close $f
+            expr {([lindex $fields 13] + [lindex $fields 14]) * 10}
+        }
+        assert_equal OK [r client pause 9000000000000000000]
+        set before [eval $cpu_ms]
+        after 600
+        assert {[eval $cpu_ms] - $before < 150}
+        kill_server
+        launch $::current $::server($::current,options)
+    }
+
     test "CLIENT REPLY OFF, SKIP and ON" {
         set c [connect]
         send $c client reply off
