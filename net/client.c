@@ -246,12 +246,20 @@ static bool send_output(Client *client)
     return true;
 }
 
+/* Held because it didn't read its replies. */
+static bool is_unread(const Client *client)
+{
+    return client->held && client->out.bytes > OUTPUT_RELEASE;
+}
+
 /* The connection is gone. What was read from it runs all the same, also if it was put off, since who sends changes may
- * leave without waiting for the answers; nobody gets those. A slave's needn't, nor what comes after WAIT. */
+ * leave without waiting for the answers; nobody gets those. A slave's needn't, nor what comes after WAIT, nor what
+ * waited for replies to be read: with nobody to read them, it would run for as long as it takes. */
 static void lose_connection(Client *client)
 {
     ClientIo *io = client->io;
-    bool runs = (io->in_turn || io->backlog) && !io->blocked && !client->closing && client->class != CLIENT_SLAVE;
+    bool runs = (io->in_turn || io->backlog) && !io->blocked && !is_unread(client) && !client->closing &&
+                client->class != CLIENT_SLAVE;
     if (runs) {
         io->lost = io->ended = true;
     } else {
@@ -301,8 +309,10 @@ void client_output_is_much(Client *client)
     send_or_drop(client);
     check_output_limits(client);
     client->eager_bytes = client->out.bytes + OUTPUT_EAGER;
-    /* Not a slave's, which are acknowledgements without an answer. */
-    if (client->out.bytes >= OUTPUT_HOLD && client->class != CLIENT_SLAVE) client->held = true;
+    /* Not a slave's, which are acknowledgements without an answer. Who is gone is given as much in each turn as another
+     * one may be sent. */
+    bool much = client->io->lost || client->out.bytes >= OUTPUT_HOLD;
+    if (much && client->class != CLIENT_SLAVE) client->held = true;
 }
 
 static void free_client(Client *client)

@@ -141,6 +141,19 @@ with_server {} {
         disconnect $c
     }
 
+    test "who asks for far more than it reads, and leaves, isn't answered any further" {
+        r set k [repeat x 1000000]
+        r ping
+        set before [info_field total_commands_processed]
+        set c [connect]
+        set gets [repeat "GET k\r\n" 1000]
+        for {set i 0} {$i < 300} {incr i} { send_raw $c $gets }
+        wait_until {[regexp {qbuf=(\d+)[^\n]*cmd=get} [r client list] -> unread] && $unread > 1000000} 20000
+        disconnect $c
+        wait_until {[info_field connected_clients] == 1} 20000
+        assert {[info_field total_commands_processed] - $before < 10000}
+    }
+
     test "announced sizes beyond the protocol's are refused before a byte of them is read" {
         foreach {bytes error} {
             "*2\r\n\$3\r\nGET\r\n\$536870913\r\n" {ERR Protocol error: invalid bulk length}
