@@ -32,6 +32,17 @@ typedef struct SchedAttr {
 
 static __thread int64_t rested_us; /* 0: it's no such thread */
 
+GThread *background_start(const char *name, GThreadFunc run, void *context, char **error)
+{
+    g_autoptr(GError) refused = NULL;
+    GThread *thread = g_thread_try_new(name, run, context, &refused);
+    if (thread == NULL) {
+        *error = g_strdup_printf("%s (%s); raise the limit of threads: ulimit -u, or the service's TasksMax",
+                                 refused->message, name);
+    }
+    return thread;
+}
+
 /* Linux: each thread has its own priority. */
 void background_enter(void)
 {

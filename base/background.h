@@ -4,6 +4,11 @@
 #ifndef CKV_BASE_BACKGROUND_H
 #define CKV_BASE_BACKGROUND_H
 
+#include <glib.h>
+
+/* A new thread; NULL: there can be none now, and *error says why (g_free it). */
+GThread *background_start(const char *name, GThreadFunc run, void *context, char **error);
+
 /* The calling thread lets the loop go first from now on, where they share a core. */
 void background_enter(void);
 

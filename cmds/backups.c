@@ -9,6 +9,7 @@
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "cmds/backups.h"
 
+#include "base/background.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/options.h"
@@ -200,7 +201,8 @@ static void switch_over(void)
 
 static void thread_ended(void)
 {
-    g_thread_join(g_steal_pointer(&job.thread));
+    if (job.thread != NULL) g_thread_join(g_steal_pointer(&job.thread));
+    job.done = 0;
     g_autofree char *error = g_steal_pointer(&job.error);
     if (error == NULL && g_atomic_int_get(&job.unwanted)) error = g_strdup(ERROR_UNWANTED);
     if (error == NULL && job.kind == JOB_ROLLBACK) {
@@ -216,7 +218,7 @@ static int64_t job_tick(void *context)
     if (job.loading && !server_loading) {
         job.loading = false;
         end_job(NULL);
-    } else if (job.thread != NULL && g_atomic_int_get(&job.done) != 0) {
+    } else if (g_atomic_int_get(&job.done) != 0) {
         thread_ended();
     }
     return job.kind == JOB_NONE ? -1 : TICK_MS;
@@ -226,7 +228,8 @@ static void start_thread(void)
 {
     job.done = job.percent = 0;
     job.manifest = persist_manifest;
-    job.thread = g_thread_new("ckv-backup", run_thread, NULL);
+    job.thread = background_start("ckv-backup", run_thread, NULL, &job.error);
+    if (job.thread == NULL) job.done = 1;
     loop_timer(server.loop, TICK_MS, job_tick, NULL);
 }
 

@@ -8,6 +8,7 @@
 #include <glib.h>
 #include <stdio.h>
 
+#include "base/background.h"
 #include "store/io.h"
 #include "store/mem.h"
 #include "store/rdb.h"
@@ -99,17 +100,22 @@ static gpointer make(gpointer data)
 /* Files that nobody refers to any more, and whose threads haven't ended: the loop doesn't wait for the disk. */
 static GPtrArray *leaving; /* SyncFile * */
 
+static void free_file(SyncFile *file)
+{
+    g_mutex_clear(&file->lock);
+    g_cond_clear(&file->changed);
+    g_free(file->path);
+    g_free(file->error);
+    g_free(file);
+}
+
 static void free_gone(void)
 {
     for (guint i = leaving == NULL ? 0 : leaving->len; i-- > 0;) {
         SyncFile *file = leaving->pdata[i];
         if (!g_atomic_int_get(&file->gone)) continue;
         g_thread_join(file->thread);
-        g_mutex_clear(&file->lock);
-        g_cond_clear(&file->changed);
-        g_free(file->path);
-        g_free(file->error);
-        g_free(file);
+        free_file(file);
         g_ptr_array_remove_index_fast(leaving, i);
     }
 }
@@ -133,8 +139,11 @@ SyncFile *syncfile_new(const char *path, const CheckpointInfo *info, char **erro
     file->fd = fd;
     g_mutex_init(&file->lock);
     g_cond_init(&file->changed);
-    file->thread = g_thread_new("ckv-sync", make, file);
-    return file;
+    file->thread = background_start("ckv-sync", make, file, error);
+    if (file->thread != NULL) return file;
+    io->close(fd);
+    free_file(file);
+    return NULL;
 }
 
 SyncFile *syncfile_ref(SyncFile *file)

@@ -846,6 +846,9 @@ bool checkpoint_start(uint64_t offset, int db, int64_t unix_ms, char **error)
     }
     int newest = manifest_newest(state.manifest), slot = newest == 0 ? 1 : 0;
     bool new_file = wants_new_file(slot);
+    CheckpointWriter *writer = writer_start(state.manifest, slot, true, new_file ? PAGEFILE_NEW : PAGEFILE_CHANGE,
+                                            expected_records(), state.progressed, error);
+    if (writer == NULL) return false;
     if (new_file) file_reset(slot);
     Walk *walk = state.walk = g_new0(Walk, 1);
     walk->slot = slot;
@@ -862,8 +865,7 @@ bool checkpoint_start(uint64_t offset, int db, int64_t unix_ms, char **error)
         if (state.keyspace->dbs[i].pages != NULL)
             walk_add_map(walk, state.keyspace->dbs[i].pages, CHECKPOINT_PAGE_KEYS);
     }
-    walk->writer = writer_start(state.manifest, slot, true, new_file ? PAGEFILE_NEW : PAGEFILE_CHANGE,
-                                expected_records(), state.progressed);
+    walk->writer = writer;
     save_databases(walk);
     state.last.started_ms = unix_ms;
     return true;

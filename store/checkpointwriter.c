@@ -298,8 +298,25 @@ uint32_t writer_end_record(Image *batch, size_t start, size_t *payload_len)
 
 /* ---- the loop's side ---- */
 
+static void free_parts(CheckpointWriter *writer)
+{
+    for (guint i = 0; i < writer->spare->len; i++) {
+        Image *image = writer->spare->pdata[i];
+        g_free(image->bytes);
+        g_free(image);
+    }
+    g_ptr_array_free(writer->spare, TRUE);
+    g_async_queue_unref(writer->sent);
+    g_async_queue_unref(writer->used);
+    g_array_free(writer->spilled, TRUE);
+    g_free(writer->error);
+    g_mutex_clear(&writer->lock);
+    g_cond_clear(&writer->changed);
+    g_free(writer);
+}
+
 CheckpointWriter *writer_start(const Manifest *manifest, int slot, bool may_be_listed, PageFileMode mode,
-                               size_t expected, void (*progressed)(void))
+                               size_t expected, void (*progressed)(void), char **error)
 {
     CheckpointWriter *writer = g_new0(CheckpointWriter, 1);
     writer->sent = g_async_queue_new();
@@ -316,7 +333,8 @@ CheckpointWriter *writer_start(const Manifest *manifest, int slot, bool may_be_l
     writer->spill_fd = -1;
     g_mutex_init(&writer->lock);
     g_cond_init(&writer->changed);
-    writer->thread = g_thread_new("ckv-checkpoint", run, writer);
+    writer->thread = background_start("ckv-checkpoint", run, writer, error);
+    if (writer->thread == NULL) g_clear_pointer(&writer, free_parts);
     return writer;
 }
 
@@ -416,17 +434,5 @@ void writer_free(CheckpointWriter *writer)
     if (!writer->finishing) g_async_queue_push(writer->sent, g_new0(Image, 1));
     g_thread_join(writer->thread);
     collect_used(writer);
-    for (guint i = 0; i < writer->spare->len; i++) {
-        Image *image = writer->spare->pdata[i];
-        g_free(image->bytes);
-        g_free(image);
-    }
-    g_ptr_array_free(writer->spare, TRUE);
-    g_async_queue_unref(writer->sent);
-    g_async_queue_unref(writer->used);
-    g_array_free(writer->spilled, TRUE);
-    g_free(writer->error);
-    g_mutex_clear(&writer->lock);
-    g_cond_clear(&writer->changed);
-    g_free(writer);
+    free_parts(writer);
 }

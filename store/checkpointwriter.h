@@ -39,10 +39,11 @@ uint32_t writer_end_record(Image *batch, size_t start, size_t *payload_len);
 
 typedef struct CheckpointWriter CheckpointWriter;
 
-/* Starts the thread. It takes the file of `slot` out of the manifest on the disk (where it may be listed, unless
- * there's none yet), and then opens it; both the manifest and all further errors are found out later. */
+/* Starts the thread; NULL: it can't be started, and *error says why (g_free it). It takes the file of `slot` out of the
+ * manifest on the disk (where it may be listed, unless there's none yet), and then opens it; both the manifest and all
+ * further errors are found out later. */
 CheckpointWriter *writer_start(const Manifest *manifest, int slot, bool may_be_listed, PageFileMode mode,
-                               size_t expected, void (*progressed)(void));
+                               size_t expected, void (*progressed)(void), char **error);
 
 /* Takes the batch's bytes, and makes it empty. */
 void writer_send(CheckpointWriter *writer, Image *batch);

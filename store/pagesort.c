@@ -203,7 +203,10 @@ static void take_all(PageSort *sort, bool few)
     for (int i = 0; i < sort->keyspace->db_count; i++)
         keys += sort->keyspace->dbs[i].table.count;
     size_t expected = few ? keys / CHECKPOINT_PAGE_KEYS : SIZE_MAX;
-    if (sort->writer == NULL) sort->writer = writer_start(sort->manifest, 0, false, PAGEFILE_NEW, expected, NULL);
+    char *error = NULL;
+    if (sort->writer == NULL)
+        sort->writer = writer_start(sort->manifest, 0, false, PAGEFILE_NEW, expected, NULL, &error);
+    if (sort->writer == NULL) g_error("%s", error); /* a tool's end */
     for (int i = 0; i < sort->keyspace->db_count; i++) {
         Db *db = &sort->keyspace->dbs[i];
         Taking taking = { sort, (uint32_t)i };

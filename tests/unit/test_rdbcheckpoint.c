@@ -2,6 +2,7 @@
  * file and read again, has the same; a damaged file is said to be.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -193,6 +194,29 @@ static void test_damage(void **state)
     }
 }
 
+/* Where no thread can be started a checkpoint is refused, and nothing is lost by that. */
+static void test_no_thread(void **context)
+{
+    (void)context;
+    save();
+    pthread_attr_t before, huge;
+    assert_int_equal(pthread_getattr_default_np(&before), 0);
+    assert_int_equal(pthread_attr_init(&huge), 0);
+    assert_int_equal(pthread_attr_setstacksize(&huge, (size_t)1 << 47), 0);
+    assert_int_equal(pthread_setattr_default_np(&huge), 0);
+    char *error = NULL;
+    bool started = checkpoint_start(++offset, 0, clock_unix_ms, &error);
+    assert_int_equal(pthread_setattr_default_np(&before), 0);
+    pthread_attr_destroy(&huge);
+    pthread_attr_destroy(&before);
+    assert_false(started);
+    assert_non_null(strstr(error, "raise the limit of threads"));
+    g_free(error);
+    keyspace_put_string(&ks->dbs[0], SLICE("behind it"), SLICE("value"));
+    save();
+    check_newest();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,6 +224,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_empty, setup, teardown),
         cmocka_unit_test_setup_teardown(test_failing_sink, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damage, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_thread, setup, teardown),
     };
     guint32 seed = 731;
     print_message("seed %u\n", seed);
