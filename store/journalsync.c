@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -180,6 +181,13 @@ static void drop_cached(JsyncSegment *segment)
     }
 }
 
+/* Whether somebody took the file away while it was written to. (Not all file systems count names.) */
+static bool is_deleted(int fd, const char *path)
+{
+    struct stat about;
+    return fstat(fd, &about) == 0 && about.st_nlink == 0 && access(path, F_OK) != 0 && errno == ENOENT;
+}
+
 /* Makes a segment (a copy of its entry) durable as far as it goes. False: `why`. What it finds out about the entry is
  * in the copy. */
 static bool sync_segment(JsyncSegment *segment, char *why)
@@ -196,6 +204,11 @@ static bool sync_segment(JsyncSegment *segment, char *why)
     if (segment->rewrite) return explain(why, path, g_strerror(errno));
     segment->synced = segment->bytes;
     drop_cached(segment);
+    if (is_deleted(segment->fd, path)) {
+        return explain(why, path,
+                       "it was deleted, so all that is written ends with this process: before that, make a slave the "
+                       "master, or read the data out");
+    }
     if (!segment->named && !io_sync_directory(JOURNAL_DIRECTORY))
         return explain(why, JOURNAL_DIRECTORY, g_strerror(errno));
     segment->named = true;

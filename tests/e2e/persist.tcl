@@ -36,6 +36,19 @@ proc encodings {} {
     return $all
 }
 
+with_server {} {
+    test "a journal that is deleted under the server is said to be, and nothing more is acknowledged into it" {
+        r set k v
+        file delete {*}[glob [server_dir]/journal/*]
+        wait_until {[catch { r set other v } refusal]}
+        assert_match "MISCONF *journal/*: it was deleted, *" $refusal
+        assert_equal v [r get k]
+        kill_server
+        file delete -force {*}[glob [server_dir]/*]
+        launch $::current $::server($::current,options)
+    }
+}
+
 with_server {--checkpoint-every 0} {
     test "a stopped server has everything when it starts again" {
         fill
