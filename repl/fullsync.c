@@ -27,27 +27,29 @@ static void serve_waiting(void);
 
 /* ---- which snapshot ---- */
 
-static bool is_recent(uint64_t offset, uint64_t bytes)
+static bool is_recent(uint64_t offset, uint64_t bytes, uint64_t asked)
 {
-    return offset >= journal_stats().first_offset && journal_written() - offset <= MAX(JOURNAL_BEHIND_MAX, bytes);
+    return offset >= asked && offset >= journal_stats().first_offset &&
+           journal_written() - offset <= MAX(JOURNAL_BEHIND_MAX, bytes);
 }
 
 /* The index of a checkpoint that will do, or -1. Behind one that ends in a database, the stream doesn't say SELECT
  * again, and a slave of 3.2 expects to be in the first. (Others are told, and a stream that is passed on has no other.)
  */
-static int find_checkpoint(void)
+static int find_checkpoint(uint64_t asked)
 {
     int newest = manifest_newest(master_hooks.manifest);
     if (newest < 0) return -1;
     const CheckpointInfo *info = &master_hooks.manifest->checkpoint[newest];
-    return (info->db <= 0 || slave_is_one()) && is_recent(info->offset, info->file_bytes) ? newest : -1;
+    return (info->db <= 0 || slave_is_one()) && is_recent(info->offset, info->file_bytes, asked) ? newest : -1;
 }
 
-static SyncFile *find_file(void)
+static SyncFile *find_file(uint64_t asked)
 {
-    if (state.making != NULL && is_recent(syncfile_offset(state.making), 0)) return state.making;
-    if (state.latest == NULL || !is_recent(syncfile_offset(state.latest), syncfile_bytes(state.latest))) return NULL;
-    return state.latest;
+    SyncFile *making = state.making, *latest = state.latest;
+    if (making != NULL && is_recent(syncfile_offset(making), 0, asked)) return making;
+    if (latest == NULL || !is_recent(syncfile_offset(latest), syncfile_bytes(latest), asked)) return NULL;
+    return latest;
 }
 
 static bool is_used(const SyncFile *file)
@@ -172,9 +174,9 @@ static void serve_waiting(void)
     for (guint i = 0; i < replicas->len; i++) {
         Replica *replica = replicas->pdata[i];
         if (replica->state != REPLICA_WAITING || replica->file != NULL || replica->client->closing) continue;
-        SyncFile *file = find_file();
+        SyncFile *file = find_file(replica->asked);
         if (file == NULL && state.making == NULL) {
-            int checkpoint = find_checkpoint();
+            int checkpoint = find_checkpoint(replica->asked);
             if (checkpoint < 0) await_checkpoint();
             if (checkpoint >= 0 && make_file(checkpoint)) file = state.making;
         }

@@ -2,7 +2,8 @@
  * made, and sends it. repl/master.c calls it.
  *
  * Design. The newest whole checkpoint will do if the journal still reaches it and isn't much longer behind it;
- * otherwise one is begun (or the one that is running is waited for). A thread makes the RDB file of it (syncfile.h).
+ * otherwise one is begun (or the one that is running is waited for). Who came by SYNC gets what was there when it came:
+ * it may take the snapshot, and leave. A thread makes the RDB file of it (syncfile.h).
  * Slaves that come while that is made or sent share it, on the same condition. So no process is forked and no memory is
  * copied, whatever the number of slaves.
  *

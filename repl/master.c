@@ -463,6 +463,8 @@ void master_sync(Client *client)
     Replica *replica = new_slave(client);
     if (replica == NULL) return;
     replica->plain = true;
+    /* It isn't told an offset, and may want no more than the snapshot: redis-cli --rdb makes a backup so. */
+    replica->asked = journal_offset();
     begin_full(replica);
 }
 

@@ -29,8 +29,9 @@ typedef struct Replica {
     JournalReader *reader; /* NULL: not opened yet */
     bool seeking;          /* it isn't at `sent` yet */
     Slice rest;            /* of the batch that was read last */
-    /* The snapshot; NULL: none, or not yet. */
+    /* The snapshot; NULL: none, or not yet. It must not be older than `asked`. */
     SyncFile *file;
+    uint64_t asked;
     uint64_t file_sent;
     /* When its connection last took something, and what it had taken by then. */
     uint64_t taken;

@@ -118,6 +118,21 @@ with_server {--repl-ping-slave-period 1000} {
         }
     }
 
+    test "SYNC's snapshot has what was answered before: redis-cli --rdb takes no more than that" {
+        r set in_checkpoint 1
+        r save
+        r set behind_checkpoint 1
+        set slave [connect]
+        full_sync $slave
+        r set behind_snapshot 1
+        set c [connect]
+        send $c sync
+        set rdb [take_snapshot $c]
+        foreach key {in_checkpoint behind_checkpoint behind_snapshot} { assert_match *$key* $rdb }
+        foreach client [list $slave $c] { disconnect $client }
+        quiet
+    }
+
     test "two slaves that come at once share a snapshot" {
         for {set i 0} {$i < 20} {incr i} { r set k$i [repeat x 100000] }
         set before [regexp -all {Making a snapshot} [server_log]]
