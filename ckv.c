@@ -281,7 +281,8 @@ static void announce(void)
     log_line(LOG_WARNING, "ckv %s (compatible with Redis %s), PID: %d, data in %s", CKV_VERSION, CKV_REDIS_VERSION,
              (int)getpid(), options.dir);
     log_unused_options();
-    log_line(LOG_WARNING, "The server is now ready to accept connections on port %ld", options.port);
+    /* A notice where notices are shown: test suites of clients look for Redis' line as it is, mark and all. */
+    log_line(MAX(LOG_NOTICE, log_level), "The server is now ready to accept connections on port %ld", options.port);
     sd_notifyf(0, "READY=1\nMAINPID=%d", (int)getpid());
 }
 

@@ -172,6 +172,16 @@ test "a server is ready within 50 ms" {
     assert {$best < 50000}
 }
 
+foreach {level mark} {notice \\* warning #} {
+    test "a start is announced as Redis does, also with loglevel $level" {
+        set chan [open |[list $::ckv --port 0 --loglevel $level --dir [file join $::scratch announced] 2>@1]]
+        while {[gets $chan line] >= 0 && ![string match *ready* $line]} {}
+        exec kill -TERM [pid $chan]
+        close $chan
+        assert_match "*:M * $mark The server is now ready to accept connections on port *" $line
+    }
+}
+
 foreach signal {TERM INT} {
     test "SIG$signal stops the server cleanly" {
         set id [start_server {}]
