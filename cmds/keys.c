@@ -61,7 +61,7 @@ void cmd_type(Request *r)
     static const char *const names[] = {
         [TYPE_STRING] = "string", [TYPE_LIST] = "list", [TYPE_SET] = "set", [TYPE_ZSET] = "zset", [TYPE_HASH] = "hash",
     };
-    const Entry *entry = keyspace_peek(r->db, r->argv[1]);
+    const Entry *entry = keyspace_look(r->db, r->argv[1]);
     reply_status(r->out, entry == NULL ? "none" : names[entry->type]);
 }
 
@@ -196,7 +196,7 @@ void cmd_pexpireat(Request *r)
 /* The seconds left, rounded, in units of which one has `unit`; -1: doesn't expire, -2: no such key. */
 static void reply_time_to_live(Request *r, int64_t unit)
 {
-    const Entry *entry = keyspace_peek(r->db, r->argv[1]);
+    const Entry *entry = keyspace_look(r->db, r->argv[1]);
     if (entry == NULL || !entry->expires) {
         reply_int(r->out, entry == NULL ? -2 : -1);
         return;

@@ -305,15 +305,18 @@ static size_t length_or_0(const Set *set)
     return set == NULL ? 0 : set_length(set);
 }
 
-/* Reads the sets of the keys from argv[first] on. `stop_at_missing`: looks no further than the first key that doesn't
- * exist, and leaves it as the last. False: WRONGTYPE was answered. Free the sets. */
-static bool operands_read(Request *r, int first, bool stop_at_missing, Operands *operands)
+/* Reads the sets of the keys behind the command, or behind the destination; what stores the result counts no hits and
+ * misses, as in Redis. `stop_at_missing`: looks no further than the first key that doesn't exist, and leaves it as the
+ * last. False: WRONGTYPE was answered. Free the sets. */
+static bool operands_read(Request *r, bool store, bool stop_at_missing, Operands *operands)
 {
+    int first = store ? 2 : 1;
     operands->sets = g_new(const Set *, r->argc - first);
     operands->count = 0;
     for (int i = first; i < r->argc; i++) {
         Entry *entry;
-        if (!key_read(r, r->argv[i], TYPE_SET, &entry)) {
+        bool right_type = store ? key_use(r, r->argv[i], TYPE_SET, &entry) : key_read(r, r->argv[i], TYPE_SET, &entry);
+        if (!right_type) {
             g_free(operands->sets);
             return false;
         }
@@ -425,7 +428,7 @@ static void inter_missing(Request *r, bool store)
 static void inter(Request *r, bool store)
 {
     Operands operands;
-    if (!operands_read(r, store ? 2 : 1, true, &operands)) return;
+    if (!operands_read(r, store, true, &operands)) return;
     if (operands.sets[operands.count - 1] == NULL) {
         inter_missing(r, store);
     } else {
@@ -479,7 +482,7 @@ static void remove_all(Set **target, const Set *set)
 static void unite(Request *r, bool store)
 {
     Operands operands;
-    if (!operands_read(r, store ? 2 : 1, false, &operands)) return;
+    if (!operands_read(r, store, false, &operands)) return;
     Set *all = set_new();
     for (size_t i = 0; i < operands.count; i++) {
         if (operands.sets[i] != NULL) add_all(&all, operands.sets[i]);
@@ -516,7 +519,7 @@ static bool look_up_is_cheaper(const Operands *operands)
 static void subtract(Request *r, bool store)
 {
     Operands operands;
-    if (!operands_read(r, store ? 2 : 1, false, &operands)) return;
+    if (!operands_read(r, store, false, &operands)) return;
     const Set **sets = operands.sets;
     if (sets[0] != NULL && look_up_is_cheaper(&operands)) {
         /* The largest first: what is to go is most likely found there. */

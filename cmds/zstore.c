@@ -52,7 +52,7 @@ void zset_store(Request *r, Slice key, Zset *result, unsigned event_class, const
 
 static bool source_open(Request *r, Slice key, Source *source)
 {
-    const Entry *entry = keyspace_read(r->db, key);
+    const Entry *entry = keyspace_use(r->db, key); /* no hit or miss: what stores is no read to Redis */
     *source = (Source){ .entry = entry, .weight = 1 };
     if (entry == NULL) return true;
     if (entry->type == TYPE_ZSET) {

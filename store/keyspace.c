@@ -248,6 +248,17 @@ Entry *keyspace_read(Db *db, Slice key)
     return entry_touch(*slot);
 }
 
+Entry *keyspace_look(Db *db, Slice key)
+{
+    Entry *entry = keyspace_peek(db, key);
+    if (entry == NULL) {
+        db->keyspace->misses++;
+    } else {
+        db->keyspace->hits++;
+    }
+    return entry;
+}
+
 Entry *keyspace_use(Db *db, Slice key)
 {
     Entry *entry = keyspace_peek(db, key);

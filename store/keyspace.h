@@ -49,7 +49,7 @@ struct Keyspace {
     bool hide_expired;            /* see keyspace_hide_expired */
     bool expire_paused;           /* DEBUG SET-ACTIVE-EXPIRE 0: keys are gone when touched, not before */
     unsigned expire_next;         /* the database that expire_run looks at next, modulo their number */
-    uint64_t hits, misses;        /* keyspace_read */
+    uint64_t hits, misses;        /* keyspace_read and keyspace_look */
     uint64_t expired, evicted;    /* keys */
     uint64_t changes;             /* since start: rdb_changes_since_last_save */
     struct EvictPool *evict_pool; /* evict.c's; NULL: none yet */
@@ -62,11 +62,12 @@ void keyspace_free(Keyspace *keyspace);
 /* The entry, or NULL. Deletes the key if its deadline has passed. `read` counts a hit or miss and refreshes the entry's
  * access time; `write` announces a change that is about to happen and refreshes the access time, `write_type` as well,
  * but announces nothing if the value has another type; `use` refreshes the access time only: for what changes the value
- * perhaps; `peek` does nothing of all that (OBJECT, TTL, TYPE, EXISTS, KEYS). */
+ * perhaps; `look` counts a hit or miss only (TTL, TYPE); `peek` does nothing of all that (OBJECT, EXISTS, KEYS). */
 Entry *keyspace_read(Db *db, Slice key);
 Entry *keyspace_write(Db *db, Slice key);
 Entry *keyspace_write_type(Db *db, Slice key, ValueType type);
 Entry *keyspace_use(Db *db, Slice key);
+Entry *keyspace_look(Db *db, Slice key);
 Entry *keyspace_peek(Db *db, Slice key);
 /* Announces the change of an entry from keyspace_use. A long string that a running checkpoint has yet to copy is copied
  * now, which takes milliseconds: so who may have nothing to change finds that out before. */

@@ -96,6 +96,24 @@ with_server {--databases 4} {
         assert_equal 2 [expr {[info_field rdb_changes_since_last_save] - $changes}]
     }
 
+    test "TTL and TYPE are hits or misses, as in Redis; what is read to be stored is neither" {
+        r set string 1
+        r sadd set 1
+        r zadd zset 1 a
+        r config resetstat
+        foreach key {string missing} {
+            r type $key
+            r ttl $key
+            r pttl $key
+        }
+        assert_equal {3 3} [list [info_field keyspace_hits] [info_field keyspace_misses]]
+        foreach command {sinterstore sunionstore sdiffstore} { r $command to set missing }
+        foreach command {zinterstore zunionstore} { r $command to 2 zset missing }
+        r object encoding string
+        r exists string missing
+        assert_equal {3 3} [list [info_field keyspace_hits] [info_field keyspace_misses]]
+    }
+
     test "INFO commandstats counts calls and their time" {
         r config resetstat
         r set a 1
