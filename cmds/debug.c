@@ -112,6 +112,13 @@ static void debug_sleep(Request *r)
     reply_ok(r->out);
 }
 
+/* ERROR text: answers it as an error, so that clients can be tested with those that are hard to come by */
+static void debug_error(Request *r)
+{
+    g_autofree char *text = g_strndup(r->argv[2].ptr, r->argv[2].len);
+    reply_error(r->out, text);
+}
+
 #define POPULATE_COMMIT_BYTES (16UL << 20)
 
 /* POPULATE count [prefix]: sets prefix:0 to value:0 and so on, but for those that are there */
@@ -184,6 +191,7 @@ static void debug_help(Request *r)
         "DEBUG <subcommand> arg arg ... arg. Subcommands:",
         "object <key> -- How the key's value is held.",
         "sleep <seconds> -- Stop the server for <seconds>. Decimals allowed.",
+        "error <string> -- Answer <string> as an error.",
         "digest -- A checksum of the whole dataset, by which two servers can be compared.",
         "populate <count> [prefix] -- Create <count> string keys named key:<num>, or <prefix>:<num>.",
         "reload -- Save a checkpoint, empty memory, and load it again.",
@@ -196,13 +204,18 @@ static void debug_help(Request *r)
 }
 
 static const SubCommand sub_commands[] = {
-    { "help", 2, 2, debug_help },         { "object", 3, 3, debug_object },
-    { "sleep", 3, 3, debug_sleep },       { "digest", 2, 2, debug_digest },
-    { "populate", 3, 4, debug_populate }, { "reload", 2, 2, debug_reload },
-    { "loadaof", 2, 2, debug_loadaof },   { "set-active-expire", 3, 3, debug_set_active_expire },
+    { "help", 2, 2, debug_help },
+    { "object", 3, 3, debug_object },
+    { "sleep", 3, 3, debug_sleep },
+    { "error", 3, 3, debug_error },
+    { "digest", 2, 2, debug_digest },
+    { "populate", 3, 4, debug_populate },
+    { "reload", 2, 2, debug_reload },
+    { "loadaof", 2, 2, debug_loadaof },
+    { "set-active-expire", 3, 3, debug_set_active_expire },
 };
 
-/* DEBUG HELP | OBJECT key | SLEEP seconds | DIGEST | POPULATE count [prefix] | RELOAD | LOADAOF |
+/* DEBUG HELP | OBJECT key | SLEEP seconds | ERROR text | DIGEST | POPULATE count [prefix] | RELOAD | LOADAOF |
  * SET-ACTIVE-EXPIRE 0|1 */
 void cmd_debug(Request *r)
 {

@@ -337,7 +337,8 @@ const Command command_table[] = {
       cmd_wait, "numslaves timeout", "Waits until slaves have confirmed this client's writes" },
     { "debug", -1, CMD_ADMIN | CMD_NOSCRIPT, 0, 0, 0, FAMILY_ADMIN, PLANE_ADMIN,
       cmd_debug,
-      "HELP | OBJECT key | SLEEP seconds | DIGEST | POPULATE count [prefix] | RELOAD | LOADAOF | SET-ACTIVE-EXPIRE 0|1",
+      "HELP | OBJECT key | SLEEP seconds | ERROR text | DIGEST | POPULATE count [prefix] | RELOAD | LOADAOF | "
+      "SET-ACTIVE-EXPIRE 0|1",
       "Looks inside, for tests" },
     { "config", -2, CMD_LOADING | CMD_ADMIN | CMD_STALE, 0, 0, 0, FAMILY_ADMIN, PLANE_ADMIN,
       cmd_config, "GET pattern | SET option value | RESETSTAT | REWRITE", "Shows and changes options" },

@@ -359,6 +359,7 @@ with_server {} {
         assert_equal (nil) [r object encoding nosuch]
         assert_error "ERR no such key" {r debug object nosuch}
         assert_match "{DEBUG <subcommand> arg arg ... arg. Subcommands:} {object *} *" [r debug help]
+        assert_error "LOADING no  such luck" {r debug error "LOADING no\r\nsuch luck"}
         assert_error "ERR Syntax error. Try OBJECT (refcount|encoding|idletime)" {r object foo s}
         assert_error "ERR wrong number of arguments for 'object' command" {r object encoding}
     }
