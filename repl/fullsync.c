@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/number.h"
 #include "repl/slave.h"
 #include "store/checkpoint.h"
 
@@ -208,6 +209,17 @@ void fullsync_leave(Replica *replica)
 
 /* ---- sending ---- */
 
+/* Who came by SYNC isn't told the stream's database otherwise, and begins in the first. */
+static void select_db(Replica *replica)
+{
+    int db = syncfile_db(replica->file);
+    if (!replica->plain || db <= 0) return;
+    char digits[NUMBER_INT_CHARS];
+    size_t len = number_format_int(digits, db);
+    g_autofree char *select = g_strdup_printf("*2\r\n$6\r\nSELECT\r\n$%zu\r\n%.*s\r\n", len, (int)len, digits);
+    out_write(client_out(replica->client), select, strlen(select));
+}
+
 void fullsync_feed(Replica *replica)
 {
     uint64_t left = syncfile_bytes(replica->file) - replica->file_sent;
@@ -223,6 +235,7 @@ void fullsync_feed(Replica *replica)
     g_autofree char *name = replica_name(replica);
     log_line(LOG_NOTICE, "Synchronization with slave %s succeeded", name);
     uint64_t offset = syncfile_offset(replica->file);
+    select_db(replica);
     fullsync_leave(replica);
     replica_go_online(replica, offset);
 }

@@ -433,10 +433,12 @@ static void continue_from(Replica *replica, uint64_t offset)
 
 static void begin_full(Replica *replica)
 {
-    if (slave_is_one() && !replica->psync2) {
-        /* A stream that is passed on doesn't say SELECT behind the snapshot, and 3.2 isn't told otherwise. */
-        reply_error(&replica->client->out,
-                    "ERR a slave of this version can't begin here, at a slave of another: let it follow the master");
+    if (slave_is_one() && !replica->psync2 && !replica->plain) {
+        /* A stream that is passed on doesn't say SELECT behind the snapshot, and 3.2 isn't told otherwise. It tries
+         * SYNC then, where nobody counts offsets and a SELECT can be put in between. */
+        reply_error(
+            &replica->client->out,
+            "ERR a slave of this version can't begin by PSYNC here, at a slave of another: SYNC, or follow the master");
         return;
     }
     master_stats.full++;

@@ -181,6 +181,11 @@ uint64_t syncfile_offset(const SyncFile *file)
     return file->info.offset;
 }
 
+int syncfile_db(const SyncFile *file)
+{
+    return file->info.db;
+}
+
 uint64_t syncfile_bytes(const SyncFile *file)
 {
     return file->bytes;

@@ -28,8 +28,10 @@ SyncFileState syncfile_state(const SyncFile *file);
 /* Of a failed one: why. */
 const char *syncfile_error(const SyncFile *file);
 
-/* The journal's offset that it holds; its length, once it's ready. */
+/* The journal's offset that it holds, and the database that the stream is in there (-1: none); its length, once it's
+ * ready. */
 uint64_t syncfile_offset(const SyncFile *file);
+int syncfile_db(const SyncFile *file);
 uint64_t syncfile_bytes(const SyncFile *file);
 /* Reads `len` bytes from `at` on, all of them. False: errno. */
 bool syncfile_read(const SyncFile *file, void *to, size_t len, uint64_t at);

@@ -506,6 +506,21 @@ with_server {--read-only-slave yes} {
                 wait_same $a [list $b $c]
                 in $c { r slaveof no one }
                 in $b {
+                    # By SYNC, as redis-cli --rdb and, told that it can't be by PSYNC, a slave of 3.2 come.
+                    set client [connect]
+                    assert_error "ERR a slave of this version can't begin by PSYNC here*" { $client psync ? -1 }
+                    in $a { r select 7; r set before_sync 1 }
+                    wait_same $a $b
+                    send $client sync
+                    wait_until {[gets $client line] > 0}
+                    assert_equal 1 [regexp {^\$(\d+)\r$} $line -> len]
+                    assert_match REDIS0007*before_sync* [recv_raw $client $len]
+                    in $a { r set n 1; r select 0 }
+                    assert_equal {SELECT 7} [recv $client]
+                    while {[set command [recv $client]] ne {set n 1}} {
+                        assert {[string tolower [lindex $command 0]] in {ping replconf}}
+                    }
+                    disconnect $client
                     r slaveof 127.0.0.1 1
                     assert_error "NOMASTERLINK Can't SYNC while not connected with my master" { r psync ? -1 }
                     r slaveof no one
