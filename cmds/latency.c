@@ -150,6 +150,7 @@ static void reset(Request *r)
 /* ---- GRAPH ---- */
 
 #define GRAPH_ROWS    4
+#define GRAPH_STEPS   3
 #define GRAPH_COLUMNS 80
 #define AGE_CHARS     8
 
@@ -183,14 +184,24 @@ static void append_ages(GString *graph, const Sample *samples, unsigned count)
     g_string_append_c(graph, '\n');
 }
 
-/* A bar of up to GRAPH_ROWS for each of the latest samples. */
+/* What a bar of that many steps, from 0 on, shows in a row: its top tells three heights apart. */
+static char bar_char(int64_t steps, int row)
+{
+    static const char tops[GRAPH_STEPS + 1] = "_o#";
+    int top_row = (int)(steps / GRAPH_STEPS);
+    if (row > top_row) return ' ';
+    return row < top_row ? '|' : tops[steps % GRAPH_STEPS];
+}
+
+/* A bar for each of the latest samples, as Redis draws them, and its empty line. */
 static void append_bars(GString *graph, const Sample *samples, unsigned count, int64_t low, int64_t high)
 {
-    for (int row = GRAPH_ROWS; row > 0; row--) {
+    const int64_t steps = (int64_t)GRAPH_ROWS * GRAPH_STEPS;
+    for (int row = GRAPH_ROWS - 1; row >= -1; row--) {
         g_string_append_c(graph, '\n');
         for (unsigned i = 0; i < count; i++) {
-            int64_t level = high == low ? 1 : 1 + (samples[i].took_ms - low) * (GRAPH_ROWS - 1) / (high - low);
-            g_string_append_c(graph, level >= row ? '#' : ' ');
+            int64_t step = high == low ? 0 : (samples[i].took_ms - low) * steps / (high - low);
+            g_string_append_c(graph, row < 0 ? ' ' : bar_char(MIN(step, steps - 1), row));
         }
     }
 }

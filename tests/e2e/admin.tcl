@@ -303,8 +303,8 @@ with_server {} {
         set history [r latency history command]
         assert_equal 2 [llength $history]
         assert {[lindex $history 0 1] >= 30 && [lindex $history 1] == [list $time $took]}
-        assert_match "command - high $took ms, low [lindex $history 0 1] ms (all time high $took ms)*#*" \
-            [r latency graph command]
+        set title "command - high $took ms, low [lindex $history 0 1] ms (all time high $took ms)\n[repeat - 80]"
+        assert_match "$title\n #\n |\n |\n_|\n  \n\[0-9]\[0-9]\nss\n" [r latency graph command]
         assert_match "Latency spikes*command: 2 spikes*SLOWLOG*" [r latency doctor]
         assert_equal {} [r latency history nosuch]
         assert_error "ERR No samples available for event 'nosuch'" {r latency graph nosuch}
