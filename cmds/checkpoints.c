@@ -137,7 +137,7 @@ static bool begin_checkpoint(char **error)
         return false;
     }
     if (!effect_muted) journal_forget_db(); /* a master's stream goes on as the master says */
-    return checkpoint_start(journal_offset(), journal_db(), clock_unix_ms, error);
+    return checkpoint_start(journal_offset(), persist_stream_db(), clock_unix_ms, error);
 }
 
 /* A failure of the last one as any other: who watches INFO is told, and so is the log, whoever asked for it. */

@@ -58,6 +58,7 @@ static struct {
     bool synced;            /* it came by a full sync, and wasn't loaded yet */
     char *lost;             /* persist_lost */
     uint64_t generation;
+    int db2; /* the database that the stream is in at the manifest's offset2, if that is where it ends; -1: none */
 } state;
 
 static void refuse_start(const char *message) __attribute__((noreturn));
@@ -312,6 +313,14 @@ static char *open_journal(uint64_t offset, int db)
     return journal_open(&start);
 }
 
+/* A server that is made master forgets the database, as its own stream names one first. But as long as nothing is
+ * added, it may become the slave of one who goes on with the stream from before, and knows nothing of that. */
+int persist_stream_db(void)
+{
+    int db = journal_db();
+    return db < 0 && journal_offset() == persist_manifest.offset2 ? state.db2 : db;
+}
+
 /* The manifest with another history from the offset on. */
 static Manifest with_history(const char *history, uint64_t offset)
 {
@@ -377,10 +386,11 @@ static char *settle_history(void)
 
 static void loading_done(void)
 {
+    state.db2 = replay_db();
     g_autofree char *message = settle_history();
     /* A master's stream names the database first: a slave of it may have read up to here from another server, whose
      * stream was in another one. */
-    if (message == NULL) message = open_journal(state.offset, options.master_host[0] == '\0' ? -1 : replay_db());
+    if (message == NULL) message = open_journal(state.offset, options.master_host[0] == '\0' ? -1 : state.db2);
     if (message != NULL) {
         cant_load(message);
         return;
@@ -536,6 +546,7 @@ bool persist_take_over(JournalPlace *place, char **error)
     g_clear_pointer(&state.reader, journal_reader_free);
     if (options.persistence) *error = journal_adopt(&start, place);
     if (*error != NULL) return false;
+    state.db2 = replay_db();
     replay_end();
     server_loading = false;
     if (!options.persistence) return true;
@@ -665,21 +676,25 @@ static bool change_manifest(const char *history, const char *word, const char *l
         *error = g_strdup(journal_trouble() != NULL ? journal_trouble() : "the journal can't be written");
         return false;
     }
+    bool follows = strcmp(word, MANIFEST_FOLLOWS) == 0;
+    uint64_t offset = journal_offset();
+    int before_db = journal_db(), db = persist_stream_db();
     state.generation++;
     master_drop_slaves("the history changes");
     checkpoints_abort("the history changes");
     g_assert(checkpoint_status().state == CHECKPOINT_IDLE); /* it would write the old history down at its end */
-    Manifest before = persist_manifest, changed = with_history(history, journal_offset());
+    Manifest before = persist_manifest, changed = with_history(history, offset);
     g_strlcpy(changed.state, word, sizeof(changed.state));
     if (left != NULL) (void)manifest_set_left(&changed, left);
     *error = manifest_write(".", &changed);
     if (*error != NULL) return false;
     /* A crash from here on: the start begins the new history's segment. */
-    uint64_t offset = journal_offset();
-    int before_db = journal_db(), db = strcmp(word, MANIFEST_FOLLOWS) == 0 ? before_db : -1; /* as at a start */
     journal_close();
     persist_manifest = changed;
-    if ((*error = open_journal(offset, db)) == NULL) return true;
+    if ((*error = open_journal(offset, follows ? db : -1)) == NULL) { /* as at a start */
+        state.db2 = db;
+        return true;
+    }
     persist_manifest = before;
     char *worse = manifest_write(".", &before);
     if (worse == NULL) worse = open_journal(offset, before_db);

@@ -60,6 +60,10 @@ bool persist_change_history(const char *history, char **error);
  * `left`: those that the master left, as in its Manifest; passed on to slaves of this one. */
 bool persist_follow_history(const char *history, const char *left, char **error);
 
+/* The database that the stream is in, for who goes on with it at journal_offset(): a master of before, too, as long as
+ * nothing is added. -1: none, or it's named next. */
+int persist_stream_db(void);
+
 extern Manifest persist_manifest;
 
 typedef struct PersistLoading {

@@ -35,14 +35,16 @@ static bool is_recent(uint64_t offset, uint64_t bytes, uint64_t asked)
 }
 
 /* The index of a checkpoint that will do, or -1. Behind one that ends in a database, the stream doesn't say SELECT
- * again, and a slave of 3.2 expects to be in the first. (Others are told, and a stream that is passed on has no other.)
- */
+ * again, but where a master's history began; and a slave of 3.2 expects to be in the first. (Others are told, and a
+ * stream that is passed on has no other.) */
 static int find_checkpoint(uint64_t asked)
 {
-    int newest = manifest_newest(master_hooks.manifest);
+    const Manifest *manifest = master_hooks.manifest;
+    int newest = manifest_newest(manifest);
     if (newest < 0) return -1;
-    const CheckpointInfo *info = &master_hooks.manifest->checkpoint[newest];
-    return (info->db <= 0 || slave_is_one()) && is_recent(info->offset, info->file_bytes, asked) ? newest : -1;
+    const CheckpointInfo *info = &manifest->checkpoint[newest];
+    bool named = info->db <= 0 || info->offset == manifest->offset2;
+    return (named || slave_is_one()) && is_recent(info->offset, info->file_bytes, asked) ? newest : -1;
 }
 
 static SyncFile *find_file(uint64_t asked)

@@ -65,6 +65,68 @@ foreach {how change} {
     }
 }
 
+# The other way round: the stream of the master `a` is in database 3, and goes on there. Meanwhile its slave `b` was a
+# master, whose own stream would have begun with a SELECT.
+foreach {how change} {
+    "was made a master" {
+        r slaveof no one
+    }
+    "has made a checkpoint as a master" {
+        r slaveof no one
+        checkpoint_now
+    }
+    "was stopped as a master" {
+        r slaveof no one
+        restart [list --slaveof 127.0.0.1 $::server($a,port)]
+    }
+    "was killed as a master that had made a checkpoint" {
+        r slaveof no one
+        checkpoint_now
+        kill_server
+        launch $b [list --slaveof 127.0.0.1 $::server($a,port)]
+    }
+    "was started without its master" {
+        restart {}
+        checkpoint_now
+    }
+    "goes back to where it was made a master" {
+        r slaveof no one
+        checkpoint_now
+        r set z 1
+    }
+} {
+    with_server {} {
+        set a $::current
+        with_server {} {
+            set b $::current
+            test "a slave that $how knows the database that its master's stream is in" {
+                follow $b $a
+                wait_same $a $b
+                in $a {
+                    r select 3
+                    r set x 1
+                }
+                wait_same $a $b
+                in $b $change
+                follow $b $a
+                wait_same $a $b
+                in $a { r set y 2 }
+                wait_same $a $b
+                in $b {
+                    r select 3
+                    assert_equal 2 [r get y]
+                }
+                assert_equal 1 [in $a { info_field sync_full }]
+                with_server {} {
+                    # Perhaps of the checkpoint that was made meanwhile.
+                    follow $::current $b
+                    wait_same $b $::current
+                }
+            }
+        }
+    }
+}
+
 # Connections of operators, which stay when the server becomes a slave.
 set guarded {--admin-plane auth --requirepass ckv:secret --admin-password adm --masterauth admin:adm}
 
