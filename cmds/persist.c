@@ -217,11 +217,23 @@ static int next_slot(void)
     return slot;
 }
 
+/* NULL, or that a master's stream is in a database that there's none of here (g_free). */
+static char *check_stream_db(int db)
+{
+    if (db < keyspace->db_count) return NULL;
+    return g_strdup_printf("the master's stream is in database %d; start with --databases %d or more", db, db + 1);
+}
+
 static bool begin_load_slot(int slot, char **error)
 {
     const CheckpointInfo *info = &persist_manifest.checkpoint[slot];
+    g_autofree char *too_few = check_stream_db(info->db);
     state.tried[slot] = true;
     state.offset = info->offset;
+    if (too_few != NULL) {
+        cant_load(too_few);
+        return true;
+    }
     replay_begin(info->db);
     int databases = 0;
     /* With persistence no there will be no further checkpoints of what is loaded. */

@@ -98,9 +98,11 @@ static char *load_checkpoint(Load *load, int slot)
     const char *name = load->backup ? "checkpoint.gdbm" : checkpoint_file_name[slot];
     g_autofree char *path = g_build_filename(load->directory, name, NULL);
     char *error = NULL;
-    int databases = 0;
+    /* The journal behind it may begin in one that has no keys. */
+    int databases = info->db < load->databases ? 0 : MIN(info->db, DATABASES_MAX) + 1;
     load->offset = info->offset;
-    CheckpointLoad *checkpoint = checkpoint_load_begin(keyspace, path, info, -1, &databases, &error);
+    CheckpointLoad *checkpoint =
+        databases > 0 ? NULL : checkpoint_load_begin(keyspace, path, info, -1, &databases, &error);
     if (checkpoint != NULL) return run_checkpoint(checkpoint);
     if (databases == 0) return error;
     load->too_few = databases <= DATABASES_MAX;

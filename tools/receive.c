@@ -50,8 +50,7 @@ static void take_aux(void *context, Slice name, Slice value)
 {
     Receive *receive = context;
     int64_t db;
-    if (slice_is(name, "repl-stream-db") && number_parse_int(value, &db) && db < receive->keyspace->db_count)
-        receive->db = MAX(db, -1);
+    if (slice_is(name, "repl-stream-db") && number_parse_int(value, &db)) receive->db = CLAMP(db, -1, INT32_MAX);
 }
 
 /* Reads all there is; what is too much to be held goes to the disk. */
@@ -68,6 +67,9 @@ static char *read_data(Receive *receive)
     } while (going_on && (step == RDB_MORE || step == RDB_WAIT));
     char *error = step == RDB_FAILED ? g_strdup(rdb_reader_error(reader)) : NULL;
     rdb_reader_free(reader);
+    if (error == NULL && receive->db >= receive->keyspace->db_count)
+        error = g_strdup_printf("the stream behind it is in database %" G_GINT64_FORMAT ", and there are %d here",
+                                receive->db, receive->keyspace->db_count);
     return error;
 }
 

@@ -127,6 +127,53 @@ foreach {how change} {
     }
 }
 
+# Of `a`, whose slave is `b`.
+proc leave_stream_in_20 {} {
+    upvar 1 a a b b
+    in $a {
+        r select 20
+        r set x 1
+        r del x
+    }
+    wait_same $a $b
+}
+
+with_server {--databases 32} {
+    set b $::current
+    with_server {--databases 32} {
+        set a $::current
+
+        test "a full sync is refused if the stream behind it is in a database that there isn't" {
+            follow $b $a
+            wait_same $a $b
+            leave_stream_in_20
+            in $b checkpoint_now
+            with_server {} {
+                r set kept 1
+                follow $::current $b
+                wait_until {[string match "*is in database 20, and there are 16 here*" [info_field ckv_sync_error]]}
+                assert_equal 1 [r get kept]
+            }
+        }
+
+        test "a slave's start says how many databases its master's stream needs, and the tools need none said" {
+            leave_stream_in_20
+            in $b {
+                stop_server
+                set wrong [list --port 0 --databases 16 --slaveof 127.0.0.1 $::server($a,port) --dir [server_dir]]
+                lassign [run_ckv {*}$wrong] status out err
+                assert_equal 1 $status
+                assert_match "*--databases 21*" $err
+                foreach tool {check dump} { assert_equal 0 [lindex [run_ckv $tool [server_dir]] 0] }
+            }
+            launch $b [list --databases 32 --slaveof 127.0.0.1 $::server($a,port)]
+            set ::current $a
+            r set y 2
+            wait_same $a $b
+        }
+    }
+}
+
 # Connections of operators, which stay when the server becomes a slave.
 set guarded {--admin-plane auth --requirepass ckv:secret --admin-password adm --masterauth admin:adm}
 
