@@ -143,6 +143,20 @@ with_server {--read-only-slave yes} {
         end_sync
     }
 
+    test "what isn't in the journal yet isn't confirmed, whoever asks" {
+        set c [synced]
+        assert_equal {replconf ack 100} [fake_command $c 1]
+        exec prlimit --pid [server_pid] --fsize=100:unlimited ;# a longer file can't be written
+        set bytes [stream $c {select 0} {set a 1} {replconf getack *}]
+        wait_until {[r get a] eq "1"}
+        # One is the answer, the other comes by itself.
+        foreach n {1 2} { assert_equal {replconf ack 100} [fake_command $c 1] }
+        exec prlimit --pid [server_pid] --fsize=unlimited:unlimited
+        while {[set words [fake_command $c 1]] eq "replconf ack 100"} {}
+        assert_equal "replconf ack [expr {100 + $bytes}]" $words
+        end_sync
+    }
+
     test "forms of later versions are understood" {
         set c [synced]
         set far [expr {[clock milliseconds] + 100000}]
