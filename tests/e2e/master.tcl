@@ -425,6 +425,27 @@ with_server {--journal-keep 0 --journal-segment-bytes 100000 --repl-ping-slave-p
         disconnect $c
         quiet
     }
+
+    test "the journal keeps what is behind a snapshot for as long as a slave is sent that" {
+        set noise [open /dev/urandom rb]
+        for {set i 0} {$i < 16} {incr i} { r set noise:$i [read $noise 1000000] }
+        close $noise
+        r save ;# this is what is sent
+        set c [connect]
+        send $c psync ? -1
+        set from [lindex [repl_line $c] 2]
+        assert_equal 1 [regexp {^\$(\d+)$} [repl_line $c] -> len]
+        for {set i 0} {$i < 4} {incr i} {
+            r set big $i[repeat v 200000]
+            assert_equal OK [r save]
+        }
+        assert {[info_field ckv_journal_first_offset] <= $from}
+        assert_equal REDIS0007 [string range [recv_raw $c $len] 0 8]
+        set bytes [recv_raw $c [expr {[repl_offset] - $from}]]
+        assert_equal 4 [regexp -all {set\r\n\$3\r\nbig} $bytes]
+        disconnect $c
+        quiet
+    }
 }
 
 # Writes until the server has closed its slave; how many MB that took.
