@@ -397,6 +397,24 @@ static void test_degrade(void **state)
     close(slave);
 }
 
+/* A slave that has slaves adds nothing to what its master sends, whatever time has passed. */
+static void test_only_masters_ping(void **state)
+{
+    (void)state;
+    options.repl_ping_slave_period = 0; /* at each tick */
+    int slave = attach_at(START);
+    for (int tries = 0; journal_offset() == START && tries < 1000; tries++)
+        run_ms(5);
+    assert_true(journal_offset() > START);
+    master_is_origin = false;
+    uint64_t before = journal_offset();
+    run_ms(1200);
+    assert_int_equal(journal_offset(), before);
+    master_is_origin = true;
+    options.repl_ping_slave_period = INT32_MAX;
+    close(slave);
+}
+
 /* ---- set-up ---- */
 
 static bool no_checkpoint(char **error)
@@ -482,6 +500,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_ack_slave, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refuse, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_degrade, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_only_masters_ping, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, set_up_all, tear_down_all);
 }
