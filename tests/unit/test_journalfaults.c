@@ -522,6 +522,28 @@ static void failed_syncs_heal(void **state)
     model_check_all();
 }
 
+/* A process that was killed may have left names that aren't there for good: whoever starts makes them so, first. */
+static void names_are_made_to_last(void **state)
+{
+    (void)state;
+    sim_start();
+    model_open(model_start());
+    model_write(30);
+    assert_true(journal_close());
+    static const char *const directories[] = { ".", JOURNAL_DIRECTORY };
+    for (unsigned i = 0; i < G_N_ELEMENTS(directories); i++) {
+        sim_fail(SIM_SYNC, i + 1, 1, EIO);
+        JournalStart start = model_start();
+        g_autofree char *error = journal_open(&start), *expected = g_strdup_printf("%s: ", directories[i]);
+        assert_non_null(error);
+        assert_true(g_str_has_prefix(error, expected));
+    }
+    sim_fail(SIM_SYNC, 0, 0, 0);
+    model_open(model_start());
+    assert_true(journal_close());
+    model_check_all();
+}
+
 static void put_byte(const char *path, uint64_t at, uint8_t byte)
 {
     int fd = io_kernel.open(path, O_WRONLY, 0);
@@ -803,6 +825,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(room_is_made_ahead, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(room_is_given_back, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(failed_syncs_heal, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(names_are_made_to_last, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(lost_bytes_are_missed, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(only_new_syncs_count, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(passed_failures_are_told, model_enter, model_leave),
