@@ -500,6 +500,25 @@ static void room_is_given_back(void **state)
     model_check_all();
 }
 
+/* No segment is begun while something waits that belongs into the one before. */
+static void rotates_behind_what_waits(void **state)
+{
+    (void)state;
+    sim_start();
+    model_open(model_start());
+    model_write(2);
+    guint count = model_segments();
+    sim_fail(SIM_WRITE, 1, 1, ENOSPC);
+    journal_append(0, (Slice[]){ SLICE("PING") }, 1);
+    assert_false(journal_rotate());
+    assert_int_equal(model_segments(), count);
+    uint64_t offset = journal_offset();
+    while (!journal_rotate())
+        g_usleep(1000);
+    assert_int_equal(model_segment(model_segments() - 1).offset, offset);
+    assert_true(journal_close());
+}
+
 static void failed_syncs_heal(void **state)
 {
     (void)state;
@@ -824,6 +843,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(no_reservations, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(room_is_made_ahead, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(room_is_given_back, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(rotates_behind_what_waits, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(failed_syncs_heal, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(names_are_made_to_last, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(lost_bytes_are_missed, model_enter, model_leave),
