@@ -316,6 +316,25 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
     }
 }
 
+with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
+    test "a backup of what was given up by a rollback leads to no moment after that" {
+        r set k kept
+        set kept [backup_now]
+        r set k given-up
+        backup_now
+        roll_back $kept
+        # Beyond where the stream was that was given up.
+        foreach value {1 2 3} { r set k $value[repeat x 100] }
+        after 3
+        set moment [clock milliseconds]
+        set digest [r debug digest]
+        after 3
+        r set k last
+        roll_back to $moment
+        assert_equal $digest [r debug digest]
+    }
+}
+
 with_server {--checkpoint-every 0 --backup-schedule "every 1 second" --backup-keep 2} {
     test "backups by schedule, of which the newest are kept" {
         r set a 1
