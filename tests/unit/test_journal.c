@@ -768,25 +768,42 @@ static void seals_of_closed_journals(void **state)
     }
 }
 
-/* A value that holds a piece of this very journal doesn't make a torn tail into damage. */
+/* A whole batch, which says that all before its offset is durable, where a stream might have it. */
+static Slice batch_at(uint64_t offset)
+{
+    static uint8_t batch[CKJ_BATCH_HEAD_BYTES + 4];
+    memcpy(batch + CKJ_BATCH_HEAD_BYTES, "PING", 4);
+    ckj_put_batch_head(batch, (CkjBatch){ .payload_bytes = 4, .offset = offset, .unix_ms = 1, .durable = offset });
+    return (Slice){ (const char *)batch, sizeof(batch) };
+}
+
+/* A value that holds a piece of a journal, even if its offsets are about the same, doesn't make a torn tail into
+ * damage. */
 static void journal_in_a_value(void **state)
 {
     (void)state;
     make_small_journal();
-    JournalSegment last = model_segment(3);
-    Bytes piece = load(last.path);
-    model_open(model_start());
-    model_append(-1, (Slice[]){ SLICE("SET"), SLICE("key"), { piece.bytes, piece.len } }, 3);
-    assert_true(model_commit());
-    assert_true(journal_close());
-    last = model_segment(model_segments() - 1);
-    Bytes whole = load(last.path);
-    store(last.path, whole.bytes, whole.len - 1);
-    Found found = model_read(".", base);
-    assert_int_equal(found.result, JOURNAL_TORN);
-    check_message(&found);
-    g_free(piece.bytes);
-    g_free(whole.bytes);
+    const uint64_t before = base + stream->len;
+    const size_t distance = CKJ_BATCH_HEAD_BYTES + strlen("*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$44\r\n");
+    const uint64_t offsets[] = {
+        base, before, before + 1, before + distance - 1, before + distance + 1, before + 1000000
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(offsets); i++) {
+        JournalStart start = model_start();
+        start.segment_bytes = 1 << 20;
+        model_open(start);
+        model_append(-1, (Slice[]){ SLICE("SET"), SLICE("key"), batch_at(offsets[i]) }, 3);
+        assert_true(model_commit());
+        assert_true(journal_close());
+        JournalSegment last = model_segment(model_segments() - 1);
+        shorten(&last, CKJ_BATCH_HEAD_BYTES + 1); /* the seal, and a byte of the batch */
+        Found found = model_read(".", base);
+        assert_int_equal(found.result, JOURNAL_TORN);
+        assert_int_equal(found.offset, before);
+        check_message(&found);
+        assert_null(journal_cut(".", before));
+        model_cut(before);
+    }
 }
 
 static void wrong_segments(void **state)
