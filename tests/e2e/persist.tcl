@@ -267,14 +267,41 @@ proc newest_checkpoint {dir} {
     return [expr {$a > $b ? "checkpoint-a.gdbm" : "checkpoint-b.gdbm"}]
 }
 
-with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
-    test "a damaged checkpoint: the older one and more journal" {
-        set digest [make_directory]
-        set path [server_dir]/[newest_checkpoint [server_dir]]
-        write_at $path [expr {[file size $path] / 2}] [repeat "\xff" 3000]
-        launch $::current $::server($::current,options)
-        assert_equal $digest [r debug digest]
-        assert_match "*it isn't used*" [server_log]
+proc bytes_of {path} {
+    set f [open $path rb]
+    set bytes [read $f]
+    close $f
+    return $bytes
+}
+
+# In its middle, or (when some of it has been loaded already) in a value.
+foreach where {middle value} {
+    with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
+        test "a damaged checkpoint, in its $where: the older one and more journal" {
+            set digest [make_directory]
+            set name [newest_checkpoint [server_dir]]
+            set path [server_dir]/$name
+            set older [server_dir]/[expr {$name eq "checkpoint-a.gdbm" ? "checkpoint-b.gdbm" : "checkpoint-a.gdbm"}]
+            if {$where eq "middle"} {
+                write_at $path [expr {[file size $path] / 2}] [repeat "\xff" 3000]
+            } else {
+                write_at $path [string first member:299 [bytes_of $path]] X
+            }
+            set good [bytes_of $older]
+            launch $::current $::server($::current,options)
+            assert_equal $digest [r debug digest]
+            assert_match "*$name*it isn't used*" [server_log]
+            # The next one takes the place of the damaged one, not of the only one that's good.
+            r set after damage
+            set digest [r debug digest]
+            r save
+            assert_equal $good [bytes_of $older]
+            kill_server
+            assert_equal $name [newest_checkpoint [server_dir]]
+            launch $::current $::server($::current,options)
+            assert_equal $digest [r debug digest]
+            assert_equal 1 [regexp -all {it isn't used} [server_log]]
+        }
     }
 }
 
