@@ -329,6 +329,26 @@ static void reading_fails(void **state)
     }
 }
 
+/* What follows a torn place decides what that is: if it can't be read, nothing may be taken for cut off. */
+static void unreadable_segments_follow(void **state)
+{
+    (void)state;
+    model_open(model_start());
+    model_write(100);
+    assert_true(journal_close());
+    assert_true(model_segments() > 2);
+    JournalSegment first = model_segment(0);
+    assert_int_equal(truncate(first.path, (off_t)first.file_bytes / 2), 0);
+    sim_start();
+    for (uint64_t opens = 0; opens < 2; opens++) {
+        sim_fail(SIM_OPEN, 1 + opens, opens * UINT32_MAX, EIO); /* at first none, then all but the first one's */
+        Found found = model_read(".", base);
+        assert_int_equal(found.result, JOURNAL_BAD);
+        g_free(found.error);
+    }
+    assert_true(sim_has_failed(SIM_OPEN));
+}
+
 /* Heals by itself, in each of the ways there are: a model_commit, a reservation, the thread. */
 static void wait_for_healing(bool commits)
 {
@@ -838,6 +858,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(each_call_fails, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(faults_to_the_end, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(reading_fails, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(unreadable_segments_follow, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(full_disk, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(no_room_to_reserve, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(no_reservations, model_enter, model_leave),
