@@ -305,6 +305,49 @@ foreach where {middle value} {
     }
 }
 
+with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0 --journal-keep 0 --journal-segment-bytes 4kb} {
+    test "the journal from the older checkpoint on is kept, and is enough without the newest" {
+        for {set i 0} {$i < 3} {incr i} {
+            set begun [info_field ckv_journal_offset]
+            r save
+            if {$i == 1} { set older $begun }
+            for {set n 0} {$n < 30} {incr n} { r set key:$n $i[repeat x 400] }
+        }
+        set digest [r debug digest]
+        wait_until {[info_field ckv_journal_first_offset] == $older}
+        kill_server
+        write_at [server_dir]/[newest_checkpoint [server_dir]] 0 [repeat "\xff" 3000]
+        launch $::current $::server($::current,options)
+        assert_equal $digest [r debug digest]
+    }
+}
+
+with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
+    test "a new history doesn't make a checkpoint one of another's: the newest stays as it is" {
+        fill
+        checkpoint_now
+        for {set i 0} {$i < 2} {incr i} { ;# each of the two files is the newest once
+            r set round $i
+            checkpoint_now
+            set newest [server_dir]/[newest_checkpoint [server_dir]]
+            set history [info_field master_replid]
+            r slaveof 127.0.0.1 1
+            r slaveof no one
+            assert {[info_field master_replid] ne $history}
+            set bytes [bytes_of $newest]
+            r set round behind
+            checkpoint_now
+            assert_equal $bytes [bytes_of $newest]
+            r set round more
+            checkpoint_now
+        }
+        set digest [r debug digest]
+        kill_server
+        launch $::current $::server($::current,options)
+        assert_equal $digest [r debug digest]
+    }
+}
+
 with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
     test "both checkpoints damaged, or gone: the journal from its beginning" {
         set digest [make_directory]
