@@ -322,10 +322,10 @@ int main(int argc, char **argv)
              server.stop_signal == 0         ? "SHUTDOWN was called"
              : server.stop_signal == SIGTERM ? "received SIGTERM"
                                              : "received SIGINT");
-    persist_stop(!server.stop_without_save);
+    bool good = persist_stop(!server.stop_without_save);
     transit_finish();
     client_shutdown();
     if (options.pidfile[0] != '\0') unlink(options.pidfile);
     log_line(LOG_WARNING, "ckv has stopped, bye.");
-    return 0;
+    return good ? 0 : 1;
 }

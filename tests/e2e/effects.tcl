@@ -485,6 +485,23 @@ with_server {} {
         restart
         assert_equal {2 (nil)} [r mget a b]
     }
+
+    test "a stop that couldn't write everything isn't noted as one" {
+        r set pad [repeat x 30000]
+        limit_files 20000 ;# MANIFEST is shorter
+        send [connect] set a 2
+        wait_until {![catch {r get a} a] && $a eq "2"}
+        exec kill -TERM [server_pid]
+        wait_until {![alive [server_pid]]} 10000
+        assert_match "CHILDSTATUS * 1" [reap $::current]
+        disconnect_all $::current
+        set f [open [server_dir]/MANIFEST]
+        assert_equal 1 [regexp -line {^boot=(.*)$} [read $f] -> boot]
+        close $f
+        assert {$boot ne ""}
+        launch $::current $::server($::current,options)
+        assert_equal 30000 [r strlen pad]
+    }
 }
 
 # A checkpoint, a commit or a reload in the middle of a transaction.
