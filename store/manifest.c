@@ -57,7 +57,7 @@ bool manifest_begins_empty(const Manifest *manifest)
         const CheckpointInfo *info = &manifest->checkpoint[f];
         if (info->offset <= manifest->start && info->keys > 0) return false;
     }
-    return true;
+    return !manifest->from_elsewhere;
 }
 
 int manifest_newest(const Manifest *manifest)
@@ -200,6 +200,7 @@ static char *manifest_text(const Manifest *manifest)
     g_key_file_set_uint64(file, "ckv", "offset2", manifest->offset2);
     put_rolled_back_from(file, manifest->rolled_back_from);
     g_key_file_set_uint64(file, "ckv", "start", manifest->start);
+    if (!manifest_begins_empty(manifest)) g_key_file_set_boolean(file, "ckv", "from-elsewhere", true);
     g_key_file_set_string(file, "ckv", "secret", secret);
     g_key_file_set_string(file, "ckv", "boot", manifest->state);
     g_key_file_set_string(file, "ckv", "place", manifest->place);
@@ -253,6 +254,7 @@ static bool get_manifest(GKeyFile *file, Manifest *manifest)
                 get_u64(file, "ckv", "offset2", &manifest->offset2) && get_rolled_back_from(file, manifest) &&
                 get_u64(file, "ckv", "start", &manifest->start) &&
                 from_hex(secret, manifest->secret, sizeof(manifest->secret));
+    manifest->from_elsewhere = g_key_file_get_boolean(file, "ckv", "from-elsewhere", NULL);
     for (int f = 0; f < 2 && good; f++) {
         if (g_key_file_has_group(file, groups[f])) good = get_checkpoint(file, groups[f], &manifest->checkpoint[f]);
     }

@@ -45,6 +45,7 @@ typedef struct Manifest {
     char rolled_back_from[MANIFEST_LEFT_MAX * (MANIFEST_ID_CHARS + 1)];
     uint64_t start; /* the offset at which the history began: no checkpoint is needed to load from there, unless the
                        data came from elsewhere (manifest_begins_empty) */
+    bool from_elsewhere; /* it did, says the file; the checkpoint that tells of it may have been replaced since */
     uint8_t secret[MANIFEST_SECRET_BYTES]; /* the hash's */
     char state[MANIFEST_BOOT_CHARS + 1];   /* of the journal: one of the words below, or the kernel's run in which a
                                               master has it open; only in the same one is all there that was written */
@@ -86,8 +87,8 @@ char *manifest_write(const char *directory, const Manifest *manifest);
 GBytes *checkpoint_info_encode(const CheckpointInfo *info, const uint8_t *secret);
 bool checkpoint_info_decode(const void *bytes, size_t len, CheckpointInfo *info, uint8_t *secret);
 
-/* Whether nothing was there at `start`. No: a checkpoint of that moment, which may be damaged by now, has keys: a
- * master's, or a clone's original's. */
+/* Whether nothing was there at `start`. No: a checkpoint of that moment, which may be damaged or replaced by now, has
+ * or had keys: a master's, or a clone's original's. */
 bool manifest_begins_empty(const Manifest *manifest);
 
 /* The index of the newest whole checkpoint of the manifest's history, or -1. */

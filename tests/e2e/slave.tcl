@@ -114,6 +114,35 @@ with_server {--read-only-slave yes --checkpoint-every 0} {
         assert_equal 1 [r get mine]
     }
 
+    test "what came by a full sync at offset 0, as of a new Redis, isn't taken for nothing later" {
+        set ::fake_port [fake_listen]
+        r slaveof 127.0.0.1 $::fake_port
+        set c [fake_link]
+        fake_handshake $c [fake_info $id_a 0 1]
+        full_sync $c $id_a 0 {came 1}
+        end_sync
+        r set early 1
+        after 3
+        set moment [clock milliseconds]
+        after 3
+        foreach n {1 2} {
+            r set late $n
+            r save
+        }
+        # When the backup of what was before has been deleted.
+        wait_until {![catch {r rollback to $moment} why]} 10000
+        wait_until {![string match running* [r rollback status]]}
+        assert_match "failed*can't be reached*" [r rollback status]
+        assert_equal {1 1 2} [r mget came early late]
+        kill_server
+        foreach name {checkpoint-a.gdbm checkpoint-b.gdbm} { file delete [server_dir]/$name }
+        lassign [run_ckv --port 0 --dir [server_dir]] status out err
+        assert_equal 1 $status
+        assert_match "*there's no other checkpoint*" $err
+        file delete -force {*}[glob [server_dir]/*]
+        launch $::current $::server($::current,options)
+    }
+
     test "what a full sync replaced is a backup, until there's a checkpoint" {
         r set old 1
         set c [synced]

@@ -280,6 +280,26 @@ static void nonsense(void **state)
     }
 }
 
+/* What came from elsewhere isn't forgotten when the checkpoint that it came in has been replaced. */
+static void from_elsewhere(void **state)
+{
+    (void)state;
+    char *error = NULL;
+    Manifest manifest, read;
+    manifest_init(&manifest);
+    memcpy(manifest.checkpoint[0].history, manifest.history, sizeof(manifest.history));
+    manifest.checkpoint[0].whole = true;
+    write_manifest(&manifest);
+    assert_int_equal(manifest_read(directory, &read, &error), MANIFEST_READ);
+    assert_true(manifest_begins_empty(&read));
+    manifest.checkpoint[0].keys = 1;
+    for (manifest.checkpoint[0].offset = 0; manifest.checkpoint[0].offset < 3; manifest.checkpoint[0].offset++) {
+        write_manifest(&manifest);
+        assert_int_equal(manifest_read(directory, &manifest, &error), MANIFEST_READ);
+        assert_false(manifest_begins_empty(&manifest));
+    }
+}
+
 static void newest(void **state)
 {
     (void)state;
@@ -326,10 +346,10 @@ static void write_fails(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(round_trips),        cmocka_unit_test(new_ones_differ),  cmocka_unit_test(missing),
-        cmocka_unit_test(every_byte_changed), cmocka_unit_test(every_length),     cmocka_unit_test(other_versions),
-        cmocka_unit_test(nonsense),           cmocka_unit_test(newest),           cmocka_unit_test(facts_of_a_file),
-        cmocka_unit_test(write_fails),        cmocka_unit_test(without_rollback),
+        cmocka_unit_test(round_trips),        cmocka_unit_test(new_ones_differ), cmocka_unit_test(missing),
+        cmocka_unit_test(every_byte_changed), cmocka_unit_test(every_length),    cmocka_unit_test(other_versions),
+        cmocka_unit_test(nonsense),           cmocka_unit_test(newest),          cmocka_unit_test(facts_of_a_file),
+        cmocka_unit_test(from_elsewhere),     cmocka_unit_test(write_fails),     cmocka_unit_test(without_rollback),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
