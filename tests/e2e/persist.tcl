@@ -230,6 +230,102 @@ with_server {--persistence no} {
     }
 }
 
+# ---------------------------------------------------------------- what a checkpoint must see
+
+# A file that was loaded gets only what has changed since: so the next checkpoint but one tells whether that was noted.
+proc save_twice {} {
+    foreach n {1 2} {
+        r incr saves ;# of the same offset the first is taken for the newest
+        r save
+    }
+}
+
+with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
+    test "each kind of change is in the next checkpoint of either file" {
+        set m20 [repeat m 20]
+        set m10 [repeat m 10]
+        fill_big
+        r debug populate 3000 many
+        r set vol 1 ex 1000
+        r setex soon 1000 v
+        r psetex over 2000 v
+        save_twice
+        r debug loadaof
+        foreach change [subst {
+            {exists over}
+            {hset bighash field:5 other} {hset bighash field:6 [repeat x 300]} {hset bighash new 1}
+            {hdel bighash field:7} {hincrby bighash number 5}
+            {sadd bigset new} {srem bigset member:9:$m20} {spop bigset}
+            {zadd bigzset 77 new} {zadd bigzset 5999999 member:10:$m10} {zincrby bigzset 3000 member:11:$m10}
+            {zrem bigzset member:12:$m10} {zremrangebyrank bigzset 0 2}
+            {lset biglist 3000 changed} {lpop biglist} {rpop biglist} {linsert biglist before changed in}
+            {lrem biglist 1 member:70:$m20} {lpush biglist a} {ltrim biglist 1 -3}
+            {set many:5 x} {append many:6 abc} {del many:7} {expire many:8 1000} {persist soon}
+            {rename many:9 renamed} {rename many:10 many:11} {move many:12 3} {setrange many:13 0 x}
+            {pexpire many:14 1} {pexpire bigset 1} {config set maxmemory 1} {set number 1} {incr number}
+        }] {
+            r config set maxmemory-policy volatile-ttl
+            r {*}$change
+            switch [lindex $change 0] {
+                exists - pexpire { wait_until {[r exists [lindex $change 1]] == 0} }
+                config { catch {r set refused x} }
+            }
+            r config set maxmemory 0
+            save_twice
+            set all [list [r incr saves] [r debug digest]]
+            r debug loadaof
+            assert_equal [list $change $all] [list $change [list [r get saves] [r debug digest]]]
+        }
+        assert_equal 0 [r exists vol]
+        assert_equal 0 [regexp {it isn't used} [server_log]]
+    }
+
+    # With collections that have pages of their own the files are begun anew; else pages of keys are left out of them.
+    foreach {which big flushes} {
+        "and big collections" 1 {{bgsave flushall} flushdb {{move bigzset 3} {select 3} flushdb {select 0}}}
+        "" 0 {{bgsave flushall} flushall {bgsave {del many:1} flushdb {set many:2 x}}}
+    } {
+        test "flushed keys $which leave nothing in the files, beside a checkpoint or not" {
+            foreach flush $flushes {
+                r flushall
+                if {$big} { fill_big }
+                r debug populate [expr {$big ? 2000 : 60}] many ;# in 4 pages: so many stay when they're gone
+                save_twice
+                r debug loadaof
+                r multi
+                foreach command $flush { r {*}$command }
+                r exec
+                wait_saved
+                foreach n {1 2} save_twice
+                set digest [r debug digest]
+                r debug loadaof
+                assert_equal [list $flush $digest] [list $flush [r debug digest]]
+            }
+            assert_equal 0 [regexp {it isn't used} [server_log]]
+        }
+    }
+}
+
+with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
+    test "what comes after a start takes no record of what was there before" {
+        fill_big
+        r set bigstring [repeat a 100000]
+        r save
+        kill_server
+        launch $::current $::server($::current,options)
+        foreach key {bighash bigset bigzset biglist bigstring} { r rename $key old:$key }
+        fill_big
+        r hset bighash field:1 new
+        r set bigstring [repeat b 100000]
+        r save
+        set digest [r debug digest]
+        kill_server
+        launch $::current $::server($::current,options)
+        assert_equal $digest [r debug digest]
+        assert_equal 0 [regexp {it isn't used} [server_log]]
+    }
+}
+
 # ---------------------------------------------------------------- damage
 
 proc write_at {path offset bytes} {
