@@ -311,10 +311,23 @@ static void cut(void **state)
     assert_int_equal(model_segments(), 0);
 }
 
+/* What is there can be read, up to its end. */
+static void assert_no_segment_missing(void)
+{
+    char *error = NULL;
+    JournalBatch batch;
+    JournalReader *reader = journal_reader_new(".", base, HISTORY, &error);
+    while (journal_read(reader, &batch) == JOURNAL_BATCH)
+        continue;
+    assert_null(journal_reader_error(reader));
+    journal_reader_free(reader);
+}
+
 /* Whichever call fails while it's cut: what stays was never in danger, and cutting again ends it. */
 static void cut_fails(void **state)
 {
     (void)state;
+    bool names_synced = false;
     for (SimOp op = 0; op < SIM_OPS; op++) {
         bool failed = true;
         for (uint64_t nth = 1; failed; nth++) {
@@ -330,10 +343,13 @@ static void cut_fails(void **state)
             g_autofree char *error = journal_cut(".", base + stream->len);
             failed = sim_has_failed(op);
             sim_fail(op, 0, 0, 0);
+            names_synced |= op == SIM_SYNC && error != NULL && strstr(error, JOURNAL_DIRECTORY ": ") != NULL;
+            assert_no_segment_missing();
             if (error != NULL) assert_null(journal_cut(".", base + stream->len));
             model_check_all();
         }
     }
+    assert_true(names_synced); /* before the last one is shortened */
 }
 
 /* ---- going on elsewhere, or as another history ---- */
@@ -806,6 +822,23 @@ static void journal_in_a_value(void **state)
     }
 }
 
+/* A whole batch that stands where another should. */
+static void batch_out_of_place(void **state)
+{
+    (void)state;
+    for (int64_t off = -1; off <= 1; off++) {
+        make_small_journal();
+        JournalSegment last = model_segment(3);
+        Slice batch = batch_at(base + stream->len + (uint64_t)off);
+        int fd = open(last.path, O_WRONLY | O_APPEND);
+        assert_int_equal(write(fd, batch.ptr, batch.len), batch.len);
+        close(fd);
+        if (off != 0) expect_bad("says that it's at offset");
+        empty_directory(".");
+        model_reset(base);
+    }
+}
+
 static void wrong_segments(void **state)
 {
     (void)state;
@@ -956,6 +989,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(torn_seals, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(seals_of_closed_journals, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(journal_in_a_value, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(batch_out_of_place, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(wrong_segments, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(wrong_versions, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(hears_batches, model_enter, model_leave),
