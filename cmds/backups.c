@@ -95,11 +95,10 @@ static char *build_rollback(void)
     if (error != NULL || manifest_read(ROLLBACK_BUILDING, &built, &error) != MANIFEST_READ) return error;
     bool same = memcmp(built.secret, job.manifest.secret, sizeof(built.secret)) == 0;
     manifest_clear(&built);
-    if (g_atomic_int_get(&job.unwanted)) {
-        state_remove(ROLLBACK_BUILDING); /* else it takes room until the next one, or the next start */
-        return g_strdup(ERROR_UNWANTED);
-    }
-    if (same) return NULL;
+    bool unwanted = g_atomic_int_get(&job.unwanted) != 0;
+    if (same && !unwanted) return NULL;
+    state_remove(ROLLBACK_BUILDING); /* else it takes room until the next one, or the next start */
+    if (unwanted) return g_strdup(ERROR_UNWANTED);
     return g_strdup("it's another directory's backup; stop the server, and run: ckv rollback ID");
 }
 

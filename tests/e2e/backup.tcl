@@ -335,6 +335,23 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
     }
 }
 
+with_server {--checkpoint-every 0} {
+    set other $::current
+    with_server {--checkpoint-every 0} {
+        test "a running server isn't rolled back to another directory's backup" {
+            r set k ours
+            r set l 1
+            set id [in $other { r set k theirs; backup_now }]
+            file mkdir [server_dir]/backups
+            file copy $::server($other,dir)/backups/$id [server_dir]/backups/$id
+            r rollback $id
+            assert_match "failed it's another directory's backup*" [outcome rollback]
+            assert_equal {ours 1} [r mget k l]
+            assert {![file exists [server_dir]/rollback.tmp]}
+        }
+    }
+}
+
 with_server {--checkpoint-every 0 --backup-schedule "every 1 second" --backup-keep 2} {
     test "backups by schedule, of which the newest are kept" {
         r set a 1
