@@ -171,20 +171,26 @@ static void join(Replica *replica, SyncFile *file)
     if (syncfile_state(file) == SYNCFILE_READY) send_head(replica);
 }
 
-/* Whoever has no snapshot yet gets one, or it's begun. */
+/* Whoever has no snapshot yet gets one, or it's begun. Who needs a newer one than there is keeps no other from what
+ * will do for that one. */
 static void serve_waiting(void)
 {
+    bool awaited = false, refused = false; /* a checkpoint was, its file was: none is asked for again */
     for (guint i = 0; i < replicas->len; i++) {
         Replica *replica = replicas->pdata[i];
         if (replica->state != REPLICA_WAITING || replica->file != NULL || replica->client->closing) continue;
         SyncFile *file = find_file(replica->asked);
         if (file == NULL && state.making == NULL) {
             int checkpoint = find_checkpoint(replica->asked);
-            if (checkpoint < 0) await_checkpoint();
-            if (checkpoint >= 0 && make_file(checkpoint)) file = state.making;
+            if (checkpoint < 0) {
+                if (!awaited) await_checkpoint();
+                awaited = true;
+            } else if (!refused) {
+                refused = !make_file(checkpoint);
+                file = state.making;
+            }
         }
-        if (file == NULL) return; /* on_checkpoint, poll_file or fullsync_tick goes on */
-        join(replica, file);
+        if (file != NULL) join(replica, file); /* else on_checkpoint, poll_file or fullsync_tick goes on */
     }
 }
 

@@ -398,6 +398,13 @@ with_server {--repl-ping-slave-period 1 --repl-timeout 3} {
     }
 }
 
+# A snapshot of it is more than a connection takes that isn't read.
+proc make_noise {} {
+    set noise [open /dev/urandom rb]
+    for {set i 0} {$i < 16} {incr i} { r set noise:$i [read $noise 1000000] }
+    close $noise
+}
+
 with_server {--journal-keep 0 --journal-segment-bytes 100000 --repl-ping-slave-period 1000 --checkpoint-every 0} {
     test "the journal keeps what an attached slave hasn't been sent yet" {
         r set a 1
@@ -427,9 +434,7 @@ with_server {--journal-keep 0 --journal-segment-bytes 100000 --repl-ping-slave-p
     }
 
     test "the journal keeps what is behind a snapshot for as long as a slave is sent that" {
-        set noise [open /dev/urandom rb]
-        for {set i 0} {$i < 16} {incr i} { r set noise:$i [read $noise 1000000] }
-        close $noise
+        make_noise
         r save ;# this is what is sent
         set c [connect]
         send $c psync ? -1
@@ -444,6 +449,27 @@ with_server {--journal-keep 0 --journal-segment-bytes 100000 --repl-ping-slave-p
         set bytes [recv_raw $c [expr {[repl_offset] - $from}]]
         assert_equal 4 [regexp -all {set\r\n\$3\r\nbig} $bytes]
         disconnect $c
+        quiet
+    }
+
+    test "a slave is given the snapshot that there is, though one by SYNC waits for a newer, which can't be made" {
+        make_noise
+        r save
+        foreach name {sending newer late} { set $name [connect] }
+        send $sending psync ? -1
+        assert_match "+FULLRESYNC *" [set first [repl_line $sending]]
+        assert_match \$* [repl_line $sending] ;# the rest isn't read: so it stays
+        r set behind_snapshot 1
+        exec prlimit --pid [server_pid] --fsize=10:unlimited ;# a longer file can't be written
+        send $newer sync
+        wait_until {[slaves] == 2}
+        send $late psync ? -1
+        assert_equal $first [repl_line $late]
+        exec prlimit --pid [server_pid] --fsize=unlimited:unlimited
+        disconnect $sending
+        disconnect $late
+        assert_match *behind_snapshot* [take_snapshot $newer]
+        disconnect $newer
         quiet
     }
 }
