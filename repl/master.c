@@ -377,12 +377,13 @@ bool master_slave_at(size_t index, MasterSlave *slave)
 
 /* ---- SYNC and PSYNC ---- */
 
-/* Whether the id is that of the stream up to `offset`. */
-static bool is_of_history(Slice id, uint64_t offset)
+/* Whether the id is that of the stream up to `offset`. One of 3.2 that came by SYNC, to a slave, counts from 0 under
+ * the last id that it was told by PSYNC: of an id from before a promotion, nobody knows what its offset is worth. */
+static bool is_of_history(const Replica *replica, Slice id, uint64_t offset)
 {
     const Manifest *manifest = master_hooks.manifest;
     if (slice_equal(id, slice_of(manifest->history))) return true;
-    return manifest->history2[0] != '\0' && slice_equal(id, slice_of(manifest->history2)) &&
+    return replica->psync2 && manifest->history2[0] != '\0' && slice_equal(id, slice_of(manifest->history2)) &&
            offset <= manifest->offset2;
 }
 
@@ -394,7 +395,7 @@ static bool can_continue(const Replica *replica, Slice id, int64_t wanted)
         log_line(LOG_NOTICE, "Full resync requested by slave %s", name);
         return false;
     }
-    if (wanted < 1 || !is_of_history(id, (uint64_t)wanted - 1)) {
+    if (wanted < 1 || !is_of_history(replica, id, (uint64_t)wanted - 1)) {
         log_line(
             LOG_NOTICE,
             "Partial resynchronization not accepted: Replication ID mismatch (Slave %s asked for '%.*s' at %ld, my "
@@ -433,14 +434,6 @@ static void continue_from(Replica *replica, uint64_t offset)
 
 static void begin_full(Replica *replica)
 {
-    if (slave_is_one() && !replica->psync2 && !replica->plain) {
-        /* A stream that is passed on doesn't say SELECT behind the snapshot, and 3.2 isn't told otherwise. It tries
-         * SYNC then, where nobody counts offsets and a SELECT can be put in between. */
-        reply_error(
-            &replica->client->out,
-            "ERR a slave of this version can't begin by PSYNC here, at a slave of another: SYNC, or follow the master");
-        return;
-    }
     master_stats.full++;
     attach(replica);
     fullsync_begin(replica);
@@ -474,6 +467,14 @@ void master_psync(Client *client, Slice id, int64_t offset)
 {
     Replica *replica = new_slave(client);
     if (replica == NULL) return;
+    if (slave_is_one() && !replica->psync2) {
+        /* A stream that is passed on doesn't say SELECT behind a snapshot, and 3.2 isn't told otherwise. It tries SYNC
+         * then, where a SELECT can be put in between, as nobody counts offsets: nor can it go on from one later. */
+        reply_error(&client->out,
+                    "ERR a slave of this version can't go on by PSYNC here, at a slave of another: SYNC, or follow the "
+                    "master");
+        return;
+    }
     if (can_continue(replica, id, offset)) {
         continue_from(replica, (uint64_t)offset - 1);
         return;

@@ -551,7 +551,10 @@ with_server {--read-only-slave yes} {
                 in $b {
                     # By SYNC, as redis-cli --rdb and, told that it can't be by PSYNC, a slave of 3.2 come.
                     set client [connect]
-                    assert_error "ERR a slave of this version can't begin by PSYNC here*" { $client psync ? -1 }
+                    # With the id that it was told elsewhere, from where it counts since it came by SYNC: the same.
+                    foreach {id offset} [list ? -1 [info_field master_replid] 1] {
+                        assert_error "ERR a slave of this version can't go on*" { $client psync $id $offset }
+                    }
                     in $a { r select 7; r set before_sync 1 }
                     wait_same $a $b
                     send $client sync
