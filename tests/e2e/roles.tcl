@@ -127,6 +127,32 @@ foreach {how change} {
     }
 }
 
+with_server {--checkpoint-every 0} {
+    set a $::current
+    with_server {--checkpoint-every 0} {
+        set b $::current
+        test "a slave begins at the checkpoint that was made where its master was promoted, in another database" {
+            follow $b $a
+            wait_same $a $b
+            in $a { r select 3; r set x 1 }
+            wait_same $a $b
+            r slaveof no one
+            checkpoint_now
+            set log_before [server_log]
+            with_server {--checkpoint-every 0} {
+                follow $::current $b
+                wait_same $b $::current
+                in $b {
+                    set log [string range [server_log] [string length $log_before] end]
+                    assert_equal 0 [regexp {Checkpoint done} $log]
+                    r incr x
+                }
+                wait_same $b $::current
+            }
+        }
+    }
+}
+
 # Of `a`, whose slave is `b`.
 proc leave_stream_in_20 {} {
     upvar 1 a a b b
