@@ -154,6 +154,24 @@ with_server {} {
         assert {[info_field total_commands_processed] - $before < 10000}
     }
 
+    test "what runs of one that is gone keeps others waiting for a few replies at a time" {
+        r set k [repeat x 1000000]
+        r config resetstat
+        set gone [connect]
+        set other [connect]
+        exec kill -STOP [server_pid]
+        send_raw $gone [repeat "GET k\r\n" 2000]
+        disconnect $gone
+        send $other info commandstats ;# in the same turn
+        exec kill -CONT [server_pid]
+        set calls 0
+        regexp {cmdstat_get:calls=(\d+)} [recv $other] -> calls
+        assert {$calls < 1000}
+        disconnect $other
+        wait_until {[info_field connected_clients] == 1} 20000
+        assert_match "*cmdstat_get:calls=2000,*" [r info commandstats] ;# but all of it runs
+    }
+
     test "announced sizes beyond the protocol's are refused before a byte of them is read" {
         foreach {bytes error} {
             "*2\r\n\$3\r\nGET\r\n\$536870913\r\n" {ERR Protocol error: invalid bulk length}
