@@ -183,6 +183,8 @@ with_server {--databases 32} {
         }
 
         test "a slave's start says how many databases its master's stream needs, and the tools need none said" {
+            follow $b $a
+            wait_same $a $b
             leave_stream_in_20
             in $b {
                 stop_server
