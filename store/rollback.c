@@ -40,7 +40,8 @@ static bool same_mount(const struct statx *a, const struct statx *b)
 
 char *rollback_possible(const char *dir)
 {
-    /* The journal itself is moved; of the backups' directory what is in it. */
+    /* The journal itself is moved: a link would be, and its files stay, where it may lead nowhere from its new place.
+     * Of the backups' directory what is in it. */
     static const struct {
         const char *name;
         int flags;
@@ -49,9 +50,10 @@ char *rollback_possible(const char *dir)
     if (statx(AT_FDCWD, dir, 0, STATX_MNT_ID, &own) != 0) return NULL; /* whoever opens it says so */
     for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
         g_autofree char *path = g_build_filename(dir, parts[i].name, NULL);
-        if (statx(AT_FDCWD, path, parts[i].flags, STATX_MNT_ID, &part) != 0 || same_mount(&own, &part)) continue;
-        return g_strdup_printf("%s is mounted, or links to another file system: a rollback or a full sync can't move "
-                               "files between it and the data directory; stop the server and make it a plain directory",
+        if (statx(AT_FDCWD, path, parts[i].flags, STATX_TYPE | STATX_MNT_ID, &part) != 0) continue;
+        if (same_mount(&own, &part) && !S_ISLNK(part.stx_mode)) continue;
+        return g_strdup_printf("%s is mounted, or links elsewhere: a rollback or a full sync can't move files between "
+                               "it and the data directory; stop the server and make it a plain directory",
                                path);
     }
     return NULL;

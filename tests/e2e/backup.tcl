@@ -639,23 +639,44 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
             r set after backup
             set digest [r debug digest]
             r rollback $id
-            assert_match "failed *backups is mounted, or links to another*plain directory" [outcome rollback]
+            assert_match "failed *backups is mounted, or links elsewhere*plain directory" [outcome rollback]
             set slave $::current
             set master [start_server {}]
             set ::current $slave
             follow $slave $master
-            wait_until {[string match "*backups is mounted, or links to another*" [info_field ckv_sync_error]]}
+            wait_until {[string match "*backups is mounted, or links elsewhere*" [info_field ckv_sync_error]]}
             r slaveof no one
             in $master { stop_server }
             assert_equal $digest [r debug digest]
             stop_server
-            tool_fails "ckv: *backups is mounted, or links to another*" rollback $id --dir [server_dir]
+            tool_fails "ckv: *backups is mounted, or links elsewhere*" rollback $id --dir [server_dir]
             relaunch
             assert_equal $digest [r debug digest]
             file delete [server_dir]/backups
         } finally {
             file delete -force $elsewhere
         }
+    }
+
+    test "a journal that is a link: no rollback begins, since it would move the link away from its files" {
+        fill
+        set id [backup_now]
+        stop_server
+        file rename [server_dir]/journal [server_dir]/aside
+        file link -symbolic [server_dir]/journal aside
+        relaunch
+        r set after backup
+        r rollback $id
+        assert_match "failed *journal is mounted, or links elsewhere*plain directory" [outcome rollback]
+        assert_equal backup [r get after]
+        stop_server
+        file delete [server_dir]/journal
+        file rename [server_dir]/aside [server_dir]/journal
+        relaunch
+        set before [roll_back $id]
+        assert_equal (nil) [r get after]
+        roll_back $before
+        assert_equal backup [r get after]
     }
 
     test "the tools' usage" {
