@@ -578,7 +578,7 @@ void persist_take_back(JournalPlace *place)
 {
     JournalStart start = journal_start();
     char *error = journal_adopt(&start, place);
-    g_assert(error == NULL); /* its file was never closed */
+    g_assert(error == NULL); /* its file was never closed, and without its threads there is no going on */
     effects_on = true;
 }
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "base/background.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "cmds/checkpoints.h"
@@ -51,8 +52,10 @@ static void leave_directory(void)
         log_line(LOG_WARNING, "The data directory can't be entered again: %s.", g_strerror(errno));
         return;
     }
+    g_autofree char *no_thread = NULL;
     g_atomic_int_set(&removing, 1);
-    remover = g_thread_new("ckv-remover", remove_directory, NULL);
+    remover = background_start("ckv-remover", remove_directory, NULL, &no_thread);
+    if (remover == NULL) remove_directory(NULL); /* it takes long, but else the data would be there twice */
 }
 
 void transit_finish(void)

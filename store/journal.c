@@ -468,12 +468,14 @@ static void forget(void)
     j.len = CKJ_BATCH_HEAD_BYTES;
 }
 
-static void start_threads(const JournalStart *start)
+/* NULL, or what is wrong. */
+static char *start_threads(const JournalStart *start)
 {
-    j.open = true;
+    char *error = NULL;
     j.sync = start->sync;
-    room_start(j.segment_bytes);
-    jsync_start(start);
+    j.open = room_start(j.segment_bytes, &error) && jsync_start(start, &error);
+    if (!j.open) room_stop();
+    return error;
 }
 
 char *journal_open(const JournalStart *start)
@@ -491,13 +493,11 @@ char *journal_open(const JournalStart *start)
     if (segments == NULL) return error;
     jsync_init(segments->len > 0 ? g_array_index(segments, JournalSegment, 0).offset : start->offset);
     error = open_segments(segments);
-    if (error != NULL) {
-        int fd = jsync_stop();
-        if (fd >= 0) io->close(fd);
-        return error;
-    }
-    start_threads(start);
-    return NULL;
+    if (error == NULL) error = start_threads(start);
+    if (error == NULL) return NULL;
+    int fd = jsync_stop();
+    if (fd >= 0) io->close(fd);
+    return error;
 }
 
 /* Seals the last segment, all of which is durable, and gives back the room that was reserved. No harm if that fails:
@@ -581,8 +581,7 @@ char *journal_adopt(const JournalStart *start, JournalPlace *place)
     memcpy(j.history, start->history, JOURNAL_ID_CHARS);
     write_to(fd, path, last->offset, place->file_end, place->reserved_end);
     jsync_adopt(place->segments, place->durable, fd);
-    start_threads(start);
-    return NULL;
+    return start_threads(start);
 }
 
 void journal_save_place(const JournalPlace *place, Tape *tape)

@@ -78,7 +78,7 @@ typedef struct JournalPlace {
  * the journal, or wait to be committed. */
 void journal_leave(JournalPlace *place);
 /* As journal_open, at that place; start->offset and start->db don't count. No file is read, and nothing is synced.
- * Takes the place's descriptor, if it has one; then it doesn't fail. */
+ * Takes the place's descriptor, if it has one; then it doesn't fail, but for a thread that can't be started. */
 char *journal_adopt(const JournalStart *start, JournalPlace *place);
 void journal_save_place(const JournalPlace *place, Tape *tape);
 void journal_restore_place(JournalPlace *place, TapeReader *tape);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/background.h"
 #include "base/clock.h"
 #include "store/io.h"
 
@@ -111,17 +112,18 @@ static bool go_on(void)
     return goes_on;
 }
 
-void room_start(uint64_t segment_bytes)
+bool room_start(uint64_t segment_bytes, char **error)
 {
     segment_bytes_max = segment_bytes;
     bytes_wanted = BYTES_MIN;
     wanted_us = 0;
-    if (go_on()) return;
+    if (go_on()) return true;
     room_stop();
     snprintf(path, sizeof(path), JOURNAL_DIRECTORY "/" NEXT "%d" CKJ_SUFFIX ".tmp", (int)getpid());
     s.wanted = 0;
     cannot_reserve = s.quit = s.ended = false;
-    thread = g_thread_new("journal-room", thread_main, NULL);
+    thread = background_start("journal-room", thread_main, NULL, error);
+    return thread != NULL;
 }
 
 const char *room_path(void)

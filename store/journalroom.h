@@ -16,8 +16,9 @@
 
 #include "store/ckj.h"
 
-/* Starts the thread. Nothing is to have more room than a segment that is finished: so many bytes. */
-void room_start(uint64_t segment_bytes);
+/* Starts the thread; false: it can't be started, and *error says why (g_free it). Nothing is to have more room than a
+ * segment that is finished: so many bytes. */
+bool room_start(uint64_t segment_bytes, char **error);
 /* Ends it as soon as it has done what it's at; the file goes, too. No harm without a start. */
 void room_stop(void);
 /* The same, but doesn't wait for it. */

@@ -22,6 +22,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/background.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "store/ckj.h"
@@ -434,14 +435,15 @@ void jsync_add_segment(JsyncSegment segment)
     g_mutex_unlock(&s.lock);
 }
 
-void jsync_start(const JournalStart *start)
+bool jsync_start(const JournalStart *start, char **error)
 {
     s.mode = start->sync;
     s.goal = last_segment()->end;
     s.pass_us = clock_now_us();
     progressed = start->progressed;
     progressed_context = start->context;
-    thread = g_thread_new("journal", thread_main, NULL);
+    thread = background_start("journal", thread_main, NULL, error);
+    return thread != NULL;
 }
 
 static void end_thread(void)

@@ -28,8 +28,8 @@ typedef struct JsyncSegment {
 void jsync_init(uint64_t durable);
 /* Takes over the descriptor. What was the last segment is finished. */
 void jsync_add_segment(JsyncSegment segment);
-/* Starts the thread, and makes durable what there is. */
-void jsync_start(const JournalStart *start);
+/* Starts the thread, and makes durable what there is; false: it can't be started, and *error says why (g_free it). */
+bool jsync_start(const JournalStart *start, char **error);
 /* Ends the thread at once and closes all descriptors, but gives back the last segment's. */
 int jsync_stop(void);
 

@@ -4,6 +4,7 @@
 #include "tests/unit/host.h"
 
 #include <glib.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -28,6 +29,21 @@ bool host_leave_directory(void)
 {
     g_autofree char *path = g_steal_pointer(&directory), *remove = g_strdup_printf("rm -rf '%s'", path);
     return chdir("/") == 0 && system(remove) == 0;
+}
+
+void host_allow_threads(bool allowed)
+{
+    static pthread_attr_t usual;
+    if (allowed) {
+        g_assert(pthread_setattr_default_np(&usual) == 0);
+        return;
+    }
+    pthread_attr_t huge; /* with stacks for which there's no room */
+    g_assert(pthread_getattr_default_np(&usual) == 0);
+    g_assert(pthread_attr_init(&huge) == 0);
+    g_assert(pthread_attr_setstacksize(&huge, (size_t)1 << 47) == 0);
+    g_assert(pthread_setattr_default_np(&huge) == 0);
+    pthread_attr_destroy(&huge);
 }
 
 Loop *host_start(void)

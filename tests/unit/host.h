@@ -11,6 +11,9 @@
 bool host_enter_directory(void);
 bool host_leave_directory(void);
 
+/* Whether threads can be started from now on; false: as where there are as many as there may be. */
+void host_allow_threads(bool allowed);
+
 /* A loop, clients' handlers and an empty keyspace of 16 databases, which the caller frees. */
 Loop *host_start(void);
 

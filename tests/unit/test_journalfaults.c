@@ -19,6 +19,7 @@
 #include "store/io.h"
 #include "store/journalroom.h"
 #include "store/mem.h"
+#include "tests/unit/host.h"
 #include "tests/unit/journalmodel.h"
 #include "tests/unit/simio.h"
 
@@ -561,6 +562,26 @@ static void failed_syncs_heal(void **state)
     model_check_all();
 }
 
+/* Where no thread can be started the journal isn't opened, and what there is stays as it is. */
+static void no_threads(void **state)
+{
+    (void)state;
+    model_open(model_start());
+    model_write(30);
+    assert_true(journal_close());
+    JournalStart start = model_start();
+    host_allow_threads(false);
+    g_autofree char *error = journal_open(&start);
+    host_allow_threads(true);
+    assert_non_null(error);
+    assert_non_null(strstr(error, "raise the limit of threads"));
+    assert_false(journal_is_open());
+    model_open(model_start());
+    model_write(3);
+    assert_true(journal_close());
+    model_check_all();
+}
+
 /* A process that was killed may have left names that aren't there for good: whoever starts makes them so, first. */
 static void names_are_made_to_last(void **state)
 {
@@ -866,6 +887,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(room_is_given_back, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(rotates_behind_what_waits, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(failed_syncs_heal, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(no_threads, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(names_are_made_to_last, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(lost_bytes_are_missed, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(only_new_syncs_count, model_enter, model_leave),

@@ -2,7 +2,6 @@
  * file and read again, has the same; a damaged file is said to be.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
-#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,6 +18,7 @@
 #include "store/record.h"
 #include "store/set.h"
 #include "store/zset.h"
+#include "tests/unit/host.h"
 #include "tests/unit/rdbmodel.h"
 
 static Keyspace *ks;
@@ -199,16 +199,10 @@ static void test_no_thread(void **context)
 {
     (void)context;
     save();
-    pthread_attr_t before, huge;
-    assert_int_equal(pthread_getattr_default_np(&before), 0);
-    assert_int_equal(pthread_attr_init(&huge), 0);
-    assert_int_equal(pthread_attr_setstacksize(&huge, (size_t)1 << 47), 0);
-    assert_int_equal(pthread_setattr_default_np(&huge), 0);
+    host_allow_threads(false);
     char *error = NULL;
     bool started = checkpoint_start(++offset, 0, clock_unix_ms, &error);
-    assert_int_equal(pthread_setattr_default_np(&before), 0);
-    pthread_attr_destroy(&huge);
-    pthread_attr_destroy(&before);
+    host_allow_threads(true);
     assert_false(started);
     assert_non_null(strstr(error, "raise the limit of threads"));
     g_free(error);
