@@ -225,7 +225,7 @@ static int64_t job_tick(void *context)
 
 static void start_thread(void)
 {
-    job.done = job.percent = 0;
+    job.done = job.percent = job.unwanted = 0;
     job.manifest = persist_manifest;
     job.thread = background_start("ckv-backup", run_thread, NULL, &job.error);
     if (job.thread == NULL) job.done = 1;
@@ -581,7 +581,6 @@ static void begin_rollback(char *note, uint64_t offset)
     job.kind = JOB_ROLLBACK;
     job.note = note;
     job.to_offset = offset;
-    job.unwanted = 0;
     hold();
     start_thread();
 }

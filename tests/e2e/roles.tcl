@@ -289,6 +289,10 @@ with_server {--checkpoint-every 0} {
                 for {set i 0} {$i < 500} {incr i} { assert_equal OK [r set acknowledged$i v] }
                 wait_until {![string match running* [r rollback status]]} 20000
                 for {set i 0} {$i < 500} {incr i} { assert_equal v [r get acknowledged$i] }
+                # What wasn't wanted any more was the way back, not what comes later.
+                set id [r backup create]
+                wait_until {![string match running* [r backup status]]} 20000
+                assert_equal "done $id" [r backup status]
                 restart
                 assert_equal v [r get acknowledged499]
             }
