@@ -390,7 +390,8 @@ static int64_t schedule_tick(void *context)
 
 void backups_start(void)
 {
-    schedule_last_ms = clock_unix_ms;
+    /* Unless it's handed over: what became due while an upgrade kept the old process from it is due yet. */
+    if (schedule_last_ms == 0) schedule_last_ms = clock_unix_ms;
     scheduled_ms = newest_scheduled_ms();
     loop_timer(server.loop, SCHEDULE_TICK_MS, schedule_tick, NULL);
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """clock.py - sets the clock of a master, or of its slave, an hour back or forth while they run (clockstep.so). What
-waits for a number of seconds waits so long and no longer, and nobody is taken for silent who isn't. Each is a test.
+waits for a number of seconds waits so long and no longer, and nobody is taken for silent who isn't. Each is a test. And
+sets it to a time of day at which something is due.
 
 SPDX-License-Identifier: GPL-3.0-or-later
 """
@@ -140,28 +141,66 @@ def stepped_in_step(pair, step):
     pair.slave.set_clock(0)
 
 
+SLOW_START = """#!/bin/sh
+touch %s
+while [ ! -e %s ]; do sleep 0.02; done
+exec %s "$@"
+"""
+
+
+def due_during_upgrade(args, parent):
+    """A backup at a time of day that comes while an upgrade lasts: the new process makes it."""
+    due = (int(time.time()) // 60 + 2) * 60
+    at = time.strftime("%H:%M", time.localtime(due))
+    server = Stepped(args, os.path.join(parent, "server"), ("--backup-schedule", at))
+    began, go, script = (os.path.join(parent, name) for name in ("began", "go", "slow.sh"))
+    backups = os.path.join(server.directory, "backups")
+    server.start()
+    with open(script, "w") as file:
+        file.write(SLOW_START % (began, go, os.path.abspath(args.ckv)))
+    os.chmod(script, 0o755)
+    operator = server.connect()
+    try:
+        operator.send(b"UPGRADE %s\r\n" % script.encode())
+        until(lambda: os.path.exists(began), "the upgrade doesn't begin")
+        server.set_clock(due + 1 - int(time.time()))
+        open(go, "w").close()
+        need(b"has taken over" in operator.read(1)[0], "the upgrade fails")
+        until(lambda: os.path.exists(backups) and os.listdir(backups), "what was due during an upgrade isn't made")
+    finally:
+        open(go, "w").close()
+        server.connect().send(b"SHUTDOWN NOSAVE\r\n")
+        until(lambda: not server.serves(), "the process doesn't end")
+
+
+def run_pair(args, parent, test, step):
+    pair = Pair(args, parent)
+    try:
+        test(pair, step)
+    finally:
+        pair.close()
+
+
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--ckv", default="build/ckv", metavar="PATH")
     options.add_argument("--library", default="build/clockstep.so", metavar="PATH", help="clockstep.so")
     args = options.parse_args()
     counts = {True: 0, False: 0}
-    for test in (stepped_while_silent, stepped_without_link, stepped_in_step):
-        for step in STEPS:
-            parent = tempfile.mkdtemp(prefix="ckv-clock")
-            pair = None
-            wrong = ""
-            try:
-                pair = Pair(args, parent)
-                test(pair, step)
-            except (Fail, Lost, OSError) as error:
-                wrong = "%s %s" % (type(error).__name__, error)
-                print("FAIL  %s by %+d s: %s" % (test.__name__, step, wrong), flush=True)
-            finally:
-                if pair is not None:
-                    pair.close()
-                shutil.rmtree(parent, ignore_errors=True)
-            counts[not wrong] += 1
+    tests = [("%s by %+d s" % (test.__name__, step), run_pair, test, step)
+             for test in (stepped_while_silent, stepped_without_link, stepped_in_step) for step in STEPS]
+    tests.append((due_during_upgrade.__name__, due_during_upgrade))
+    for name, run, *of in tests:
+        parent = tempfile.mkdtemp(prefix="ckv-clock")
+        wrong = ""
+        try:
+            run(args, parent, *of)
+        except (Fail, Lost, OSError) as error:
+            wrong = "%s %s" % (type(error).__name__, error)
+            print("FAIL  %s: %s" % (name, wrong), flush=True)
+        finally:
+            shutil.rmtree(parent, ignore_errors=True)
+        counts[not wrong] += 1
     print("%d passed, %d failed" % (counts[True], counts[False]))
     return counts[False] != 0
 
