@@ -77,6 +77,20 @@ static const char *normal(const char *path)
     return path;
 }
 
+/* A directory was renamed: so is what is below it. `names`: `live`, or a Disk's. */
+static void move_below(GHashTable *names, const char *from, const char *to)
+{
+    g_autofree char *prefix = g_strconcat(from, "/", NULL);
+    GList *paths = g_hash_table_get_keys(names);
+    for (GList *item = paths; item != NULL; item = item->next) {
+        const char *path = item->data;
+        if (!g_str_has_prefix(path, prefix)) continue;
+        g_hash_table_insert(names, g_strconcat(to, path + strlen(from), NULL), g_hash_table_lookup(names, path));
+        g_hash_table_remove(names, path);
+    }
+    g_list_free(paths);
+}
+
 static void add_event(Event event)
 {
     if (recording) {
@@ -245,7 +259,11 @@ static int sim_rename(const char *from, const char *to)
     if (result == 0 && recording) {
         void *file = g_hash_table_lookup(live, normal(from));
         g_hash_table_remove(live, normal(from));
-        g_hash_table_insert(live, g_strdup(normal(to)), file);
+        if (file != NULL) {
+            g_hash_table_insert(live, g_strdup(normal(to)), file);
+        } else {
+            move_below(live, normal(from), normal(to));
+        }
         add_event((Event){ .kind = RENAME, .path = g_strdup(normal(from)), .path2 = g_strdup(normal(to)) });
     }
     g_mutex_unlock(&lock);
@@ -472,7 +490,9 @@ static void apply_name(Disk *disk, const Event *event)
     if (event->kind == CREATE || event->kind == MKDIR)
         g_hash_table_insert(disk->names, g_strdup(event->path), GINT_TO_POINTER(event->file));
     if (event->kind == RENAME || event->kind == UNLINK) g_hash_table_remove(disk->names, event->path);
-    if (event->kind == RENAME) g_hash_table_insert(disk->names, g_strdup(event->path2), file);
+    if (event->kind != RENAME) return;
+    g_hash_table_insert(disk->names, g_strdup(event->path2), file);
+    if (file == NULL) move_below(disk->names, event->path, event->path2);
 }
 
 static void apply(Disk *disk, const Event *event)

@@ -22,6 +22,7 @@
 #include "store/checkpoint.h"
 #include "store/io.h"
 #include "store/journal.h"
+#include "tests/unit/simio.h"
 
 /* ---- the process dies at an operation: nothing that follows happens ---- */
 
@@ -141,6 +142,7 @@ static char *describe(const char *dir)
 /* ---- making a data directory ---- */
 
 static Keyspace *ks;
+static uint64_t segment_bytes; /* of the next directory that is made */
 
 static void write_batches(int from, int count)
 {
@@ -182,7 +184,9 @@ static void make_directory(const char *path, int checkpoints, char *id, int64_t 
     assert_null(manifest_write(".", &manifest));
     ks = keyspace_new(1);
     checkpoint_init(ks, &manifest, NULL);
-    JournalStart start = { .db = -1, .history = manifest.history, .sync = JOURNAL_SYNC_NO, .segment_bytes = 500 };
+    JournalStart start = {
+        .db = -1, .history = manifest.history, .sync = JOURNAL_SYNC_NO, .segment_bytes = segment_bytes
+    };
     clock_refresh();
     assert_null(journal_open(&start));
     for (int i = 0; i < checkpoints; i++) {
@@ -220,6 +224,7 @@ static int setup(void **context)
     mortal.unlink = mortal_unlink;
     mortal.mkdir = mortal_mkdir;
     scratch = g_dir_make_tmp("ckv-backup-XXXXXX", NULL);
+    segment_bytes = 500;
     return 0;
 }
 
@@ -370,6 +375,178 @@ static void test_cut_off_two_checkpoints_moment(void **context)
 {
     (void)context;
     cut_off_everywhere(2, true);
+}
+
+/* ---- the power is cut ---- */
+
+#define POWER_CUTS      3  /* at each place */
+#define POWER_CUTS_LAST 20 /* behind all, which is what is promised */
+
+/* To record what follows, in a directory of few files: each cut writes them all. */
+static void make_small_directory(int checkpoints, bool with_backup, char *id, int64_t *moment_ms)
+{
+    g_autofree char *base = g_build_filename(scratch, "base", NULL);
+    segment_bytes = 1 << 20;
+    make_directory(base, checkpoints, id, moment_ms);
+    assert_int_equal(chdir(base), 0);
+    if (!with_backup) assert_true(state_remove(BACKUP_DIRECTORY));
+}
+
+static void record(void)
+{
+    sim_start();
+    sim_record();
+}
+
+/* What a disk may have after so many of the operations that are recorded in the working directory: a few of many. */
+static void cut_power(size_t events, int cuts, void (*check)(const char *dir, bool promised))
+{
+    g_autofree char *dir = g_build_filename(scratch, "cut", NULL);
+    GRand *rand = g_rand_new_with_seed((guint32)events);
+    for (int i = 0; i < cuts; i++) {
+        assert_true(state_remove(dir));
+        assert_int_equal(g_mkdir(dir, 0700), 0);
+        bool promised = sim_power_cut(events, rand, dir) != 0;
+        live_for(LONG_MAX); /* syncs cost time */
+        check(dir, promised);
+    }
+    g_rand_free(rand);
+}
+
+static void cut_power_everywhere(void (*check)(const char *dir, bool promised))
+{
+    size_t events = sim_events();
+    for (size_t n = 0; n <= events; n++)
+        cut_power(n, n < events ? POWER_CUTS : POWER_CUTS_LAST, check);
+    sim_stop();
+}
+
+/* What a rollback goes from, and to; and how many backups there are before. */
+static char *old_text, *new_text;
+static guint had;
+
+/* Of a rollback that was promised the new state is there, else that or the old one; and what leads back. */
+static void check_rolled_back(const char *dir, bool promised)
+{
+    finish(dir);
+    g_autofree char *text = describe(dir);
+    if (strcmp(text, new_text) != 0) {
+        assert_string_equal(text, old_text);
+        assert_false(promised);
+        assert_int_equal(count_backups(dir), had);
+        return;
+    }
+    g_autoptr(GPtrArray) list = backup_list(dir, NULL);
+    assert_int_equal(list->len, had + 1);
+    const Backup *last = list->pdata[had];
+    char *error = backup_verify(dir, last->id, NULL);
+    if (error != NULL) fail_msg("%s", error);
+    if (promised) check_undo(dir, last->id, old_text);
+}
+
+static void power_cuts_under_rollback(int checkpoints, bool by_moment)
+{
+    char id[BACKUP_ID_CHARS + 1], before[BACKUP_ID_CHARS + 1];
+    RollbackTarget target = { .id = id };
+    bool begun;
+    make_small_directory(checkpoints, !by_moment, id, &target.unix_ms);
+    had = by_moment ? 0 : 1;
+    if (by_moment) target.id = NULL;
+    old_text = describe(".");
+    record();
+    assert_true(roll_back(".", &target, before, &begun));
+    sim_note(1);
+    new_text = describe(".");
+    cut_power_everywhere(check_rolled_back);
+    g_free(old_text);
+    g_free(new_text);
+}
+
+static void test_power_cut_journal_only(void **context)
+{
+    (void)context;
+    power_cuts_under_rollback(0, false);
+}
+
+static void test_power_cut_checkpoints(void **context)
+{
+    (void)context;
+    power_cuts_under_rollback(2, true);
+}
+
+/* A backup that was promised is there and whole, and so is what there was. */
+static void check_backed_up(const char *dir, bool promised)
+{
+    finish(dir);
+    g_autofree char *text = describe(dir);
+    assert_string_equal(text, old_text);
+    guint count = count_backups(dir);
+    assert_true(count == 1 || (count == 0 && !promised));
+    g_autoptr(GPtrArray) list = backup_list(dir, NULL);
+    for (guint i = 0; i < list->len; i++)
+        assert_null(backup_verify(dir, ((const Backup *)list->pdata[i])->id, NULL));
+}
+
+static void test_power_cut_backup(void **context)
+{
+    (void)context;
+    char id[BACKUP_ID_CHARS + 1];
+    int64_t moment_ms;
+    make_small_directory(1, false, id, &moment_ms);
+    old_text = describe(".");
+    record();
+    assert_null(backup_create_offline(".", "cut", id, NULL));
+    sim_note(1);
+    cut_power_everywhere(check_backed_up);
+    g_free(old_text);
+}
+
+/* A clone that was promised is there, with what its original has, whose identity is another one. */
+static void check_cloned(const char *dir, bool promised)
+{
+    g_autofree char *clone = g_build_filename(dir, "clone", NULL);
+    if (!promised) return;
+    g_autofree char *text = describe(clone);
+    assert_string_equal(strchr(text, ' '), strchr(old_text, ' '));
+}
+
+static void test_power_cut_clone(void **context)
+{
+    (void)context;
+    char id[BACKUP_ID_CHARS + 1];
+    int64_t moment_ms;
+    make_small_directory(1, true, id, &moment_ms);
+    old_text = describe(".");
+    record();
+    assert_null(backup_clone(".", NULL, "clone", NULL));
+    sim_note(1);
+    cut_power(sim_events(), POWER_CUTS_LAST, check_cloned);
+    sim_stop();
+    g_free(old_text);
+}
+
+static char *deleted;
+
+/* One that was deleted is gone, or else whole. */
+static void check_deleted(const char *dir, bool promised)
+{
+    finish(dir);
+    guint count = count_backups(dir);
+    assert_true(count == 0 || !promised);
+    if (count > 0) assert_null(backup_verify(dir, deleted, NULL));
+}
+
+static void test_power_cut_deletion(void **context)
+{
+    (void)context;
+    char id[BACKUP_ID_CHARS + 1];
+    int64_t moment_ms;
+    make_small_directory(1, true, id, &moment_ms);
+    deleted = id;
+    record();
+    assert_null(backup_delete(".", id));
+    sim_note(1);
+    cut_power_everywhere(check_deleted);
 }
 
 /* ---- backups ---- */
@@ -534,6 +711,51 @@ static void test_offsets(void **context)
     manifest_clear(&was);
 }
 
+/* What is gone back to at a moment: the batches up to it, that of the same millisecond too, and none behind it; from
+ * the newest checkpoint that is as old. */
+static void check_moment(const char *base, const Manifest *was, int64_t moment_ms, uint64_t expected)
+{
+    StateEnd end;
+    Manifest is;
+    uint64_t checkpoint = 0;
+    for (int f = 0; f < 2; f++) {
+        if (was->checkpoint[f].unix_ms <= moment_ms) checkpoint = MAX(checkpoint, was->checkpoint[f].offset);
+    }
+    RollbackTarget target = { .unix_ms = moment_ms };
+    char *error = rollback_build(base, &target, &end, NULL);
+    if (error != NULL) fail_msg("%s", error);
+    assert_int_equal(end.offset, expected);
+    g_autofree char *built = g_build_filename(base, ROLLBACK_BUILDING, NULL);
+    assert_int_equal(manifest_read(built, &is, &error), MANIFEST_READ);
+    assert_int_equal(is.checkpoint[0].offset, checkpoint);
+    manifest_clear(&is);
+}
+
+static void test_moments(void **context)
+{
+    (void)context;
+    char id[BACKUP_ID_CHARS + 1], *error = NULL;
+    int64_t moment_ms, last_ms = 0;
+    g_autofree char *base = g_build_filename(scratch, "base", NULL);
+    make_directory(base, 2, id, &moment_ms);
+    live_for(LONG_MAX); /* syncs cost time */
+    Manifest was;
+    assert_int_equal(manifest_read(base, &was, &error), MANIFEST_READ);
+    JournalReader *reader = journal_reader_new(base, 0, NULL, &error);
+    uint64_t before = 0;
+    int count = 0;
+    for (JournalBatch batch; journal_read(reader, &batch) == JOURNAL_BATCH; count++) {
+        assert_true(batch.unix_ms > last_ms + 1);
+        check_moment(base, &was, batch.unix_ms, batch.offset + batch.payload.len);
+        if (before > 0) check_moment(base, &was, batch.unix_ms - 1, before);
+        before = batch.offset + batch.payload.len;
+        last_ms = batch.unix_ms;
+    }
+    assert_int_equal(count, 30);
+    journal_reader_free(reader);
+    manifest_clear(&was);
+}
+
 static void test_offset_too_old(void **context)
 {
     (void)context;
@@ -581,11 +803,17 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_cut_off_one_checkpoint_moment, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cut_off_two_checkpoints, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cut_off_two_checkpoints_moment, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_power_cut_journal_only, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_power_cut_checkpoints, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_power_cut_backup, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_power_cut_clone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_power_cut_deletion, setup, teardown),
         cmocka_unit_test_setup_teardown(test_backups_cut_off, setup, teardown),
         cmocka_unit_test_setup_teardown(test_prune, setup, teardown),
         cmocka_unit_test_setup_teardown(test_clone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unknown, setup, teardown),
         cmocka_unit_test_setup_teardown(test_offsets, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_moments, setup, teardown),
         cmocka_unit_test_setup_teardown(test_offset_too_old, setup, teardown),
         cmocka_unit_test_setup_teardown(test_histories_left, setup, teardown),
     };
