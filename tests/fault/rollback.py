@@ -23,7 +23,8 @@ from model import read_state  # noqa: E402
 from server import Lost, NotStarted, Server, checkpoint, make_backup, now_ms  # noqa: E402
 
 TOOL_S_MAX = 60
-HISTORY_S = 5.0
+HISTORY_S = 1.5  # and the pauses
+MOMENTS = 2      # before, between and behind two checkpoints
 COUNTERS = 10
 LOADERS = 3
 BACKUPS = 4
@@ -32,7 +33,7 @@ CLOCK_SLACK_MS = 50  # the server may read its clock once a turn
 
 def time_text(unix_s):
     """A moment as `ckv rollback --to` takes it."""
-    return str(unix_s)
+    return "%.3f" % unix_s
 
 
 class Fail(Exception):
@@ -175,10 +176,18 @@ class History:
             self.step()
             time.sleep(pause)
 
-    def bounds(self, first_ms, last_ms):
-        """How many steps a state of a moment between these may have: the least and the most."""
-        return bisect.bisect_right(self.answered, first_ms - CLOCK_SLACK_MS), bisect.bisect_right(
-            self.sent, last_ms + CLOCK_SLACK_MS)
+    def moment(self):
+        """A moment around which nothing is done, so that it's known to the step what there was: in ms."""
+        time.sleep(2 * CLOCK_SLACK_MS / 1000)
+        moment_ms = now_ms()
+        time.sleep(2 * CLOCK_SLACK_MS / 1000)
+        return moment_ms
+
+    def steps_at(self, moment_ms):
+        """How many steps had been done."""
+        steps = bisect.bisect_right(self.answered, moment_ms - CLOCK_SLACK_MS)
+        need(steps == bisect.bisect_right(self.sent, moment_ms + CLOCK_SLACK_MS), "the clock was set under the test")
+        return steps
 
 
 # ---- the tests
@@ -186,31 +195,42 @@ class History:
 def test_rollback_to_times(bench):
     server = bench.server("data")
     history = History(server.connect())
-    history.run(HISTORY_S * 0.4)
-    need(not checkpoint(server.connect()), "no checkpoint")
-    history.run(HISTORY_S * 0.3)
-    need(not checkpoint(server.connect()), "no second checkpoint")
-    history.run(HISTORY_S * 0.3)
-    history.connection.close()
-    need(server.stop() == 0, "it did not stop: " + server.said()[-1000:])
+    moments = []
+    for part in range(3):
+        if part > 0:
+            need(not checkpoint(server.connect()), "no checkpoint")
+        for _ in range(MOMENTS):
+            history.run(HISTORY_S / 3 / MOMENTS)
+            moments.append(history.moment())
+        history.run(0.05)
+    server.kill()  # else there'd be a checkpoint behind all moments
     total = len(history.sent)
-    need(steps_of(bench.dump("data")) == total, "the stopped server's directory does not have all of the history")
-    for second in range(int(history.sent[0] / 1000) + 1, int(history.sent[-1] / 1000) + 1):
-        rollback_to(bench, history, second)
+    need(steps_of(bench.dump("data")) == total, "the killed server's directory does not have all of the history")
+    for moment_ms in moments:
+        rollback_to(bench, history, moment_ms)
+    # A copy of the journal has the times of its original.
+    bench.tool("clone", "--now", bench.path("clone"), "--dir", bench.path("data"))
+    for moment_ms in reversed(moments[-MOMENTS:]):
+        check_rollback(bench, "clone", history, moment_ms)
 
 
-def rollback_to(bench, history, second):
-    """On a copy: to that second and back."""
-    name = "to-%d" % second
+def check_rollback(bench, name, history, moment_ms):
+    """To a moment: how many steps there were."""
+    bench.tool("rollback", "--to", time_text(moment_ms / 1000), "--dir", bench.path(name))
+    steps, expected = steps_of(bench.start_and_read(name)), history.steps_at(moment_ms)
+    need(steps == expected, "%s, rolled back to %.3f, has %d steps, not %d" % (name, moment_ms / 1000, steps, expected))
+    return steps
+
+
+def rollback_to(bench, history, moment_ms):
+    """On a copy: to that moment and back."""
+    name = "to-%d" % moment_ms
     shutil.copytree(bench.path("data"), bench.path(name), ignore=shutil.ignore_patterns("*.sock", "*.lock"))
-    kept = bench.new_backup(name, lambda: bench.tool("rollback", "--to", time_text(second), "--dir", bench.path(name)))
-    steps = steps_of(bench.start_and_read(name))
-    least, most = history.bounds(second * 1000, second * 1000 + 1000)
-    need(least <= steps <= most, "rolled back to %d, it has %d steps, not %d to %d" % (second, steps, least, most))
+    kept = bench.new_backup(name, lambda: check_rollback(bench, name, history, moment_ms))
     server = bench.server(name)
     go_on = History(server.connect())
-    go_on.sent = list(range(steps))
-    go_on.run(0.1)
+    go_on.sent = list(range(history.steps_at(moment_ms)))
+    go_on.run(0.05)
     server.kill()
     need(steps_of(bench.start_and_read(name)) == len(go_on.sent), "what is written after a rollback does not last")
     bench.tool("check", bench.path(name))
