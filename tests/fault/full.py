@@ -20,12 +20,13 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from faults import CHANGES, HEAL_S_MAX, Plan, Session, script  # noqa: E402
-from server import Lost, NotStarted, Server, checkpoint, is_redis, make_backup, roll_back  # noqa: E402
+from server import Lost, NotStarted, Server, checkpoint, info, is_redis, make_backup, roll_back  # noqa: E402
 
 DISK_MB = 48
 WRITES_MAX = 8000
 WRITES_S_MAX = 15
 VALUE_BYTES = 10000
+CHECKPOINT_S = 0.3  # it takes far less
 ROOM = "create,write,allocate,truncate,mkdir"
 BROKEN = "write,sync,allocate"
 OPTIONS = ("--journal-segment-bytes", "1000000")
@@ -85,11 +86,11 @@ class Tmpfs:
 class Layer:
     """The fault layer: operations fail while a control file exists."""
 
-    def __init__(self, library, directory, place, calls, number):
+    def __init__(self, library, directory, place, calls, number, match=None):
         self.control = directory + ".full"
         self.errors = (os.strerror(number),)
         plan = Plan(library, directory, directory + ".trace", at=1, mode="from", errno=number, calls=calls,
-                    match=PLACES[place]["match"], control=self.control)
+                    match=match or PLACES[place]["match"], control=self.control)
         self.env = plan.env
 
     def fill(self):
@@ -326,9 +327,62 @@ class Scenario:
         shutil.rmtree(self.parent, ignore_errors=True)
 
 
-def run_one(name, args, place, fsync, disk):
+class Unsynced(Scenario):
+    """With `fsync no` the journal's syncs fail: nobody notices, until the data is to go back to an earlier state, or
+    the history is to change. What is left behind must be durable then, so that's refused. A checkpoint waits."""
+
+    def __init__(self, args):
+        super().__init__(args, "journal", "no", None)
+
+    def refused(self, action, what):
+        error = action(self.session.connection)
+        if not error:
+            self.problem("%s although the journal can't be synced" % what)
+        self.named(error, what)
+        self.session.connect(self.server)
+        self.problem(self.session.check(self.server))
+
+    def promote(self, connection):
+        reply = connection.call("SLAVEOF", "NO", "ONE")
+        return "" if reply == b"+OK" else reply.decode(errors="replace")
+
+    def run(self):
+        self.disk = Layer(self.args.library, self.directory, "journal", "sync", errno.EIO, match="/journal/")
+        self.server.env = self.disk.env
+        self.server.start()
+        self.session.connect(self.server)
+        self.prepare_rollback()
+        self.disk.fill()
+        self.refused(lambda connection: roll_back(connection, self.backup), "ROLLBACK")
+        self.disk.free()
+        self.rolls_back()
+        self.write("after")
+        self.problem(self.session.connection.call("SLAVEOF", "127.0.0.1", "1") != b"+OK" and "SLAVEOF is refused")
+        self.disk.fill()
+        self.refused(self.promote, "SLAVEOF NO ONE")
+        role = self.session.connection.call("ROLE")
+        self.problem(role[0] != b"$slave" and "it was promoted all the same: %r" % role)
+        self.disk.free()
+        self.heals(self.promote, "SLAVEOF NO ONE")
+        self.write("promoted")
+        self.disk.fill()
+        self.checkpoint_waits()
+        self.disk.free()
+        self.heals(checkpoint, "BGSAVE")
+        self.restart("promoted", self.server.kill)
+
+    def checkpoint_waits(self):
+        connection = self.server.connect()
+        before = info(connection, "persistence")["ckv_last_checkpoint_offset"]
+        self.problem(connection.call("BGSAVE")[:1] != b"+" and "BGSAVE does not begin")
+        time.sleep(CHECKPOINT_S)
+        after = info(connection, "persistence")["ckv_last_checkpoint_offset"]
+        self.problem(after != before and "a checkpoint is whole whose journal isn't durable")
+        connection.close()
+
+
+def run_one(name, scenario):
     """Whether it passed; prints what is wrong."""
-    scenario = Scenario(args, place, fsync, disk)
     try:
         scenario.run()
     except (Lost, NotStarted, OSError) as error:
@@ -370,10 +424,12 @@ def main():
     mounts = may_mount()
     if mounts:
         disks.insert(0, ("a full tmpfs", Tmpfs))
-    results = [run_one("%s, %s, fsync %s" % (place, name, fsync), args, place, fsync, disk)
+    results = [run_one("%s, %s, fsync %s" % (place, name, fsync), Scenario(args, place, fsync, disk))
                for place in args.places.split(",") for name, disk in disks
                for fsync in (("always", "everysec") if place == "journal" else ("everysec",))
                if disk is not Tmpfs or PLACES[place]["mounts"]]
+    if "journal" in args.places and not is_redis(args.ckv):
+        results.append(run_one("journal, failing syncs, fsync no", Unsynced(args)))
     print("%d passed, %d failed%s" % (sum(results), len(results) - sum(results), "" if mounts else ", 1 skipped"))
     return not all(results)
 
