@@ -501,6 +501,27 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
     }
 }
 
+# What tells it isn't a number in it: all else of the two is the same, to the byte.
+with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
+    test "a segment of another directory, of the same offset and length, is refused by its history" {
+        set id $::current
+        r set key own
+        kill_server
+        set segment journal/[format %020d 0].ckj
+        with_server $::server($id,options) {
+            r set key its
+            kill_server
+            file copy -force [server_dir]/$segment $::server($id,dir)/$segment
+            launch $::current $::server($::current,options)
+        }
+        lassign [refused_start [server_dir]] status message
+        assert_equal 1 $status
+        assert_match "*$segment: it's of history *, not of *" $message
+        file delete [server_dir]/$segment
+        launch $id $::server($id,options)
+    }
+}
+
 with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
     test "MANIFEST missing or damaged: a clear refusal" {
         make_directory
