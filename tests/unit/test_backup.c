@@ -770,6 +770,34 @@ static void test_offset_too_old(void **context)
     assert_non_null(strstr(error, "can't be reached"));
 }
 
+/* From a backup that the journal has no batches of any more only itself can be reached, and no moment behind it. */
+static void test_moment_in_a_gap(void **context)
+{
+    (void)context;
+    char id[BACKUP_ID_CHARS + 1], *error = NULL;
+    int64_t moment_ms;
+    g_autofree char *base = g_build_filename(scratch, "base", NULL);
+    make_directory(base, 2, id, &moment_ms);
+    live_for(LONG_MAX); /* syncs cost time */
+    assert_true(rollback_oldest_ms(base) > 0);
+    Manifest manifest;
+    assert_int_equal(manifest_read(base, &manifest, &error), MANIFEST_READ);
+    const CheckpointInfo newest = manifest.checkpoint[manifest_newest(&manifest)];
+    manifest_clear(&manifest);
+    g_autoptr(GArray) segments = journal_segments(base, &error);
+    for (guint i = 0; i < segments->len; i++) {
+        const JournalSegment *segment = &g_array_index(segments, JournalSegment, i);
+        if (segment->offset < newest.offset) assert_int_equal(unlink(segment->path), 0);
+    }
+    RollbackTarget target = { .unix_ms = newest.unix_ms - 1 };
+    error = rollback_build(base, &target, NULL, NULL);
+    assert_non_null(strstr(error, "can't be reached"));
+    g_free(error);
+    assert_int_equal(rollback_oldest_ms(base), -1);
+    target.unix_ms = newest.unix_ms;
+    assert_null(rollback_build(base, &target, NULL, NULL));
+}
+
 /* The last so many are known, the last one first. */
 static void test_histories_left(void **context)
 {
@@ -815,6 +843,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_offsets, setup, teardown),
         cmocka_unit_test_setup_teardown(test_moments, setup, teardown),
         cmocka_unit_test_setup_teardown(test_offset_too_old, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_moment_in_a_gap, setup, teardown),
         cmocka_unit_test_setup_teardown(test_histories_left, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
