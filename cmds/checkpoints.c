@@ -233,14 +233,19 @@ static int64_t due_tick(void *context)
     return DUE_TICK_MS;
 }
 
-/* Drives a running checkpoint to its end. NULL or what went wrong. */
+/* Drives a running checkpoint to its end. NULL or what went wrong: one that waits for a journal that can't be made
+ * durable is given up, since nobody is served meanwhile. */
 static const char *complete_checkpoint(void)
 {
     CheckpointStep step = CHECKPOINT_MORE;
     while (drive_checkpoint(INT32_MAX, &step)) {
         if (step != CHECKPOINT_WAIT) continue;
         effect_tell_trouble();
-        journal_wait_durable();
+        if (!journal_wait_durable()) {
+            checkpoint_abort(journal_trouble() != NULL ? journal_trouble() : "the journal can't be written");
+            checkpoint_failed();
+            return checkpoint_status().error;
+        }
         checkpoint_wait();
     }
     return step == CHECKPOINT_FAILED ? checkpoint_status().error : NULL;

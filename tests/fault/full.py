@@ -329,7 +329,8 @@ class Scenario:
 
 class Unsynced(Scenario):
     """With `fsync no` the journal's syncs fail: nobody notices, until the data is to go back to an earlier state, or
-    the history is to change. What is left behind must be durable then, so that's refused. A checkpoint waits."""
+    the history is to change. What is left behind must be durable then, so that's refused. A checkpoint waits, but not
+    one that all wait for."""
 
     def __init__(self, args):
         super().__init__(args, "journal", "no", None)
@@ -369,7 +370,21 @@ class Unsynced(Scenario):
         self.checkpoint_waits()
         self.disk.free()
         self.heals(checkpoint, "BGSAVE")
-        self.restart("promoted", self.server.kill)
+        self.write("unsaved")
+        self.disk.fill()
+        self.refused(self.save, "SAVE")
+        self.disk.free()
+        self.heals(self.save, "SAVE")
+        self.write("last")
+        self.disk.fill()
+        status = self.server.stop()
+        self.problem(status != 1 and "it stopped with status %r although the journal can't be synced" % status)
+        self.disk.free()
+        self.restart("stopped", lambda: None)
+
+    def save(self, connection):
+        reply = connection.call("SAVE")
+        return "" if reply == b"+OK" else reply.decode(errors="replace")
 
     def checkpoint_waits(self):
         connection = self.server.connect()
