@@ -571,3 +571,34 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
         }
     }
 }
+
+# The stream that it passed on was in database 3; where its own history begins, it says SELECT again, but not before.
+with_server {} {
+    set a $::current
+    with_server {} {
+        set b $::current
+        test "what a slave saved in the middle of its master's stream isn't sent by the master that it becomes" {
+            in $a {
+                r select 3
+                r set x 1
+            }
+            follow $b $a
+            wait_until {[in $b { info_field master_link_status }] eq "up" && [in $b offset] == [in $a offset]} 20000
+            in $a { r set x 2 }
+            wait_until {[in $b offset] == [in $a offset]} 20000
+            in $b { checkpoint_now }
+            set saved [in $b { info_field ckv_last_checkpoint_offset }]
+            in $a { r set y behind }
+            wait_until {[in $b offset] == [in $a offset]} 20000
+            in $b {
+                r slaveof no one
+                set c [connect]
+                send $c psync ? -1
+                set from [lindex [repl_line $c] 2]
+                assert {$from > $saved}
+                disconnect $c
+                quiet
+            }
+        }
+    }
+}
