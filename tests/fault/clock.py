@@ -21,6 +21,7 @@ from server import Lost, Server, info  # noqa: E402
 HOUR = 3600
 STEPS = (-HOUR, HOUR)
 WAIT_S_MAX = 15  # for what is to take a few seconds
+ACK_MS = "2000"  # more than a slave needs, on a slow disk too
 OPTIONS = ("--admin-plane", "all", "--repl-timeout", "4", "--repl-ping-slave-period", "1")
 
 
@@ -64,7 +65,7 @@ class Pair:
     """A master that waits for its slave's confirmation, and the slave."""
 
     def __init__(self, args, parent):
-        self.master = Stepped(args, os.path.join(parent, "master"), ("--ack", "slave", "--ack-timeout", "500"))
+        self.master = Stepped(args, os.path.join(parent, "master"), ("--ack", "slave", "--ack-timeout", ACK_MS))
         self.master.start()
         self.slave = Stepped(args, os.path.join(parent, "slave"), ("--slaveof", "127.0.0.1", str(self.master.port)))
         self.slave.start()
