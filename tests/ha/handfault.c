@@ -3,6 +3,7 @@
  *
  * What is to be done is in the file that HANDFAULT names, which goes when it's done: "KIND WHEN WHOM SIGNAL": the
  * number of the message; before or after it's sent; self, the process that sends it, or peer, the other one; a number.
+ * The id of the new process is then in HANDFAULT.new: the old one may not have come to log it.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include <dlfcn.h>
@@ -31,6 +32,16 @@ int posix_spawn(pid_t *restrict pid, const char *restrict path, const posix_spaw
     return failed;
 }
 
+static void tell_new(const char *plan)
+{
+    char path[512];
+    snprintf(path, sizeof(path), "%s.new", plan);
+    FILE *file = fopen(path, "we");
+    if (file == NULL) abort();
+    fprintf(file, "%d\n", (int)(child != 0 ? child : getpid()));
+    fclose(file);
+}
+
 /* Does what is asked for, if it is for this moment. */
 static void act(uint32_t kind, const char *moment)
 {
@@ -43,6 +54,7 @@ static void act(uint32_t kind, const char *moment)
     int words = fscanf(file, "%u %7s %7s %d", &wanted, when, whom, &number);
     fclose(file);
     if (words != 4 || wanted != kind || strcmp(when, moment) != 0) return;
+    tell_new(path);
     unlink(path);
     pid_t other = child != 0 ? child : getppid();
     kill(strcmp(whom, "self") == 0 ? getpid() : other, number);

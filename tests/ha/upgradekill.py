@@ -51,9 +51,11 @@ class Counter(threading.Thread):
 
 
 def lives(pid):
+    """It does as long as any thread of it: until then its lock is held, though it may be called a zombie."""
     try:
         with open("/proc/%d/stat" % pid) as stat:
-            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+            state = stat.read().rsplit(")", 1)[1].split()[0]
+        return state != "Z" or len(os.listdir("/proc/%d/task" % pid)) > 1
     except OSError:
         return False
 
@@ -113,7 +115,8 @@ def interrupt(programs, server, plan, kind, when, victim, number):
     asked = subprocess.run([programs.ckv, "upgrade", "--dir", server.directory], stdout=subprocess.PIPE,
                            stderr=subprocess.STDOUT, timeout=READY_S_MAX)
     assert not os.path.exists(plan), "nothing was interrupted: %r" % asked.stdout
-    return asked, server.process.pid, int(STARTED.findall(server.said())[-1])
+    with open(plan + ".new") as new:
+        return asked, server.process.pid, int(new.read())
 
 
 def kill_once(programs, top, kind, when, victim, options):
