@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "base/number.h"
 #include "repl/slave.h"
 #include "store/checkpoint.h"
 
@@ -222,10 +221,10 @@ static void select_db(Replica *replica)
 {
     int db = syncfile_db(replica->file);
     if (!replica->plain || db <= 0) return;
-    char digits[NUMBER_INT_CHARS];
-    size_t len = number_format_int(digits, db);
-    g_autofree char *select = g_strdup_printf("*2\r\n$6\r\nSELECT\r\n$%zu\r\n%.*s\r\n", len, (int)len, digits);
-    out_write(client_out(replica->client), select, strlen(select));
+    Out *out = client_out(replica->client);
+    reply_array(out, 2);
+    reply_bulk_cstring(out, "SELECT");
+    reply_bulk_int(out, db);
 }
 
 void fullsync_feed(Replica *replica)

@@ -4,6 +4,17 @@
 #
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# A slave of a master whose stream is in database 3.
+proc follow_in_3 {b a} {
+    follow $b $a
+    wait_same $a $b
+    in $a {
+        r select 3
+        r set x 1
+    }
+    wait_same $a $b
+}
+
 # The stream of the master `a` ends in database 3, and a checkpoint of it knows of none. Then `b` becomes the master.
 foreach {how change} {
     "FAILOVER" {
@@ -41,13 +52,7 @@ foreach {how change} {
         with_server {} {
             set b $::current
             test "the new master's stream names its database, after $how" {
-                follow $b $a
-                wait_same $a $b
-                in $a {
-                    r select 3
-                    r set x 1
-                }
-                wait_same $a $b
+                follow_in_3 $b $a
                 eval $change
                 wait_until {[in $a { info_field master_link_status }] eq "up"} 20000
                 in $b {
@@ -100,13 +105,7 @@ foreach {how change} {
         with_server {} {
             set b $::current
             test "a slave that $how knows the database that its master's stream is in" {
-                follow $b $a
-                wait_same $a $b
-                in $a {
-                    r select 3
-                    r set x 1
-                }
-                wait_same $a $b
+                follow_in_3 $b $a
                 in $b $change
                 follow $b $a
                 wait_same $a $b
