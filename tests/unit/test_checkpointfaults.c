@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 #include <glib/gstdio.h>
@@ -21,21 +20,20 @@
 #include "store/checkpointwriter.h"
 #include "store/journal.h"
 #include "store/pagefile.h"
+#include "tests/unit/host.h"
 #include "tests/unit/simio.h"
 
 #define SPILLED_BYTES (13UL << 20) /* more than may wait in memory */
 
 static Keyspace *ks;
 static Manifest manifest;
-static char *directory;
 
 static int setup(void **context)
 {
     (void)context;
     options_reset();
     clock_refresh();
-    directory = g_dir_make_tmp("ckv-checkpointfaults-XXXXXX", NULL);
-    assert_int_equal(chdir(directory), 0);
+    assert_true(host_enter_directory());
     assert_int_equal(g_mkdir(JOURNAL_DIRECTORY, 0700), 0);
     manifest_init(&manifest);
     table_set_secret(manifest.secret, sizeof(manifest.secret));
@@ -53,13 +51,7 @@ static int teardown(void **context)
     checkpoint_forget_all();
     keyspace_free(ks);
     manifest_clear(&manifest);
-    for (int f = 0; f < 2; f++)
-        unlink(checkpoint_file_name[f]);
-    unlink(MANIFEST_FILE);
-    rmdir(JOURNAL_DIRECTORY);
-    assert_int_equal(chdir("/"), 0);
-    assert_int_equal(rmdir(directory), 0);
-    g_free(directory);
+    assert_true(host_leave_directory());
     return 0;
 }
 
