@@ -21,6 +21,8 @@
 #define FILE_MODE      0600
 #define DIRECTORY_MODE 0700
 #define RETRY_US       100000
+#define RETRY_US_MAX   60000000
+#define RETRY_SHARE    20          /* of the time may go into attempts that fail: 1 / RETRY_SHARE */
 #define RESERVE_BYTES  (4UL << 20) /* of the file, at a time */
 #define NEXT_BYTES     (1UL << 20) /* in a segment: then the next one's file is made */
 #define BUFFER_MIN     (64UL << 10)
@@ -40,6 +42,7 @@ static struct {
     uint64_t begin;        /* its offset */
     uint64_t file_end;     /* of the last whole batch or seal */
     uint64_t reserved_end; /* up to where the file has room on the disk */
+    int64_t ahead_us;      /* there wasn't more room than is needed at once: don't ask for more before */
     uint64_t next_at;    /* when it's as long, the next segment's file is wanted; UINT64_MAX: it is, or never will be */
     int64_t rotate_us;   /* a new segment couldn't be begun: not before */
     bool closed;         /* what ends at file_end is the seal of a closed journal */
@@ -59,6 +62,7 @@ static struct {
     size_t wanted;     /* what journal_reserve asked for in vain; 0: writing failed */
     size_t failed_len; /* of the batch when it couldn't be written */
     int64_t retry_us;  /* not before */
+    int error;         /* errno */
     char trouble[JSYNC_TROUBLE_CHARS];
     uint64_t batches, failures;
 } j = { .len = CKJ_BATCH_HEAD_BYTES };
@@ -69,14 +73,23 @@ static void (*on_written)(uint64_t offset, Slice payload);
 
 /* ---- trouble ---- */
 
-/* Puts down errno. Returns false. */
-static bool fail(size_t wanted)
+/* When to try again what began then and failed. A full or broken disk may keep whoever asks waiting for long, and the
+ * clients with it. */
+static int64_t retry_at(int64_t began_us)
 {
-    snprintf(j.trouble, sizeof(j.trouble), "%s: %s", j.path, g_strerror(errno));
+    int64_t now = clock_now_us();
+    return now + CLAMP((now - began_us) * RETRY_SHARE, RETRY_US, RETRY_US_MAX);
+}
+
+/* Puts down errno. Returns false. */
+static bool fail(size_t wanted, int64_t began_us)
+{
+    j.error = errno;
+    snprintf(j.trouble, sizeof(j.trouble), "%s: %s", j.path, g_strerror(j.error));
     j.troubled = true;
     j.wanted = wanted;
     j.failures++;
-    j.retry_us = clock_now_us() + RETRY_US;
+    j.retry_us = retry_at(began_us);
     return false;
 }
 
@@ -208,6 +221,7 @@ static bool begin_segment_in(int fd, uint64_t reserved_end)
     ckj_path(path, sizeof(path), NULL, j.written);
     fd = create_segment(path, fd);
     if (fd < 0) return false;
+    room_forget_growth();
     write_to(fd, path, j.written, CKJ_HEAD_BYTES, reserved_end);
     jsync_add_segment(
         (JsyncSegment){ .offset = j.written, .end = j.written, .bytes = CKJ_HEAD_BYTES, .fd = fd, .wants_seal = true });
@@ -237,7 +251,7 @@ static void rotate_if_long(void)
     if (j.file_end <= j.segment_bytes) return;
     int64_t now = clock_now_us();
     if (now < j.rotate_us || begin_segment()) return;
-    j.rotate_us = now + RETRY_US;
+    j.rotate_us = retry_at(now);
     j.failures++;
 }
 
@@ -262,16 +276,20 @@ void journal_on_written(void (*written)(uint64_t offset, Slice payload))
 
 static bool write_batch(void)
 {
+    int64_t began_us = clock_now_us();
     size_t payload = j.len - CKJ_BATCH_HEAD_BYTES;
     ckj_put_batch_head(j.bytes, (CkjBatch){ .payload_bytes = (uint32_t)payload,
                                             .offset = j.written,
                                             .unix_ms = (uint64_t)clock_unix_ms,
                                             .durable = jsync_durable() });
     if (!io_write_all(j.fd, j.bytes, j.len, (off_t)j.file_end)) {
-        fail(0);
-        j.failed_len = j.len;
+        int saved = errno;
         /* No half of a batch stays. (If that fails too, the next try overwrites it: it's no shorter.) */
         (void)io->truncate(j.fd, (off_t)j.file_end);
+        room_forget_growth();
+        errno = saved;
+        fail(0, began_us);
+        j.failed_len = j.len;
         if (!j.cannot_reserve) j.reserved_end = j.file_end;
         return false;
     }
@@ -318,23 +336,43 @@ static bool allocate(uint64_t at, uint64_t end)
     return result == 0;
 }
 
+static uint64_t ahead_bytes(void)
+{
+    return MIN(RESERVE_BYTES, j.segment_bytes);
+}
+
+static bool reserved(uint64_t end)
+{
+    j.reserved_end = end;
+    return true;
+}
+
 /* Reserves up to `end` of the file at least; False: errno. */
 static bool reserve_until(uint64_t end)
 {
+    uint64_t at = MAX(j.reserved_end, j.file_end), most = at + ahead_bytes();
+    int64_t began_us = clock_now_us();
+    if (most > end && began_us >= j.ahead_us) {
+        if (allocate(at, most)) return reserved(most);
+        j.ahead_us = retry_at(began_us);
+    }
+    if (allocate(at, end)) return reserved(end);
+    if (errno != EOPNOTSUPP && errno != ENOSYS) return false;
+    j.cannot_reserve = true;
+    return reserved(UINT64_MAX);
+}
+
+/* The disk was full when the loop asked for room: now the thread asks. False: errno. */
+static bool was_granted(uint64_t end)
+{
+    uint64_t granted;
+    errno = j.error;
+    RoomGrowth growth = room_growth(&granted);
+    if (growth == ROOM_GROWN) j.reserved_end = MAX(j.reserved_end, granted);
+    if (end <= j.reserved_end) return true;
     uint64_t at = MAX(j.reserved_end, j.file_end);
-    uint64_t ahead = at + MIN(RESERVE_BYTES, j.segment_bytes);
-    if (allocate(at, MAX(end, ahead))) {
-        j.reserved_end = MAX(end, ahead);
-        return true;
-    }
-    if (errno == EOPNOTSUPP || errno == ENOSYS) {
-        j.cannot_reserve = true;
-        j.reserved_end = UINT64_MAX;
-        return true;
-    }
-    if (ahead <= end || !allocate(at, end)) return false;
-    j.reserved_end = end;
-    return true;
+    if (growth != ROOM_WANTED && growth != ROOM_GROWING) room_grow(j.path, at, end, MAX(end, at + ahead_bytes()));
+    return false;
 }
 
 /* The room in the next segment's file, which is too little, for this one. False: errno is as before. */
@@ -346,6 +384,12 @@ static bool give_back(void)
     return given;
 }
 
+static bool find_room(uint64_t end)
+{
+    if (j.troubled && j.wanted > 0) return was_granted(end);
+    return reserve_until(end) || (errno == ENOSPC && give_back() && reserve_until(end));
+}
+
 static bool reserve_slowly(size_t bytes)
 {
     if (!may_retry()) return false;
@@ -355,7 +399,7 @@ static bool reserve_slowly(size_t bytes)
     }
     uint64_t end = j.file_end + j.len + bytes;
     bool fits = end <= j.reserved_end || begin_segment_with_room(j.len + bytes);
-    if (!fits && !reserve_until(end) && !(errno == ENOSPC && give_back() && reserve_until(end))) return fail(bytes);
+    if (!fits && !find_room(end)) return fail(bytes, clock_now_us()); /* it's the thread that may wait from now on */
     j.troubled = false;
     return !jsync_is_troubled();
 }

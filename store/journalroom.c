@@ -27,13 +27,22 @@ static uint64_t bytes_wanted;
 static int64_t wanted_us;
 static uint64_t segment_bytes_max;
 
+/* The room that a segment is to get: up to `most`, or at least to `end`. */
+typedef struct Growing {
+    char path[CKJ_NAME_CHARS];
+    uint64_t at, end, most;
+} Growing;
+
 /* Shared, under the lock. */
 static struct {
     GMutex lock;
     GCond wake;
-    uint64_t wanted;  /* bytes; 0: nothing */
-    int fd;           /* -1: there's no file, or the thread is at it */
-    uint64_t bytes;   /* its room */
+    uint64_t wanted; /* bytes; 0: nothing */
+    int fd;          /* -1: there's no file, or the thread is at it */
+    uint64_t bytes;  /* its room */
+    RoomGrowth growth;
+    Growing growing;
+    int growth_error; /* errno of ROOM_FAILED */
     bool quit, ended; /* it's to; it does */
 } s = { .fd = -1 };
 
@@ -43,39 +52,81 @@ static char path[CKJ_NAME_CHARS];
 /* The thread's: the file system can't reserve anything. */
 static bool cannot_reserve;
 
+static bool allocate(int fd, uint64_t at, uint64_t end)
+{
+    return io->allocate(fd, (off_t)at, (off_t)(end - at)) == 0;
+}
+
 static bool reserve(int fd, uint64_t bytes)
 {
     if (cannot_reserve) return false;
-    if (io->allocate(fd, 0, (off_t)bytes) == 0) return true;
+    if (allocate(fd, 0, bytes)) return true;
     cannot_reserve = errno == EOPNOTSUPP || errno == ENOSYS;
     (void)io->truncate(fd, 0); /* what there was may have been taken, and others want it */
     return false;
 }
 
-/* What doesn't work here is left to the loop, which says why. */
+/* Under the lock, which it lets go of for the while. What doesn't work here is left to the loop, which says why. */
+static void make_next(void)
+{
+    static bool alone; /* processes left theirs that ended as soon as this one had taken over */
+    uint64_t bytes = s.wanted;
+    int fd = s.fd;
+    s.wanted = 0;
+    s.fd = -1;
+    g_mutex_unlock(&s.lock);
+    if (!alone) ckj_remove_temporaries(NEXT, path);
+    alone = true;
+    if (fd < 0) fd = io->open(path, O_RDWR | O_CREAT | O_TRUNC, FILE_MODE);
+    bool reserved = fd >= 0 && reserve(fd, bytes);
+    g_mutex_lock(&s.lock);
+    s.fd = fd;
+    s.bytes = reserved ? bytes : 0;
+}
+
+/* How far it got; 0: errno. */
+static uint64_t grow(const Growing *growing)
+{
+    int fd = io->open(growing->path, O_RDWR, 0);
+    if (fd < 0) return 0;
+    uint64_t end = growing->most;
+    if (!allocate(fd, growing->at, end)) end = allocate(fd, growing->at, growing->end) ? growing->end : 0;
+    int saved = errno;
+    io->close(fd);
+    errno = saved;
+    return end;
+}
+
+/* The same as for make_next. */
+static void grow_segment(void)
+{
+    Growing growing = s.growing;
+    s.growth = ROOM_GROWING;
+    g_mutex_unlock(&s.lock);
+    uint64_t end = grow(&growing);
+    int error = errno;
+    if (end == 0 && error == ENOSPC && room_give_back()) {
+        end = grow(&growing);
+        error = errno;
+    }
+    g_mutex_lock(&s.lock);
+    if (s.growth != ROOM_GROWING) return; /* forgotten, or wanted anew */
+    s.growth = end > 0 ? ROOM_GROWN : ROOM_FAILED;
+    s.growing.end = end;
+    s.growth_error = error;
+}
+
 static gpointer thread_main(gpointer unused)
 {
     (void)unused;
-    bool others = true;
     g_mutex_lock(&s.lock);
     while (!s.quit) {
-        if (s.wanted == 0) {
+        if (s.growth == ROOM_WANTED)
+            grow_segment();
+        else if (s.wanted > 0)
+            make_next();
+        else
             g_cond_wait(&s.wake, &s.lock);
-            continue;
-        }
-        uint64_t bytes = s.wanted;
-        int fd = s.fd;
-        s.wanted = 0;
-        s.fd = -1;
-        g_mutex_unlock(&s.lock);
-        /* Processes left theirs that ended as soon as this one had taken over. */
-        if (others) ckj_remove_temporaries(NEXT, path);
-        others = false;
-        if (fd < 0) fd = io->open(path, O_RDWR | O_CREAT | O_TRUNC, FILE_MODE);
-        bool reserved = fd >= 0 && reserve(fd, bytes);
-        g_mutex_lock(&s.lock);
-        s.fd = fd;
-        s.bytes = reserved ? bytes : 0;
     }
     int fd = s.fd;
     s.fd = -1;
@@ -121,6 +172,7 @@ bool room_start(uint64_t segment_bytes, char **error)
     room_stop();
     snprintf(path, sizeof(path), JOURNAL_DIRECTORY "/" NEXT "%d" CKJ_SUFFIX ".tmp", (int)getpid());
     s.wanted = 0;
+    s.growth = ROOM_NOT_WANTED;
     cannot_reserve = s.quit = s.ended = false;
     thread = background_start("journal-room", thread_main, NULL, error);
     return thread != NULL;
@@ -156,6 +208,34 @@ int room_take(uint64_t least, uint64_t *bytes)
     }
     g_mutex_unlock(&s.lock);
     return fd;
+}
+
+void room_grow(const char *grown, uint64_t at, uint64_t end, uint64_t most)
+{
+    g_mutex_lock(&s.lock);
+    s.growing = (Growing){ .at = at, .end = end, .most = most };
+    g_strlcpy(s.growing.path, grown, sizeof(s.growing.path));
+    s.growth = ROOM_WANTED;
+    g_cond_signal(&s.wake);
+    g_mutex_unlock(&s.lock);
+}
+
+RoomGrowth room_growth(uint64_t *end)
+{
+    g_mutex_lock(&s.lock);
+    RoomGrowth growth = s.growth;
+    *end = s.growing.end;
+    if (growth == ROOM_GROWN || growth == ROOM_FAILED) s.growth = ROOM_NOT_WANTED;
+    if (growth == ROOM_FAILED) errno = s.growth_error;
+    g_mutex_unlock(&s.lock);
+    return growth;
+}
+
+void room_forget_growth(void)
+{
+    g_mutex_lock(&s.lock);
+    s.growth = ROOM_NOT_WANTED;
+    g_mutex_unlock(&s.lock);
 }
 
 bool room_give_back(void)

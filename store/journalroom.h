@@ -5,7 +5,7 @@
  * may have to wait until what others gave the disk is written: a quarter of a second was seen, and more. Who writes to
  * a file in which room is being reserved waits as well. So the loop reserves nothing, as a rule: when the room in its
  * segment is used up, it goes on in the next one, which this thread has ready. How big that is depends on how soon the
- * one before was wanted.
+ * one before was wanted. When there's no room left at all, the thread goes on asking for some.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #ifndef CKV_STORE_JOURNALROOM_H
@@ -34,5 +34,21 @@ const char *room_path(void);
 int room_take(uint64_t least, uint64_t *bytes);
 /* Removes the file: the disk is full, and its room is wanted elsewhere. False: there was none. */
 bool room_give_back(void);
+
+/* The disk is full, and who asks for room may wait for long, since the file system looks everywhere for some: the
+ * thread is to reserve the room of the segment at `path` from `at` to `most`, or at least to `end`. What was wanted
+ * before is forgotten. */
+void room_grow(const char *path, uint64_t at, uint64_t end, uint64_t most);
+typedef enum RoomGrowth {
+    ROOM_NOT_WANTED,
+    ROOM_WANTED,
+    ROOM_GROWING, /* the thread is at it */
+    ROOM_GROWN,
+    ROOM_FAILED, /* errno says why */
+} RoomGrowth;
+/* What has become of that: ROOM_GROWN, up to *end; or what it's to be. That it has ended is said once. */
+RoomGrowth room_growth(uint64_t *end);
+/* What becomes of it is of no use: the segment was made shorter. */
+void room_forget_growth(void);
 
 #endif

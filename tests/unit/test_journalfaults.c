@@ -426,6 +426,58 @@ static void no_room_to_reserve(void **state)
     model_check_all();
 }
 
+/* Who asks a full disk for room may wait for long: the loop does once, then it's the thread. */
+static void full_disk_is_asked_by_the_thread(void **state)
+{
+    (void)state;
+    sim_start();
+    model_open(model_start());
+    model_write(1);
+    sim_set_room(0);
+    assert_false(journal_reserve(8 << 20));
+    uint64_t here = sim_calls_here(SIM_ALLOCATE), all = sim_calls(SIM_ALLOCATE);
+    for (int ms = 0; ms < 10000 && sim_calls(SIM_ALLOCATE) < all + 6; ms++) {
+        g_usleep(1000);
+        assert_false(journal_reserve(8 << 20));
+    }
+    assert_true(sim_calls(SIM_ALLOCATE) >= all + 6);
+    expect_trouble(": No space left on device");
+    sim_fail(SIM_ALLOCATE, 1, UINT32_MAX, EIO);
+    for (int ms = 0; ms < 10000 && strstr(journal_trouble(), "Input/output error") == NULL; ms++) {
+        g_usleep(1000);
+        assert_false(journal_reserve(8 << 20));
+    }
+    expect_trouble(": Input/output error");
+    sim_fail(SIM_ALLOCATE, 0, 0, 0);
+    sim_set_room(-1);
+    for (int ms = 0; ms < 10000 && !journal_reserve(8 << 20); ms++)
+        g_usleep(1000);
+    assert_null(journal_trouble());
+    assert_int_equal(sim_calls_here(SIM_ALLOCATE), here);
+    model_write(1);
+    assert_true(journal_close());
+    model_check_all();
+}
+
+/* Where there's just enough for each command, not each looks for more in vain. */
+static void nearly_full_disk(void **state)
+{
+    (void)state;
+    sim_start();
+    JournalStart start = model_start();
+    start.segment_bytes = 64 << 20;
+    model_open(start);
+    assert_true(journal_reserve(100));
+    model_write(1);
+    sim_set_room(4100000); /* less than is asked for ahead, and all that is asked for below */
+    uint64_t before = sim_calls_here(SIM_ALLOCATE);
+    for (size_t i = 0; i < 200; i++)
+        assert_true(journal_reserve(4200000 + 10000 * i));
+    assert_in_range(sim_calls_here(SIM_ALLOCATE), before + 200, before + 300);
+    assert_true(journal_close());
+    model_check_all();
+}
+
 /* A file system that can't reserve is as good as one with room. */
 static void no_reservations(void **state)
 {
@@ -882,6 +934,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(unreadable_segments_follow, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(full_disk, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(no_room_to_reserve, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(full_disk_is_asked_by_the_thread, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(nearly_full_disk, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(no_reservations, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(room_is_made_ahead, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(room_is_given_back, model_enter, model_leave),
