@@ -35,6 +35,7 @@ DECAY_S = 12  # jemalloc returns freed pages over 10 s, and only while it's used
 DECAY_REQUESTS = 100000
 OTHER_SEED = 2
 ZIPF = 0.99
+LATENCY_WINDOWS = 4  # as long as other figures: the machine's own stops are the longest waits, and a few ms long
 
 # One line of the results: a figure of each server. met: True, False or None (there's no target). found: what the load
 # found, if it's a row of throughput. by: what the load was told to do.
@@ -211,7 +212,7 @@ def row_latency(bench):
         words = ("--mix", mix, "--pipeline", 1, "--keys", bench.one)
         if mix not in bench.peaks:
             bench.peaks[mix] = bench.subjects[1].throughput(*words, "--seconds", bench.seconds).per_second
-        words = (*words, "--rate", round(bench.peaks[mix] / 2), "--seconds", bench.seconds)
+        words = (*words, "--rate", round(bench.peaks[mix] / 2), "--seconds", LATENCY_WINDOWS * bench.seconds)
         ckv, other = bench.medians(lambda subject, words=words: subject.throughput(*words))
         by = " ".join(map(str, words))
         for field, name in (("p50_us", "p50"), ("p99_us", "p99"), ("p999_us", "p99.9")):

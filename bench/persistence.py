@@ -144,11 +144,11 @@ def stop_pinger(pinger):
     return [tuple(map(int, line.split())) for line in pinger.communicate(timeout=STALL_S_MAX)[0].splitlines()]
 
 
-def stall_ms(bench, subject, during=None):
-    """What PINGs waited, from during() until the checkpoint that it began has ended; for some seconds in any case."""
+def stall_ms(bench, subject, during=None, seconds=0):
+    """What PINGs waited, from during() until the checkpoint that it began has ended; for that many seconds at least."""
     pingers = [subprocess.Popen(["taskset", "-c", core, bench.pinger, where, str(STALL_S_MAX)], stdout=subprocess.PIPE,
                                 text=True) for core, where in ((LOAD_CORE, subject.pinged()), (SERVER_CORE, "-"))]
-    end = time.monotonic() + bench.seconds
+    end = time.monotonic() + max(seconds, bench.seconds)
     time.sleep(0.2)
     if during:
         during()
@@ -174,9 +174,9 @@ def settle(subject):
         time.sleep(0.05)
 
 
-def stall(bench, subject, words, during):
+def stall(bench, subject, words, during, seconds=0):
     """Under a load."""
-    return with_load(subject, lambda: stall_ms(bench, subject, during), *words)
+    return with_load(subject, lambda: stall_ms(bench, subject, during, seconds), *words)
 
 
 def row_stall(bench):
@@ -190,11 +190,19 @@ def row_stall(bench):
 
 
 def stall_with_and_without(bench, words, load):
-    without = bench.stalls("longest PING, ms, %d keys, %s, no checkpoint" % (bench.five, load), "-", None,
-                           lambda subject: stall(bench, subject, words, None))
-    bench.stalls("longest PING, ms, %d keys, %s, during a checkpoint" % (bench.five, load), "5 ms, or as without",
-                 lambda value, _: value <= max(5, without),
-                 lambda subject: stall(bench, subject, words, lambda: start_checkpoint(subject)))
+    """Without for as long as each one's checkpoint took: of more waits the longest is longer."""
+    windows = {}
+
+    def with_one(subject):
+        begin = time.monotonic()
+        found = stall(bench, subject, words, lambda: start_checkpoint(subject))
+        windows.setdefault(subject.name, []).append(time.monotonic() - begin)
+        return found
+    during = bench.medians(with_one)
+    without = bench.medians(lambda subject: stall(bench, subject, words, None, median(windows[subject.name])))
+    what = "longest PING, ms, %d keys, %s" % (bench.five, load)
+    limit = max(5, bench.stall_rows(what + ", as long without a checkpoint", "-", None, *without))
+    bench.stall_rows(what + ", during a checkpoint", "5 ms, or as without", lambda value, _: value <= limit, *during)
 
 
 def row_stall_big(bench):
