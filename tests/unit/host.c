@@ -14,7 +14,6 @@
 #include "cmds/command.h"
 #include "repl/master.h"
 #include "store/checkpoint.h"
-#include "store/manifest.h"
 
 static char *directory;
 static Manifest manifest;
@@ -66,13 +65,28 @@ Client *host_client(int *other_end)
     return client_adopt(ends[0], true, true);
 }
 
-Loop *host_start_checkpoints(Client **client)
+bool host_enter_checkpoints(Manifest *there)
 {
     options_reset();
     clock_refresh();
-    if (!host_enter_directory()) return NULL;
-    manifest_init(&manifest);
-    table_set_secret(manifest.secret, sizeof(manifest.secret));
+    if (!host_enter_directory()) return false;
+    manifest_init(there);
+    table_set_secret(there->secret, sizeof(there->secret));
+    g_autofree char *error = manifest_write(".", there);
+    return error == NULL;
+}
+
+bool host_leave_checkpoints(Keyspace *ks, Manifest *there)
+{
+    checkpoint_forget_all();
+    keyspace_free(ks);
+    manifest_clear(there);
+    return host_leave_directory();
+}
+
+Loop *host_start_checkpoints(Client **client)
+{
+    if (!host_enter_checkpoints(&manifest)) return NULL;
     Loop *loop = host_start();
     checkpoint_init(keyspace, &manifest, NULL);
     *client = host_client(NULL);
@@ -82,10 +96,7 @@ Loop *host_start_checkpoints(Client **client)
 bool host_stop_checkpoints(void)
 {
     client_shutdown();
-    checkpoint_forget_all();
-    keyspace_free(keyspace);
-    manifest_clear(&manifest);
-    return host_leave_directory();
+    return host_leave_checkpoints(keyspace, &manifest);
 }
 
 char *host_take_reply(Client *client)

@@ -6,10 +6,17 @@
 
 #include "net/client.h"
 #include "net/loop.h"
+#include "store/keyspace.h"
+#include "store/manifest.h"
 
 /* Makes a directory for the test's files and goes there; and removes it, and is in / then. False: it can't. */
 bool host_enter_directory(void);
 bool host_leave_directory(void);
+
+/* Makes such a directory with a MANIFEST, whose secret keyspaces that are made from now on have; and leaves it, and
+ * frees the keyspace, and what there was to know of its checkpoints. False: it can't. */
+bool host_enter_checkpoints(Manifest *manifest);
+bool host_leave_checkpoints(Keyspace *ks, Manifest *manifest);
 
 /* Whether threads can be started from now on; false: as where there are as many as there may be. */
 void host_allow_threads(bool allowed);

@@ -15,7 +15,6 @@
 #include <glib/gstdio.h>
 
 #include "base/clock.h"
-#include "base/options.h"
 #include "store/checkpoint.h"
 #include "store/checkpointfile.h"
 #include "store/evict.h"
@@ -28,12 +27,12 @@
 #include "store/record.h"
 #include "store/set.h"
 #include "store/zset.h"
+#include "tests/unit/host.h"
 
 #define DATABASES 3
 
 static Keyspace *ks;
 static Manifest manifest;
-static char *directory;
 
 /* ---- the dataset as text ---- */
 
@@ -275,13 +274,7 @@ static void change(unsigned keys)
 static int setup(void **context)
 {
     (void)context;
-    options_reset();
-    clock_refresh();
-    directory = g_dir_make_tmp("ckv-checkpoint-XXXXXX", NULL);
-    assert_int_equal(chdir(directory), 0);
-    manifest_init(&manifest);
-    table_set_secret(manifest.secret, sizeof(manifest.secret));
-    assert_null(manifest_write(".", &manifest));
+    assert_true(host_enter_checkpoints(&manifest));
     ks = keyspace_new(DATABASES);
     checkpoint_init(ks, &manifest, NULL);
     return 0;
@@ -290,15 +283,7 @@ static int setup(void **context)
 static int teardown(void **context)
 {
     (void)context;
-    checkpoint_forget_all();
-    keyspace_free(ks);
-    manifest_clear(&manifest);
-    for (int f = 0; f < 2; f++)
-        unlink(checkpoint_file_name[f]);
-    unlink(MANIFEST_FILE);
-    assert_int_equal(chdir("/"), 0);
-    rmdir(directory);
-    g_free(directory);
+    assert_true(host_leave_checkpoints(ks, &manifest));
     return 0;
 }
 

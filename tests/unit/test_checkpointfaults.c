@@ -14,7 +14,6 @@
 #include <glib/gstdio.h>
 
 #include "base/clock.h"
-#include "base/options.h"
 #include "store/checkpoint.h"
 #include "store/checkpointfile.h"
 #include "store/checkpointwriter.h"
@@ -31,13 +30,8 @@ static Manifest manifest;
 static int setup(void **context)
 {
     (void)context;
-    options_reset();
-    clock_refresh();
-    assert_true(host_enter_directory());
+    assert_true(host_enter_checkpoints(&manifest));
     assert_int_equal(g_mkdir(JOURNAL_DIRECTORY, 0700), 0);
-    manifest_init(&manifest);
-    table_set_secret(manifest.secret, sizeof(manifest.secret));
-    assert_null(manifest_write(".", &manifest));
     ks = keyspace_new(1);
     checkpoint_init(ks, &manifest, NULL);
     keyspace_put_string(&ks->dbs[0], SLICE("key"), SLICE("a value"));
@@ -48,10 +42,7 @@ static int teardown(void **context)
 {
     (void)context;
     sim_stop();
-    checkpoint_forget_all();
-    keyspace_free(ks);
-    manifest_clear(&manifest);
-    assert_true(host_leave_directory());
+    assert_true(host_leave_checkpoints(ks, &manifest));
     return 0;
 }
 

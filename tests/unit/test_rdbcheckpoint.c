@@ -10,7 +10,6 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "base/options.h"
 #include "store/checkpoint.h"
 #include "store/hash.h"
 #include "store/list.h"
@@ -23,19 +22,12 @@
 
 static Keyspace *ks;
 static Manifest manifest;
-static char *directory;
 static uint64_t offset;
 
 static int setup(void **context)
 {
     (void)context;
-    options_reset();
-    clock_refresh();
-    directory = g_dir_make_tmp("ckv-rdb-XXXXXX", NULL);
-    assert_int_equal(chdir(directory), 0);
-    manifest_init(&manifest);
-    table_set_secret(manifest.secret, sizeof(manifest.secret));
-    assert_null(manifest_write(".", &manifest));
+    assert_true(host_enter_checkpoints(&manifest));
     ks = random_keyspace(300);
     checkpoint_init(ks, &manifest, NULL);
     return 0;
@@ -44,15 +36,7 @@ static int setup(void **context)
 static int teardown(void **context)
 {
     (void)context;
-    checkpoint_forget_all();
-    keyspace_free(ks);
-    manifest_clear(&manifest);
-    for (int f = 0; f < 2; f++)
-        unlink(checkpoint_file_name[f]);
-    unlink(MANIFEST_FILE);
-    assert_int_equal(chdir("/"), 0);
-    rmdir(directory);
-    g_free(directory);
+    assert_true(host_leave_checkpoints(ks, &manifest));
     return 0;
 }
 
