@@ -273,7 +273,7 @@ void command_call(Request *r)
     last_end = clock_ticks();
     double took_us = (double)(last_end - start) * clock_tick_us;
     commands_processed++;
-    CommandStats *stats = command_stats_of(r->command);
+    CommandStats *stats = command_stats_of(r->session->last); /* as 3.2: EXEC's, for what it runs */
     stats->calls++;
     stats->microseconds += took_us;
     slowlog_note(r, (int64_t)took_us);

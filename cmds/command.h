@@ -130,7 +130,7 @@ struct Session {
     uint64_t written;                /* the journal's offset behind what it changed last */
     int reply_skip;                  /* CLIENT REPLY SKIP: 2 when just asked for, 1 for the command to be skipped */
     char *name;                      /* CLIENT SETNAME; NULL: none */
-    const Command *last;             /* CLIENT LIST's cmd= */
+    const Command *last;             /* what was sent last: CLIENT LIST's cmd=, and whom command_stats count */
     GPtrArray *queue;                /* MULTI's commands (QueuedCommand *); NULL: none */
     GPtrArray *watched;              /* transactions.c; NULL: none */
     GHashTable *channels, *patterns; /* pubsub.c; NULL: none */

@@ -84,6 +84,7 @@ static char *run_handler(const Command *command, const Slice *argv, int argc)
         .argv = argv,
     };
     if (replay.live) {
+        replay.session.last = command;
         command_call(&r);
     } else {
         command->handler(&r);

@@ -127,6 +127,27 @@ with_server {--databases 4} {
         assert {$usec >= 20000}
     }
 
+    test "INFO commandstats counts what EXEC runs under its name" {
+        r config resetstat
+        r multi
+        r set a 1
+        r debug sleep 0.02
+        catch {r get}
+        assert_error "EXECABORT*" {r exec}
+        assert_match "calls=1,*" [info_field cmdstat_exec]
+        r multi
+        r set a 1
+        r lpush a x
+        r debug sleep 0.02
+        catch {r exec}
+        foreach name {set lpush debug get} { assert_equal "" [info_field cmdstat_$name] }
+        assert_match "calls=2,*" [info_field cmdstat_multi]
+        assert {[regexp {^calls=5,usec=(\d+),} [info_field cmdstat_exec] -> usec]}
+        assert {$usec >= 40000} ;# DEBUG's and EXEC's own
+        r set a 2
+        assert_match "calls=1,*" [info_field cmdstat_set]
+    }
+
     test "INFO counts subscriptions" {
         set c [connect]
         $c subscribe a
