@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/dirlock.h"
 #include "base/log.h"
 #include "base/options.h"
 #include "cmds/carry.h"
@@ -115,7 +116,8 @@ static bool takes_over;
 static void lock_directory(void)
 {
     if (takes_over) {
-        server.lock_fd = handover_lock_fd();
+        server.locks = handover_locks();
+        if (server.locks.directory < 0) server.locks.directory = dirlock_take("."); /* an older build hasn't */
         return;
     }
     int fd = open(LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -124,7 +126,12 @@ static void lock_directory(void)
         fail("dir %s: another ckv is using it; stop that one, or give this one a directory of its own by --dir",
              options.dir);
     }
-    server.lock_fd = fd;
+    server.locks = (HandoverLocks){ .file = fd, .directory = dirlock_take(".") };
+    if (server.locks.directory < 0 && errno == EWOULDBLOCK) {
+        fail("dir %s: another process has locked it, likely a ckv whose %s was deleted; stop that one, or give this "
+             "one a directory of its own by --dir",
+             options.dir, LOCK_FILE);
+    }
 }
 
 /* The data directory becomes the working directory, so that the operator's socket has a short path whatever the

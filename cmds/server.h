@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "net/loop.h"
+#include "repl/handover.h"
 
 typedef struct Server {
     Loop *loop;
@@ -17,7 +18,7 @@ typedef struct Server {
     char *executable;                  /* absolute path */
     char **words;                      /* that the process was started with, in */
     char *start_directory;             /* this directory */
-    int lock_fd;                       /* what keeps others from the data directory */
+    HandoverLocks locks;               /* what keeps others from the data directory */
     int64_t last_save_sec;             /* unix; of the last checkpoint, or of the start */
     bool stop_without_save;            /* SHUTDOWN NOSAVE */
     volatile sig_atomic_t stop_signal; /* the one that ends it; 0: none came */

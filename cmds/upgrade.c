@@ -128,7 +128,7 @@ static void start_child(void)
     upgrade.master = master_text();
     checkpoints_hold(true);
     upgrade.held = true;
-    char *error = handover_spawn(&upgrade.child, upgrade.program, server.words, server.start_directory, server.lock_fd);
+    char *error = handover_spawn(&upgrade.child, upgrade.program, server.words, server.start_directory, server.locks);
     if (error != NULL) {
         end(error);
         g_free(error);

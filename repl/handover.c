@@ -109,20 +109,21 @@ HandoverGot handover_receive(int socket, int wait_ms, HandoverMessage *message, 
 
 extern char **environ;
 
-/* The two descriptors keep their numbers, but not their close-on-exec. */
+/* The descriptors keep their numbers, but not their close-on-exec. */
 static int spawn(HandoverChild *child, const char *program, char *const *words, const char *directory, int its_socket,
-                 int lock_fd)
+                 HandoverLocks locks)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t defaults;
     sigemptyset(&defaults);
     sigaddset(&defaults, SIGPIPE);
-    g_autofree char *value = g_strdup_printf("%d %d", its_socket, lock_fd);
+    g_autofree char *value = g_strdup_printf("%d %d %d", its_socket, locks.file, locks.directory);
     g_auto(GStrv) its_environ = g_environ_setenv(g_strdupv(environ), VARIABLE, value, TRUE);
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, its_socket, its_socket);
-    posix_spawn_file_actions_adddup2(&actions, lock_fd, lock_fd);
+    posix_spawn_file_actions_adddup2(&actions, locks.file, locks.file);
+    if (locks.directory >= 0) posix_spawn_file_actions_adddup2(&actions, locks.directory, locks.directory);
     posix_spawn_file_actions_addchdir_np(&actions, directory);
     posix_spawnattr_init(&attributes);
     posix_spawnattr_setsigdefault(&attributes, &defaults);
@@ -133,7 +134,8 @@ static int spawn(HandoverChild *child, const char *program, char *const *words, 
     return failed;
 }
 
-char *handover_spawn(HandoverChild *child, const char *program, char *const *words, const char *directory, int lock_fd)
+char *handover_spawn(HandoverChild *child, const char *program, char *const *words, const char *directory,
+                     HandoverLocks locks)
 {
     int ends[2];
     *child = (HandoverChild){ .socket = -1 };
@@ -142,7 +144,7 @@ char *handover_spawn(HandoverChild *child, const char *program, char *const *wor
     const struct timeval limit = { .tv_sec = HANDOVER_SEND_S };
     for (int i = 0; i < 2; i++)
         setsockopt(ends[i], SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-    int failed = spawn(child, program, words, directory, ends[1], lock_fd);
+    int failed = spawn(child, program, words, directory, ends[1], locks);
     close(ends[1]);
     child->socket = ends[0];
     if (failed == 0) return NULL;
@@ -173,21 +175,24 @@ char *handover_end(HandoverChild *child)
 
 /* ---- the new process ---- */
 
-static int socket_fd = -1, lock_fd = -1;
+static int socket_fd = -1;
+static HandoverLocks inherited = { -1, -1 };
 
 bool handover_inherited(void)
 {
     const char *value = getenv(VARIABLE);
-    if (value == NULL || sscanf(value, "%d %d", &socket_fd, &lock_fd) != 2) return false;
+    /* An older build, which locks ckv.lock alone, says two numbers; and reads two. */
+    if (value == NULL || sscanf(value, "%d %d %d", &socket_fd, &inherited.file, &inherited.directory) < 2) return false;
     unsetenv(VARIABLE); /* no child of ours inherits them */
     fcntl(socket_fd, F_SETFD, FD_CLOEXEC);
-    fcntl(lock_fd, F_SETFD, FD_CLOEXEC);
+    fcntl(inherited.file, F_SETFD, FD_CLOEXEC);
+    if (inherited.directory >= 0) fcntl(inherited.directory, F_SETFD, FD_CLOEXEC);
     return true;
 }
 
-int handover_lock_fd(void)
+HandoverLocks handover_locks(void)
 {
-    return lock_fd;
+    return inherited;
 }
 
 int handover_socket(void)

@@ -28,8 +28,8 @@
  * had got COMMIT: the socket's end says that the old one is dead, since that one never closes its own end while the new
  * one lives. From COMMIT on the new one alone may; if the old one dies, that's no matter. If the new one dies before
  * SERVING, the old one, whose child it is, knows for certain, and goes on: the journal is as it was left, since no
- * client is served before. The lock of the data directory is the same open file in both, which the new one inherits, so
- * it's held for as long as either lives, and there's no moment in between.
+ * client is served before. The locks of the data directory are the same open files in both, which the new one inherits,
+ * so they're held for as long as either lives, and there's no moment in between.
  *
  * With persistence no the same is said, of a checkpoint and a journal that are made for this upgrade, in a directory of
  * their own; cmds/transit.h says what is other then.
@@ -82,6 +82,11 @@ typedef enum HandoverGot { HANDOVER_MESSAGE, HANDOVER_NOTHING, HANDOVER_GONE, HA
  * closed if that is NULL. GONE: the other process has ended. BAD: it sends what is no message. */
 HandoverGot handover_receive(int socket, int wait_ms, HandoverMessage *message, GArray *fds);
 
+/* What is locked: ckv.lock, and the directory itself (-1: it can't be). */
+typedef struct HandoverLocks {
+    int file, directory;
+} HandoverLocks;
+
 /* ---- the old process ---- */
 
 typedef struct HandoverChild {
@@ -90,15 +95,16 @@ typedef struct HandoverChild {
 } HandoverChild;
 
 /* Starts the program with these words, in that directory. NULL, or why it can't be (g_free). */
-char *handover_spawn(HandoverChild *child, const char *program, char *const *words, const char *directory, int lock_fd);
+char *handover_spawn(HandoverChild *child, const char *program, char *const *words, const char *directory,
+                     HandoverLocks locks);
 /* It's dead when this returns; how it ended, to g_free: "exit status 1". */
 char *handover_end(HandoverChild *child);
 
 /* ---- the new process ---- */
 
-/* Whether this process is to take over; then its ends of the socket and of the lock are known. At the start, once. */
+/* Whether this process is to take over; then its ends of the socket and of the locks are known. At the start, once. */
 bool handover_inherited(void);
-int handover_lock_fd(void);
+HandoverLocks handover_locks(void);
 int handover_socket(void);
 /* To be called now and then, while it loads: says that it lives; ends the program if the old one doesn't. */
 void handover_alive(void);

@@ -63,12 +63,11 @@ static ToolStatus dump_all(void)
 
 /* ---- the tool ---- */
 
-/* Only a directory that had a server has its lock, and nothing is to be made here. */
+/* Only a directory that had a server has ckv.lock, and nothing is to be made here. */
 static bool lock_if_any(const char *directory, bool *running, char **error)
 {
     g_autofree char *path = g_build_filename(directory, "ckv.lock", NULL);
-    *running = false;
-    return access(path, F_OK) != 0 || tool_lock(directory, running, error);
+    return access(path, F_OK) == 0 ? tool_lock(directory, running, error) : tool_lock_itself(directory, running, error);
 }
 
 static bool has_backup(const char *directory, const char *id, char **error)

@@ -10,6 +10,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "base/dirlock.h"
+
 #define LOCK_FILE "ckv.lock"
 
 static const Tool tools[] = {
@@ -103,17 +105,26 @@ static int open_lock(const char *path, bool *unused)
     return fd;
 }
 
+static char *in_use(const char *directory)
+{
+    return g_strdup_printf("%s: a server is using this directory", directory);
+}
+
+bool tool_lock_itself(const char *directory, bool *running, char **error)
+{
+    *running = dirlock_take(directory) < 0 && errno == EWOULDBLOCK; /* what is taken is closed with the process */
+    if (*running) *error = in_use(directory);
+    return !*running;
+}
+
 bool tool_lock(const char *directory, bool *running, char **error)
 {
     g_autofree char *path = g_build_filename(directory, LOCK_FILE, NULL);
     bool unused;
-    *running = false;
     int fd = open_lock(path, &unused);
-    if (unused) return true;
-    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) return true; /* closed with the process */
+    if (unused || (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)) return tool_lock_itself(directory, running, error);
     *running = fd >= 0 && errno == EWOULDBLOCK;
-    *error = *running ? g_strdup_printf("%s: a server is using this directory", directory)
-                      : g_strdup_printf("%s: %s", path, g_strerror(errno));
+    *error = *running ? in_use(directory) : g_strdup_printf("%s: %s", path, g_strerror(errno));
     if (fd >= 0) close(fd);
     return false;
 }

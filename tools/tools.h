@@ -59,5 +59,7 @@ void tool_progress(const char *name, double part);
 /* Takes the lock of a data directory, for as long as the process lives; of one that can only be read, too. False: a
  * server has it, or there's no such directory (*error, to g_free). `*running`: it's a server that has it. */
 bool tool_lock(const char *directory, bool *running, char **error);
+/* The same, without ckv.lock: nothing is made. */
+bool tool_lock_itself(const char *directory, bool *running, char **error);
 
 #endif

@@ -107,6 +107,23 @@ with_server {} {
     }
 }
 
+with_server {} {
+    test "nor does one when somebody has deleted the lock and the socket; no tool takes the directory either" {
+        r set a 1
+        r save
+        file delete [server_dir]/ckv.lock [server_dir]/ckv.sock
+        assert_match "1 *a server is using*" [run_ckv dump [server_dir]]
+        lassign [run_ckv --port 0 --dir [server_dir]] status out err
+        assert_equal 1 $status
+        assert_match "ckv: dir [server_dir]: another process has locked it, *--dir\n" $err
+        assert_match "1 *a server is using*" [run_ckv dump [server_dir]]
+        assert_match "1 *a server is using*" [run_ckv check [server_dir]]
+        assert_match "1 *can't be reached*" [run_ckv backup list --dir [server_dir]]
+        restart
+        assert_equal 1 [r get a]
+    }
+}
+
 test "a directory is made if it is missing, and its path may be long" {
     set deep [file join $::scratch [repeat d 100] [repeat e 100]]
     with_server [list --dir $deep] {
