@@ -30,6 +30,9 @@
 /* After a checkpoint failed; doubled each time, up to what `checkpoint-every` is by default. */
 #define RETRY_MS     10000
 #define RETRY_MS_MAX 300000
+/* Behind the last checkpoint, what changes no data (a master's PINGs) makes none by its age until it's so many bytes: a
+ * start reads them in no time. */
+#define IDLE_BYTES_MAX (1UL << 20)
 
 typedef struct Waiter {
     void (*done)(const char *error, void *context);
@@ -45,6 +48,8 @@ static struct {
     bool walking, stopping;
     uint64_t changes_saved;  /* keyspace->changes when the last whole checkpoint began, and */
     uint64_t changes_saving; /* when the running one did */
+    uint64_t announced[2];   /* keyspace->announced when the whole checkpoint in each file began, or UINT64_MAX; and */
+    uint64_t announcing;     /* when the running one did */
     GArray *waiting;         /* of Waiter */
     char *not_begun;         /* why the last one couldn't even begin; NULL: it could */
 } state;
@@ -87,6 +92,7 @@ static void checkpoint_succeeded(void)
     state.retry_ms = state.retry_after_ms = 0;
     g_clear_pointer(&state.not_begun, g_free);
     state.changes_saved = state.changes_saving;
+    state.announced[status.last] = state.announcing;
     release_journal();
     backups_checkpointed();
     finished(NULL);
@@ -171,6 +177,7 @@ bool checkpoints_begin(char **error)
         return false;
     }
     state.changes_saving = keyspace->changes;
+    state.announcing = keyspace->announced;
     state.last_due_ms = clock_unix_ms;
     checkpoints_walk();
     return true;
@@ -183,6 +190,22 @@ static uint64_t grown_since_checkpoint(void)
     return journal_offset() - (newest < 0 ? persist_manifest.start : persist_manifest.checkpoint[newest].offset);
 }
 
+/* Both files have all data that there is (a file that lacks some keeps the journal from there on), and what is behind
+ * them in the journal is short. */
+static bool nothing_to_save(void)
+{
+    uint64_t grown = grown_since_checkpoint();
+    bool saved = true;
+    for (int f = 0; f < 2; f++)
+        saved &= persist_manifest.checkpoint[f].whole && state.announced[f] == keyspace->announced;
+    return grown == 0 || (saved && grown <= IDLE_BYTES_MAX);
+}
+
+static bool period_is_over(void)
+{
+    return options.checkpoint_every_sec > 0 && clock_unix_ms - state.last_due_ms >= options.checkpoint_every_sec * 1000;
+}
+
 static bool checkpoint_is_due(void)
 {
     /* The clock may have been set back. */
@@ -193,7 +216,7 @@ static bool checkpoint_is_due(void)
     if (grown == 0) return false;
     if (state.retry_ms > 0 && makes_checkpoints()) return true;
     if (options.checkpoint_journal_bytes > 0 && grown > (uint64_t)options.checkpoint_journal_bytes) return true;
-    return options.checkpoint_every_sec > 0 && clock_unix_ms - state.last_due_ms >= options.checkpoint_every_sec * 1000;
+    return period_is_over() && !nothing_to_save();
 }
 
 /* How long the next slice may be: all of it when nobody else has work. */
@@ -227,9 +250,14 @@ void checkpoints_walk(void)
 static int64_t due_tick(void *context)
 {
     (void)context;
-    if (checkpoint_status().state != CHECKPOINT_IDLE || !checkpoint_is_due()) return DUE_TICK_MS;
-    g_autofree char *error = NULL;
-    (void)checkpoints_begin(&error); /* which logs why not */
+    if (checkpoint_status().state != CHECKPOINT_IDLE) return DUE_TICK_MS;
+    if (checkpoint_is_due()) {
+        g_autofree char *error = NULL;
+        (void)checkpoints_begin(&error); /* which logs why not */
+    } else if (journal_is_open() && !server_loading && period_is_over() && nothing_to_save()) {
+        state.last_due_ms = clock_unix_ms;
+        release_journal(); /* which has grown older all the same */
+    }
     return DUE_TICK_MS;
 }
 
@@ -277,6 +305,7 @@ void checkpoints_init(Loop *loop)
 {
     state.loop = loop;
     state.last_due_ms = clock_unix_ms;
+    state.announced[0] = state.announced[1] = UINT64_MAX;
 }
 
 void checkpoints_start(void)
@@ -308,6 +337,7 @@ void checkpoints_stop(bool save)
 void checkpoints_have_all(void)
 {
     state.changes_saved = keyspace->changes;
+    state.announced[0] = state.announced[1] = UINT64_MAX; /* of the data that there was before */
 }
 
 uint64_t checkpoints_missing_changes(void)

@@ -78,6 +78,7 @@ static inline __attribute__((always_inline)) Entry **find_slot(const Db *db, uin
 /* Something under this hash is about to change: `entry`, or NULL if there's none yet. */
 static void announce(Db *db, uint64_t hash, const Entry *entry)
 {
+    db->keyspace->announced++;
     if (db->pages == NULL) {
         if (!db->keyspace->tracked) return;
         db->pages = pages_new(&db->table, PAGE_ENTRIES, (uint64_t)db->index);
@@ -693,6 +694,7 @@ void keyspace_free(Keyspace *ks)
 size_t keyspace_flush(Db *db)
 {
     size_t count = db->table.count;
+    db->keyspace->announced++;
     if (!checkpoint_adopt_db(db, visit_free)) grave_take_db(&db->table, &db->wheel, visit_free);
     struct PageMap *pages = db->pages;
     db_init(db, db->keyspace, db->index);

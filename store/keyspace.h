@@ -52,6 +52,7 @@ struct Keyspace {
     uint64_t hits, misses;        /* keyspace_read and keyspace_look */
     uint64_t expired, evicted;    /* keys */
     uint64_t changes;             /* since start: rdb_changes_since_last_save */
+    uint64_t announced;           /* changes that were about to happen, also by what nobody asked for, as expiry */
     struct EvictPool *evict_pool; /* evict.c's; NULL: none yet */
     bool tracked;                 /* changes are noted for checkpoints */
 };

@@ -218,6 +218,45 @@ with_server {--checkpoint-every 1} {
     }
 }
 
+with_server {--checkpoint-every 1 --journal-keep 2 --repl-ping-slave-period 1} {
+    set master $current
+    with_server {--checkpoint-every 1 --journal-keep 2} {
+        set slave $current
+
+        # Whether the last checkpoint is the last one still after three PINGs more, a second apart.
+        proc checkpoint_stays {} {
+            lassign [list [offset] [info_field ckv_last_checkpoint_offset]] before last
+            wait_until {[offset] >= $before + 3 * 14} 20000
+            return [expr {[info_field ckv_last_checkpoint_offset] == $last}]
+        }
+
+        test "what has only a master's PINGs behind it makes no checkpoint until it's much, or the server stops" {
+            follow $slave $master
+            wait_same $master $slave
+            foreach id [list $master $slave] {
+                in $master { r set k $id }
+                wait_same $master $slave
+                in $id {
+                    set written [offset]
+                    wait_until {[info_field ckv_last_checkpoint_offset] >= $written}
+                    wait_until {[checkpoint_stays]} 20000
+                    wait_until {[info_field ckv_journal_first_offset] >= $written} ;# old segments go all the same
+                }
+            }
+            in $master {
+                r config set checkpoint-journal-bytes 1000
+                set last [info_field ckv_last_checkpoint_offset]
+                r publish channel [repeat x 1000]
+                wait_until {[info_field ckv_last_checkpoint_offset] > $last}
+                set before [offset]
+                wait_until {[offset] > $before}
+                restart
+                assert_match "*Saving a checkpoint before the stop*" [server_log]
+            }
+        }
+    }
+}
+
 with_server {--persistence no} {
     test "persistence no keeps nothing, and says so" {
         r set a 1
