@@ -9,6 +9,8 @@
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "cmds/backups.h"
 
+#include <unistd.h>
+
 #include "base/background.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -36,7 +38,7 @@
 
 #define ERROR_UNWANTED   "the server follows another master by now, or none"
 
-typedef enum JobKind { JOB_NONE, JOB_CREATE, JOB_VERIFY, JOB_DELETE, JOB_ROLLBACK } JobKind;
+typedef enum JobKind { JOB_NONE, JOB_CREATE, JOB_VERIFY, JOB_DELETE, JOB_ROLLBACK, JOB_CLEAN } JobKind;
 
 /* What STATUS says of the last job of a command. */
 typedef struct Outcome {
@@ -102,6 +104,12 @@ static char *build_rollback(void)
     return g_strdup("it's another directory's backup; stop the server, and run: ckv rollback ID");
 }
 
+/* What a full sync that was given up has made so far. */
+static char *clean(void)
+{
+    return state_remove(ROLLBACK_BUILDING) ? NULL : state_errno(ROLLBACK_BUILDING);
+}
+
 static gpointer run_thread(gpointer context)
 {
     (void)context;
@@ -110,6 +118,7 @@ static gpointer run_thread(gpointer context)
     case JOB_VERIFY: job.error = backup_verify(".", job.id, &work); break;
     case JOB_DELETE: job.error = backup_remove_remains("."); break;
     case JOB_ROLLBACK: job.error = build_rollback(); break;
+    case JOB_CLEAN: job.error = clean(); break;
     case JOB_NONE: break;
     }
     g_atomic_int_set(&job.done, 1);
@@ -155,9 +164,20 @@ static void scheduled_job_ended(bool good)
     if (!good) schedule_retry_ms = clock_unix_ms + RETRY_MS;
 }
 
+/* No command's: it has no outcome. */
+static void end_cleaning(const char *error)
+{
+    if (error != NULL) log_line(LOG_WARNING, "What a full sync has left can't be removed: %s", error);
+    job.kind = JOB_NONE;
+}
+
 /* Ends the job; `error` NULL: all went well. */
 static void end_job(const char *error)
 {
+    if (job.kind == JOB_CLEAN) {
+        end_cleaning(error);
+        return;
+    }
     static const char *const names[] = { "", "Backup", "Verifying backup", "Deleting backup", "Rollback" };
     g_autofree char *target = job_target();
     if (error != NULL) log_line(LOG_WARNING, "%s %s failed: %s", names[job.kind], target, error);
@@ -363,6 +383,15 @@ void backups_discard(const char *id)
     start_thread();
 }
 
+bool backups_clean_up(void)
+{
+    if (job.kind != JOB_NONE) return false;
+    if (access(ROLLBACK_BUILDING, F_OK) != 0) return true;
+    job.kind = JOB_CLEAN;
+    start_thread();
+    return true;
+}
+
 static void drop_replaced(void)
 {
     checkpointed = false;
@@ -447,7 +476,8 @@ static bool check_ready(Request *r)
         g_autofree char *why = persist_closed();
         reply_errorf(r->out, "ERR %s", why);
     } else if (job.kind != JOB_NONE) {
-        reply_error(r->out, "ERR a backup or a rollback is in progress");
+        reply_error(r->out, job.kind == JOB_CLEAN ? "ERR what a full sync has left is being removed"
+                                                  : "ERR a backup or a rollback is in progress");
     } else {
         return true;
     }
@@ -499,7 +529,7 @@ static void backup_create(Request *r)
 
 static void backup_status(Request *r)
 {
-    reply_outcome(r, &backup_outcome, job.kind != JOB_NONE && job.kind != JOB_ROLLBACK);
+    reply_outcome(r, &backup_outcome, job.kind != JOB_NONE && job.kind != JOB_ROLLBACK && job.kind != JOB_CLEAN);
 }
 
 /* BACKUP LIST: "id offset unix_ms keys bytes note" each */
@@ -607,6 +637,11 @@ bool backups_idle(void)
 bool backups_replace_data(void)
 {
     return job.kind == JOB_ROLLBACK;
+}
+
+bool backups_are_cleaning(void)
+{
+    return job.kind == JOB_CLEAN;
 }
 
 const char *backups_rollback_failed(void)

@@ -23,6 +23,10 @@ void backups_discard(const char *id);
 char *backups_go_back(uint64_t offset, const char *note);
 /* If it's going back, it doesn't after all: the server is about to follow another master, or none. */
 void backups_stay(void);
+/* Removes, as a job, what a full sync that was given up has made so far; the process that made it has ended. False: not
+ * now, since one is in progress. */
+bool backups_clean_up(void);
+bool backups_are_cleaning(void);
 /* No backup and no rollback is in progress. */
 bool backups_idle(void);
 /* A rollback is: the data is about to be replaced. */

@@ -36,7 +36,8 @@
 /* A backup isn't waited for: writes may wait for this slave, and it goes on by offset as a rule. */
 static bool is_ready(void)
 {
-    return !server_loading && (journal_is_open() || persist_lost() != NULL) && !backups_replace_data();
+    return !server_loading && (journal_is_open() || persist_lost() != NULL) && !backups_replace_data() &&
+           !backups_are_cleaning();
 }
 
 static void own_facts(GuardFacts *own)
@@ -153,6 +154,7 @@ static const SlaveHooks hooks = {
     .follow_history = follow_history,
     .receiver = receiver_words,
     .replace = replace_data,
+    .clean_up = backups_clean_up,
     .lost = persist_lost,
     .go_back = go_back,
     .going_back_failed = backups_rollback_failed,

@@ -45,6 +45,7 @@ static struct {
     bool waits_for_turn; /* a checkpoint has had its time in this turn: they wait for the next one */
     bool goes_on;        /* for which there's a timer */
     bool loads;          /* what a full sync brought, perhaps, and nobody has said that it failed */
+    bool leaves;         /* one was given up: what it made so far is to go */
     unsigned stuck;      /* so often the stream couldn't be followed, since something of it was run */
     uint64_t acked;
     int64_t retry_ms, since_ms, last_io_ms, last_sent_ms, down_since_ms;
@@ -64,6 +65,7 @@ static void enter(SlaveState state)
 static void drop_link(void)
 {
     if (slave.state == SLAVE_CONNECTED) slave.down_since_ms = clock_mono_ms();
+    slave.leaves |= slave.transfer != NULL;
     g_clear_pointer(&slave.transfer, transfer_free);
     g_clear_pointer(&slave.link, link_close);
     stream_reset(&slave.stream);
@@ -336,6 +338,7 @@ static void replace_data(void)
     slave.stuck = 0;
     slave.client_id = 0;
     slave.loads = true;
+    slave.leaves = false;
     enter(SLAVE_LOADING);
 }
 
@@ -609,9 +612,17 @@ static void tick_connected(void)
     if (slave.state == SLAVE_CONNECTED && clock_mono_ms() - slave.last_sent_ms >= ACK_EVERY_MS) send_ack();
 }
 
+/* While no other full sync can begin, which works in the same place: to connect, it has to be `ready`. */
+static void clean_up(void)
+{
+    bool quiet = slave.state == SLAVE_NONE || slave.state == SLAVE_CONNECT || slave.state == SLAVE_CONNECTED;
+    if (slave.leaves && quiet && transfer_all_ended()) slave.leaves = !slave.hooks->clean_up();
+}
+
 static int64_t tick(void *context)
 {
     (void)context;
+    clean_up();
     switch (slave.state) {
     case SLAVE_NONE: break;
     case SLAVE_CONNECT: connect_again(); break;
@@ -677,7 +688,7 @@ void slave_init(Loop *loop, const SlaveHooks *hooks)
 bool slave_may_pass(void)
 {
     return slave.state != SLAVE_TRANSFER && slave.state != SLAVE_LOADING && slave.state != SLAVE_GOING_BACK &&
-           !slave.hands_over;
+           !slave.hands_over && !slave.leaves;
 }
 
 void slave_save(Tape *tape, GArray *fds)

@@ -28,7 +28,7 @@
 #include "repl/guard.h"
 
 typedef struct SlaveHooks {
-    /* The data is loaded, or lost, and nobody else is about to replace it. */
+    /* The data is loaded, or lost, nobody else is about to replace it, and `clean_up` has done its work. */
     bool (*ready)(void);
     /* Nor is a backup being made of it: `replace` and `go_back` may be called. */
     bool (*may_replace)(void);
@@ -56,6 +56,8 @@ typedef struct SlaveHooks {
     char **(*receiver)(const char *history, uint64_t offset, const char *left);
     /* Puts it in the place of ours, which becomes a backup with that note, and begins to load it. */
     char *(*replace)(const char *note);
+    /* Begins to remove what the tool has made, which has ended. False: not now. */
+    bool (*clean_up)(void);
     /* Why it couldn't be loaded, until it's replaced in its turn; NULL: it is, or is being loaded. */
     const char *(*lost)(void);
 

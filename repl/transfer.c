@@ -125,6 +125,12 @@ static void reap_dying(void)
     }
 }
 
+bool transfer_all_ended(void)
+{
+    reap_dying();
+    return dying == NULL || dying->len == 0;
+}
+
 static void kill_child(pid_t child)
 {
     kill(child, SIGKILL);

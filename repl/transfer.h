@@ -21,8 +21,9 @@ typedef struct Transfer Transfer;
 /* Starts this program's tool with these words. `room` is called when more bytes can be taken again. NULL: *error
  * (g_free). */
 Transfer *transfer_new(Loop *loop, char *const *words, void (*room)(void), char **error);
-/* Ends the child, if it still runs. */
+/* Ends the child, if it still runs; and whether all that were so ended are gone. */
 void transfer_free(Transfer *transfer);
+bool transfer_all_ended(void);
 
 /* The line "$…", without its end. False: it's none. */
 bool transfer_begin(Transfer *transfer, Slice line);

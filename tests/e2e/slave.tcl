@@ -114,6 +114,25 @@ with_server {--read-only-slave yes --checkpoint-every 0} {
         assert_equal 1 [r get mine]
     }
 
+    test "a full sync that ends in the middle leaves nothing in the directory" {
+        r set mine 1
+        foreach end {broken promoted} {
+            r slaveof 127.0.0.1 [fake_listen]
+            set c [fake_link]
+            fake_handshake $c [fake_info $id_a 5 10]
+            fake_send $c "+FULLRESYNC $id_a 5\r\n\$1000\r\n[string range [rdb {k v}] 0 12]"
+            wait_until {[file exists [server_dir]/rollback.tmp]}
+            fake_close ;# no other sync takes its place
+            if {$end eq "broken"} { close $c }
+            if {$end eq "promoted"} { r slaveof no one }
+            wait_until {![file exists [server_dir]/rollback.tmp]}
+            assert_equal [dict get {broken slave promoted master} $end] [info_field role]
+            r slaveof no one
+        }
+        assert_equal idle [r backup status] ;# it's no command's job
+        assert_equal 1 [r get mine]
+    }
+
     test "what came by a full sync at offset 0, as of a new Redis, isn't taken for nothing later" {
         set ::fake_port [fake_listen]
         r slaveof 127.0.0.1 $::fake_port
