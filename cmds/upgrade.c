@@ -7,7 +7,8 @@
  * catch up while clients are served. Once it lacks little it's sent, in slices, what much is unsent or unfinished of
  * clients; then the disk is waited for. When it has all but little of both, all stops: the rest is handed over in one
  * go, waiting for each answer, and this process ends. Whatever goes wrong before that ends the other one, is one line
- * in the log and the answer to UPGRADE, and nothing has changed.
+ * in the log and the answer to UPGRADE, and nothing has changed. If what the other one has read isn't what it's to take
+ * over any more, as when a slave's master was failed over, it's ended, and another one started.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "cmds/upgrade.h"
@@ -45,6 +46,9 @@
 #define NEAR_CLIENTS  (1 << 20) /* of what clients have unsent or unfinished; */
 #define AHEAD_MS_MAX  30000     /* or more, if that grows faster for so long */
 #define AHEAD_BYTES   (2 << 20) /* of it, in one slice: a millisecond or two */
+#define STARTS_MAX    10        /* of new processes for one upgrade */
+
+#define DATA_CHANGED  "the data was replaced, or began another history, meanwhile"
 
 typedef enum UpgradeState {
     UPGRADE_NONE,
@@ -64,6 +68,7 @@ static struct {
     uint64_t generation, synced;
     char *master; /* whose slave this is */
     int64_t since_ms, heard_ms, followed_ms, ahead_ms;
+    int starts;
     bool held;
 } upgrade = { .child = { .socket = -1 } };
 
@@ -119,11 +124,13 @@ static const char *what_is_busy(void)
     if (!backups_idle()) return "a backup or a rollback is in progress";
     if (!master_may_pass()) return "a slave is being sent a full sync";
     if (!transit_idle()) return "the last upgrade's files are being removed";
+    if (failover_state != FAILOVER_NONE) return "a failover is in progress";
     return slave_may_pass() ? NULL : "a full sync is being received";
 }
 
 static void start_child(void)
 {
+    upgrade.starts++;
     upgrade.generation = persist_generation();
     upgrade.master = master_text();
     checkpoints_hold(true);
@@ -160,6 +167,7 @@ static void wait_for_save(void)
 static void wait_for_others(void)
 {
     const char *busy = what_is_busy();
+    if (busy == NULL && !handover_is_gone(&upgrade.child)) busy = "the last new process hasn't ended yet";
     if (busy == NULL && options.persistence) {
         start_child();
     } else if (busy == NULL) {
@@ -167,6 +175,40 @@ static void wait_for_others(void)
     } else if (clock_mono_ms() - upgrade.since_ms > BUSY_MS_MAX) {
         end(busy);
     }
+}
+
+/* ---- what the new process has read isn't what there is ---- */
+
+/* The data or its history: it may have found that, too, and taken it for damage. */
+static bool has_stale_data(void)
+{
+    return upgrade.state >= UPGRADE_LOADS && upgrade.generation != persist_generation();
+}
+
+/* NULL, or why it can't go on with what it has. What a slave does counts in the end only. */
+static const char *what_is_stale(void)
+{
+    g_autofree char *master = master_text();
+    if (has_stale_data()) return DATA_CHANGED;
+    if (strcmp(upgrade.master, master) != 0) return "SLAVEOF came meanwhile";
+    return slave_may_pass() ? NULL : "a full sync is being received";
+}
+
+static void start_over(const char *why)
+{
+    if (upgrade.starts >= STARTS_MAX) {
+        end(why);
+        return;
+    }
+    log_line(LOG_NOTICE, "Upgrade: process %d is ended, and another one is to be started: %s.", (int)upgrade.child.pid,
+             why);
+    handover_kill(&upgrade.child);
+    checkpoints_hold(false);
+    upgrade.held = false;
+    g_clear_pointer(&upgrade.master, g_free);
+    upgrade.state = UPGRADE_WAITS;
+    upgrade.since_ms = clock_mono_ms();
+    upgrade.followed_ms = 0;
 }
 
 /* ---- the pause ---- */
@@ -227,11 +269,7 @@ static void finish(void)
 /* NULL, or what has come up meanwhile. */
 static const char *what_changed(void)
 {
-    g_autofree char *master = master_text();
     if (loop_is_stopping(server.loop)) return "the server stops";
-    if (upgrade.generation != persist_generation()) return "the data was replaced, or began another history, meanwhile";
-    if (strcmp(upgrade.master, master) != 0) return "SLAVEOF came meanwhile";
-    if (failover_state != FAILOVER_NONE) return "FAILOVER came meanwhile";
     if (journal_trouble() != NULL) return journal_trouble();
     if (transit_trouble() != NULL) return transit_trouble();
     return what_is_busy();
@@ -244,6 +282,10 @@ static void switch_over(void)
     const char *changed;
     upgrade.carried.frozen_us = clock_now_us();
     client_settle();
+    if ((changed = what_is_stale()) != NULL) {
+        start_over(changed);
+        return;
+    }
     if ((changed = what_changed()) != NULL) {
         end(changed);
         return;
@@ -388,6 +430,7 @@ static int64_t tick(void *context)
     (void)context;
     const char *trouble = transit_trouble();
     if (trouble != NULL) end(trouble);
+    if (has_stale_data()) start_over(DATA_CHANGED);
     switch (upgrade.state) {
     case UPGRADE_NONE: break;
     case UPGRADE_WAITS: wait_for_others(); break;
@@ -416,7 +459,7 @@ void cmd_upgrade(Request *r)
         upgrade.carried = (Carried){ .begun_us = clock_now_us(), .asker = r->client->id };
         upgrade.state = UPGRADE_WAITS;
         upgrade.since_ms = clock_mono_ms();
-        upgrade.followed_ms = 0;
+        upgrade.followed_ms = upgrade.starts = 0;
         client_hold(r->client, true);
         loop_timer(server.loop, 0, tick, NULL);
     }

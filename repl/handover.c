@@ -166,11 +166,24 @@ char *handover_end(HandoverChild *child)
         kill(child->pid, SIGKILL);
         waitpid(child->pid, &status, 0);
     }
-    close(child->socket);
+    if (child->socket >= 0) close(child->socket);
     *child = (HandoverChild){ .socket = -1 };
     if (killed) return g_strdup("it was ended");
     if (WIFSIGNALED(status)) return g_strdup_printf("signal %d", WTERMSIG(status));
     return g_strdup_printf("exit status %d", WEXITSTATUS(status));
+}
+
+void handover_kill(HandoverChild *child)
+{
+    kill(child->pid, SIGKILL);
+    close(child->socket);
+    child->socket = -1;
+}
+
+bool handover_is_gone(HandoverChild *child)
+{
+    if (child->pid != 0 && waitpid(child->pid, NULL, WNOHANG) != 0) child->pid = 0;
+    return child->pid == 0;
 }
 
 /* ---- the new process ---- */

@@ -91,7 +91,7 @@ typedef struct HandoverLocks {
 
 typedef struct HandoverChild {
     pid_t pid;  /* 0: none */
-    int socket; /* -1: none */
+    int socket; /* -1: none, or it was killed */
 } HandoverChild;
 
 /* Starts the program with these words, in that directory. NULL, or why it can't be (g_free). */
@@ -99,6 +99,9 @@ char *handover_spawn(HandoverChild *child, const char *program, char *const *wor
                      HandoverLocks locks);
 /* It's dead when this returns; how it ended, to g_free: "exit status 1". */
 char *handover_end(HandoverChild *child);
+/* Kills it, before COMMIT; with much memory it takes its time to die, for which nobody waits. Whether it's gone: */
+void handover_kill(HandoverChild *child);
+bool handover_is_gone(HandoverChild *child);
 
 /* ---- the new process ---- */
 

@@ -361,7 +361,58 @@ def test_aside(programs, top, options):
     server.stop()
 
 
-TESTS = (test_versions, test_cannot, test_killed, test_stopped, test_shutdown, test_aside)
+def change_history(change, master, slave):
+    """The slave's, as it's promoted, or as its master begins another one; until it has followed."""
+    before = slave.info("replication")["master_replid"]
+    if change == "promoted":
+        slave.call("SLAVEOF", "NO", "ONE")
+    else:
+        master.call("SLAVEOF", "127.0.0.1", str(slave.port))
+        master.call("SLAVEOF", "NO", "ONE")
+    end = time.monotonic() + READY_S_MAX
+    while slave.info("replication")["master_replid"] == before:
+        assert time.monotonic() < end, slave.said()[-2000:]
+        time.sleep(0.01)
+
+
+def test_history(programs, top, options):
+    """A slave's history changes when the new process has read MANIFEST: it has another one started, and that serves."""
+    plan, directories = os.path.join(top, "plan"), [os.path.join(top, name) for name in ("master", "slave")]
+    for directory in directories:
+        os.mkdir(directory)
+    master = Upgraded(programs.ckv, directories[0], ("--admin-plane", "all"))
+    slave = Upgraded(programs.ckv, directories[1], ("--admin-plane", "all", "--slaveof", "127.0.0.1", str(master.port)),
+                     env=dict(os.environ, LD_PRELOAD=programs.library, HANDFAULT=plan))
+    for change in ("followed", "followed", "promoted"):
+        end = time.monotonic() + READY_S_MAX
+        while slave.info("replication")["master_link_status"] != "up":
+            assert time.monotonic() < end, slave.said()[-2000:]
+            time.sleep(0.01)
+        old = slave.pid()
+        master.call("SET", "before", change)
+        with open(plan, "w") as to:
+            to.write("%d before self %d" % (KINDS["LOADED"], signal.SIGSTOP))
+        asked = subprocess.Popen([programs.ckv, "upgrade", "--dir", slave.directory], stdout=subprocess.PIPE,
+                                 stderr=subprocess.STDOUT)
+        end = time.monotonic() + READY_S_MAX
+        while os.path.exists(plan):
+            assert time.monotonic() < end and asked.poll() is None, slave.said()[-2000:]
+            time.sleep(0.005)
+        change_history(change, master, slave)
+        (slave if change == "promoted" else master).call("SET", "behind", change)
+        with open(plan + ".new") as new:
+            stopped = int(new.read())
+        if lives(stopped):
+            os.kill(stopped, signal.SIGCONT)
+        said = asked.communicate(timeout=READY_S_MAX)[0]
+        assert asked.returncode == 0 and b"has taken over" in said, said
+        assert slave.pid() not in (old, stopped)
+    assert slave.info("replication")["role"] == "master" and slave.call("SET", "a", "1") == b"+OK"
+    master.stop()
+    slave.stop()
+
+
+TESTS = (test_versions, test_cannot, test_killed, test_stopped, test_shutdown, test_aside, test_history)
 
 
 def main():
@@ -375,7 +426,8 @@ def main():
     for name in ("ckv", "next", "format", "library"):
         setattr(programs, name, os.path.abspath(getattr(programs, name)))
     for test, options in itertools.product(TESTS, ((), KEEPS_NOTHING)):
-        if programs.only not in test.__name__ or (test is test_aside and not options):
+        if programs.only not in test.__name__ or (test is test_aside and not options) or \
+           (test is test_history and options):
             continue
         begun = time.monotonic()
         with tempfile.TemporaryDirectory() as top:
