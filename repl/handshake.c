@@ -86,8 +86,11 @@ static bool ask_ping(const Handshake *handshake)
 /* One that wants a password says so. */
 static HandshakeStatus take_ping(Handshake *handshake, Slice answer)
 {
-    if (answer.ptr[0] != '+' && !begins(answer, "-NOAUTH") && !begins(answer, "-ERR operation not permitted"))
-        return fail(handshake, "Error reply to PING from master", answer);
+    bool wants_password = begins(answer, "-NOAUTH") || begins(answer, "-ERR operation not permitted");
+    if (wants_password && options.masterauth[0] == '\0')
+        return fail(handshake, "The master wants a password: set masterauth to it (of a ckv: admin:<admin-password>)",
+                    answer);
+    if (answer.ptr[0] != '+' && !wants_password) return fail(handshake, "Error reply to PING from master", answer);
     log_line(LOG_NOTICE, "Master replied to PING, replication can continue...");
     return HANDSHAKE_MORE;
 }

@@ -27,10 +27,14 @@
 #define ELEMENTS_MAX    (1 << 20)
 #define VERSION_FIELD   "redis_version:"
 
+/* What redis-cli takes its password from, which no list of processes shows, and gives to AUTH as it is. */
+#define PASSWORD_VARIABLE "REDISCLI_AUTH"
+
 /* Import can't be given the directory of a running server. */
 #define PASSWORD_REMEDY                                                                                                \
-    "give the admin-password by --password, or " OPERATOR_SOCKET                                                       \
-    " in the server's directory by --socket, which needs none"
+    "give the admin-password by --password, or admin:<admin-password> in the environment's " PASSWORD_VARIABLE         \
+    ", or " OPERATOR_SOCKET " in the server's directory by --socket, which needs none (a Redis' password is given "    \
+    "the same two ways)"
 #define PLACE_REMEDY "name a running server by --port or --socket, or a data directory by --dir"
 
 TalkOptions talk_options;
@@ -67,10 +71,11 @@ bool talk_names_server(void)
 
 struct Talk {
     FILE *in, *out;
-    char *name;      /* for messages */
-    bool greeted;    /* it's known who is there */
-    bool is_ckv;     /* rather than a Redis, */
-    int redis;       /* of this major version; 0: not known */
+    char *name;   /* for messages */
+    bool greeted; /* it's known who is there */
+    bool is_ckv;  /* rather than a Redis, */
+    int redis;    /* of this major version; 0: not known */
+    bool asks_password;
     char *directory; /* the server's own; NULL: not known, or not on this host */
 };
 
@@ -156,22 +161,58 @@ bool talk_is_broken(const Talk *talk)
     return feof(talk->in) || ferror(talk->in);
 }
 
+static bool log_in(Talk *talk, const char *words, char **error)
+{
+    g_auto(GStrv) reply = talk_ask(talk, error, "AUTH", words, NULL);
+    return reply != NULL;
+}
+
+/* By --password. A Redis knows no admin; and who is there, it says only behind AUTH. */
 static bool authenticate(Talk *talk, char **error)
 {
-    if (talk_options.password == NULL) return true;
-    g_autofree char *words = g_strconcat("admin:", talk_options.password, NULL);
-    g_auto(GStrv) reply = talk_ask(talk, error, "AUTH", words, NULL);
-    if (reply != NULL || talk_is_broken(talk)) return reply != NULL;
+    g_autofree char *words = g_strconcat("admin:", talk_options.password, NULL), *ignored = NULL;
+    if (log_in(talk, words, error)) return true;
+    if (talk_is_broken(talk)) return false;
     g_autofree char *why = *error;
+    if (log_in(talk, talk_options.password, &ignored)) {
+        *error = NULL;
+        return true;
+    }
     *error = g_strdup_printf("%s: AUTH was refused (%s); %s", talk->name, why, PASSWORD_REMEDY);
     return false;
+}
+
+/* By the environment: it may be meant for another server, so this goes on without, as redis-cli does. */
+static void authenticate_by_environment(Talk *talk)
+{
+    const char *words = g_getenv(PASSWORD_VARIABLE);
+    g_autofree char *why = NULL;
+    if (words != NULL && !log_in(talk, words, &why))
+        tool_fail("%s: AUTH by " PASSWORD_VARIABLE " was refused (%s)", talk->name, why);
+}
+
+static char **ask_who(Talk *talk, char **error)
+{
+    return talk_ask(talk, error, "INFO", "server", NULL);
+}
+
+/* A ckv's socket never asks for a password, and a wrong one would take the operator's rights there. By port, it may be
+ * that only the operator needs one. */
+static char **greet_with_environment(Talk *talk, char **error)
+{
+    if (talk_options.port != 0) authenticate_by_environment(talk);
+    char **reply = ask_who(talk, error);
+    if (reply != NULL || talk_options.port != 0 || !talk->asks_password) return reply;
+    g_clear_pointer(error, g_free);
+    authenticate_by_environment(talk);
+    return ask_who(talk, error);
 }
 
 /* Finds out who is there. A Redis may have been told not to say so. */
 static bool greet(Talk *talk, char **error)
 {
-    if (!authenticate(talk, error)) return false;
-    g_auto(GStrv) reply = talk_ask(talk, error, "INFO", "server", NULL);
+    if (talk_options.password != NULL && !authenticate(talk, error)) return false;
+    g_auto(GStrv) reply = talk_options.password != NULL ? ask_who(talk, error) : greet_with_environment(talk, error);
     bool unsaid = reply == NULL && !talk_is_broken(talk) &&
                   (g_str_has_prefix(*error, "unknown command") || g_str_has_prefix(*error, "NOPERM"));
     if (reply == NULL && !unsaid) return false;
@@ -248,12 +289,14 @@ static char *name_in_full(const Talk *talk, const char *text)
     return known ? g_build_filename(talk->directory, text, NULL) : g_strdup(text);
 }
 
-static char *error_text(const Talk *talk, const char *line)
+static char *error_text(Talk *talk, const char *line)
 {
+    talk->asks_password = g_str_has_prefix(line, "-NOAUTH");
     const char *text = g_str_has_prefix(line, "-ERR ") ? line + strlen("-ERR ") : line + 1;
     bool unknown = talk->greeted && g_str_has_prefix(text, "unknown command");
     if (unknown && !talk->is_ckv) return g_strdup_printf("%s: that's no ckv; it says: %s", talk->name, text);
-    if (talk_names_server() && (unknown || g_str_has_prefix(text, "NOAUTH")))
+    if (talk->asks_password) return g_strdup_printf("%s: it asks for a password; %s", talk->name, PASSWORD_REMEDY);
+    if (talk_names_server() && unknown)
         return g_strdup_printf("%s: that is for operators; %s", talk->name, PASSWORD_REMEDY);
     return name_in_full(talk, text);
 }

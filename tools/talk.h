@@ -15,13 +15,17 @@ typedef struct TalkOptions {
 } TalkOptions;
 extern TalkOptions talk_options;
 
+/* What a list of processes doesn't show is the variable that redis-cli has its password from. */
+#define TALK_PASSWORD                                                                                                  \
+    "its admin-password (a Redis' password); safer: as redis-cli's, admin:WORD (WORD) in REDISCLI_AUTH"
+
 /* For the tool's own list of options, which talk_parse reads. */
 #define TALK_OPTIONS                                                                                                   \
     { "dir", 0, 0, G_OPTION_ARG_FILENAME, &talk_options.dir, "the data directory; " TOOL_DIRECTORY, "DIR" },           \
         { "socket", 0, 0, G_OPTION_ARG_FILENAME, &talk_options.socket, "a running server's socket, instead", "PATH" }, \
         { "port", 0, 0, G_OPTION_ARG_CALLBACK, (gpointer)talk_parse_port, "its port on this host, instead", "N" },     \
     {                                                                                                                  \
-        "password", 0, 0, G_OPTION_ARG_STRING, &talk_options.password, "its admin-password, with --port", "WORD"       \
+        "password", 0, 0, G_OPTION_ARG_STRING, &talk_options.password, TALK_PASSWORD, "WORD"                           \
     }
 gboolean talk_parse_port(const char *name, const char *value, gpointer data, GError **error);
 

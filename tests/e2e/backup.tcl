@@ -749,7 +749,7 @@ with_server {--admin-plane auth --requirepass me:secret --admin-password root} {
     test "the tools by port need the admin password" {
         lassign [run_ckv backup create --port [server_port]] status out err
         assert_equal 1 $status
-        assert_match "ckv: port *: that is for operators; give the admin-password*" $err
+        assert_match "ckv: port *: it asks for a password; give the admin-password*REDISCLI_AUTH*" $err
         assert_equal "" [lindex [run_ckv backup list --port [server_port]] 1]
         lassign [run_ckv backup create --port [server_port] --password nonsense] status out err
         assert_equal 1 $status
@@ -761,6 +761,26 @@ with_server {--admin-plane auth --requirepass me:secret --admin-password root} {
         $c auth me:secret
         assert_error "ERR unknown command*" {$c backup list}
         assert_error "ERR unknown command*" {$c rollback to 1}
+    }
+
+    test "the tools log in as redis-cli does, by its variable; by the operator's socket without" {
+        set port "backup list --port [server_port]"
+        with_redis_auth admin:root { assert_equal "0 {}" [lreplace [run_ckv {*}$port] 1 1] }
+        with_redis_auth me:secret { tool_fails "ckv: port *: that is for operators; *REDISCLI_AUTH*" {*}$port }
+        with_redis_auth nonsense {
+            lassign [run_ckv {*}$port] status out err
+            assert_match "1 ckv: port *: AUTH by REDISCLI_AUTH was refused (invalid password)\n*asks for a password*" \
+                "$status $err"
+            foreach place [list "--dir [server_dir]" "--socket [server_dir]/ckv.sock"] {
+                assert_equal "0 {}" [lreplace [run_ckv backup list {*}$place] 1 1]
+            }
+        }
+    }
+}
+
+with_server {--admin-plane auth --admin-password root} {
+    test "the tools by port, where only the operator needs a password" {
+        with_redis_auth admin:root { assert_equal "0 {}" [lreplace [run_ckv backup list --port [server_port]] 1 1] }
     }
 }
 

@@ -18,7 +18,7 @@
 # Checks.       assert_equal EXPECTED ACTUAL | assert_match GLOB ACTUAL | assert_error GLOB BODY | assert EXPR
 #               wait_until EXPR ?ms? | skip REASON (leaves the test) | fail MESSAGE (fails it)
 # Conveniences. info_field FIELD | keyspace_events BODY -> {event key event key …} | repeat TEXT COUNT
-#               admin_cli ARGS (redis-cli over the operator's socket)
+#               admin_cli ARGS (redis-cli over the operator's socket) | with_redis_auth PASSWORD BODY
 #
 # run.tcl sets $ckv, $scratch (a directory), $only (run just the tests whose name contains it) and $sanitized (the build
 # is a slow one; tests may use smaller sizes). Every read has a time limit ($read_ms_max). A server that exits by
@@ -297,6 +297,12 @@ proc run_ckv {args} {
         close $f
     }
     return [list $status {*}$texts]
+}
+
+# With the password that redis-cli and ckv's tools take from the environment.
+proc with_redis_auth {password body} {
+    set ::env(REDISCLI_AUTH) $password
+    try { uplevel 1 $body } finally { unset ::env(REDISCLI_AUTH) }
 }
 
 # One command by redis-cli over the operator's socket, as redis-cli prints the reply into a pipe.

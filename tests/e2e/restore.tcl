@@ -240,6 +240,33 @@ with_server {} {
         if {$failed} { fail $why }
     }
 
+    test "an import into a Redis that wants a password" {
+        r flushall
+        r set k v
+        set file [exported]
+        file mkdir $::scratch/guarded
+        set path $::scratch/guarded/redis.sock
+        exec redis-server --port 0 --unixsocket $path --dir $::scratch/guarded --save {} --requirepass "a word" \
+            >$::scratch/redis.log 2>@1 &
+        wait_until {[file exists $path]}
+        set import [list import $file --socket $path]
+        set failed [catch {
+            lassign [run_ckv {*}$import] status out err
+            assert_match "1 ckv: $path: it asks for a password; *--password*REDISCLI_AUTH*" "$status $err"
+            lassign [run_ckv {*}$import --password wrong] status out err
+            assert_match "1 ckv: $path: AUTH was refused (WRONGPASS*); *" "$status $err"
+            assert_equal "0 {}" [lreplace [run_ckv {*}$import --password "a word"] 1 1]
+            with_redis_auth "a word" {
+                lassign [run_ckv {*}$import] status out err
+                assert_match "1 ckv: key \"k\": BUSYKEY*" "$status $err"
+                assert_equal "0 {}" [lreplace [run_ckv {*}$import --replace] 1 1]
+                assert_equal v [exec redis-cli -s $path get k]
+            }
+        } why]
+        catch {exec redis-cli -s $path -a "a word" shutdown nosave}
+        if {$failed} { fail $why }
+    }
+
     test "an import names a key with bytes of any kind" {
         r flushall
         r set "a\x00b\n\"c" v

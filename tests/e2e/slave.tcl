@@ -133,6 +133,15 @@ with_server {--read-only-slave yes --checkpoint-every 0} {
         assert_equal 1 [r get mine]
     }
 
+    test "a master that wants a password: what to do is said" {
+        r slaveof 127.0.0.1 [fake_listen]
+        set c [fake_link]
+        assert_equal ping [fake_command $c]
+        fake_send $c "-NOAUTH Authentication required.\r\n"
+        wait_until {[string match "The master wants a password: set masterauth *'-NOAUTH*" [info_field ckv_sync_error]]}
+        end_sync
+    }
+
     test "what came by a full sync at offset 0, as of a new Redis, isn't taken for nothing later" {
         set ::fake_port [fake_listen]
         r slaveof 127.0.0.1 $::fake_port
