@@ -100,13 +100,14 @@ char *rollback_build(const char *dir, const RollbackTarget *target, StateEnd *cu
 /* Puts it in place; no one may have the directory's files open. What was there becomes the backup `before`. *begun: it
  * failed halfway, and backup_finish_swap has to finish it; otherwise nothing has changed. */
 char *rollback_swap(const char *dir, const char *note, char before[BACKUP_ID_CHARS + 1], bool *begun);
-/* Finishes an interrupted switch, or removes what was only being built: at each start. False: *error. */
+/* Finishes an interrupted switch, or removes what was only being built: at each start. False: *error, also where a
+ * clone isn't complete. */
 bool backup_finish_swap(const char *dir, char **error);
-/* For those who change nothing: NULL, or that there's a switch to be finished first, and how (g_free). */
+/* For those who change nothing: NULL, or that there's a switch or a clone to be finished first, and how (g_free). */
 char *backup_unfinished_swap(const char *dir);
 
 /* Makes a data directory with an identity of its own from a backup, or (id NULL) from the directory as it is, which no
- * one may write to meanwhile. `to` mustn't exist, or be empty. */
+ * one may write to meanwhile. `to` mustn't exist, or be empty, or what a clone that was killed has left. */
 char *backup_clone(const char *dir, const char *id, const char *to, const StateWork *work);
 
 /* As backup_oldest_ms, by looking. */

@@ -125,6 +125,11 @@ static bool write_file(const char *path, Slice content)
 bool io_replace_file(const char *path, Slice content)
 {
     g_autofree char *temporary = g_strconcat(path, ".tmp", NULL);
+    return io_replace_file_by(temporary, path, content);
+}
+
+bool io_replace_file_by(const char *temporary, const char *path, Slice content)
+{
     g_autofree char *directory = g_path_get_dirname(path);
     if (!write_file(temporary, content) || io->rename(temporary, path) != 0) return unlink_failed(temporary);
     return io_sync_directory(directory);

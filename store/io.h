@@ -51,6 +51,8 @@ bool io_sync_directory(const char *path);
 
 /* Puts a file in place whole or not at all: path + ".tmp", sync, rename, sync of the directory. */
 bool io_replace_file(const char *path, Slice content);
+/* The same by another name beside it. */
+bool io_replace_file_by(const char *temporary, const char *path, Slice content);
 
 /* The whole file, to g_free, or NULL: errno says why. */
 char *io_read_file(const char *path, size_t *len);

@@ -215,8 +215,14 @@ static char *manifest_text(const Manifest *manifest)
 
 char *manifest_write(const char *directory, const Manifest *manifest)
 {
+    return manifest_write_by(directory, MANIFEST_FILE ".tmp", manifest);
+}
+
+char *manifest_write_by(const char *directory, const char *name, const Manifest *manifest)
+{
     g_autofree char *path = g_build_filename(directory, MANIFEST_FILE, NULL), *text = manifest_text(manifest);
-    if (io_replace_file(path, slice_of(text))) return NULL;
+    g_autofree char *temporary = g_build_filename(directory, name, NULL);
+    if (io_replace_file_by(temporary, path, slice_of(text))) return NULL;
     return g_strdup_printf("%s: %s", path, g_strerror(errno));
 }
 

@@ -82,6 +82,8 @@ typedef enum ManifestRead { MANIFEST_READ, MANIFEST_MISSING, MANIFEST_BAD } Mani
 ManifestRead manifest_read(const char *directory, Manifest *manifest, char **error);
 /* NULL, or a message that names the file (g_free). Any thread. */
 char *manifest_write(const char *directory, const Manifest *manifest);
+/* The same by way of the file `name`, which becomes it; if that fails, it's gone. */
+char *manifest_write_by(const char *directory, const char *name, const Manifest *manifest);
 
 /* A checkpoint's facts as bytes for its "ckv" record (with the secret), and back. */
 GBytes *checkpoint_info_encode(const CheckpointInfo *info, const uint8_t *secret);

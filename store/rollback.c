@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 #include "store/io.h"
 #include "store/journal.h"
 
+#define CLONE_MARKER    "clone.tmp"                 /* see "clones" below */
 #define BUILDING_BEFORE ROLLBACK_BUILDING "/before" /* the MANIFEST of the backup of what there was */
 
 static char *read_manifest(const char *dir, Manifest *manifest)
@@ -291,7 +293,7 @@ static char *build_checkpoint(const State *state, const char *to, const char *hi
     return error;
 }
 
-/* Fills `to`, which is there and empty. The manifest has its ids and the secret. */
+/* Fills `to`, which is there and empty, but for MANIFEST, which it completes: it has its ids and the secret. */
 static char *build(const State *state, int64_t until_ms, const char *to, Manifest *manifest, StateEnd *end,
                    const StateWork *work)
 {
@@ -304,9 +306,7 @@ static char *build(const State *state, int64_t until_ms, const char *to, Manifes
         return g_strdup_printf("the journal ends at offset %" G_GUINT64_FORMAT ", before %" G_GUINT64_FORMAT,
                                end->offset, state->until);
     if (state->until == 0 && manifest->history2[0] != '\0') manifest->offset2 = end->offset;
-    error = manifest_write(to, manifest);
-    if (error == NULL && !io_sync_directory(to)) error = state_errno(to);
-    return error;
+    return io_sync_directory(to) ? NULL : state_errno(to);
 }
 
 /* Nothing new begins at the offset: it's a part of the same history, however that came to be. */
@@ -340,6 +340,7 @@ static char *build_rollback(const Search *search, const char *to, StateEnd *end,
     }
     memcpy(manifest.secret, search->secret, sizeof(manifest.secret));
     char *error = build(&search->best, search->unix_ms, to, &manifest, end, work);
+    if (error == NULL) error = manifest_write(to, &manifest);
     manifest_clear(&manifest);
     return error;
 }
@@ -505,9 +506,28 @@ static bool read_marker(const char *dir, Swap *swap, char **error)
     return true;
 }
 
+static bool has_file(const char *dir, const char *name)
+{
+    g_autofree char *path = g_build_filename(dir, name, NULL);
+    return access(path, F_OK) == 0;
+}
+
+/* Whether a clone is being made there, or was when it was killed. */
+static bool is_half_made(const char *dir)
+{
+    return has_file(dir, CLONE_MARKER) && !has_file(dir, MANIFEST_FILE);
+}
+
+static char *unfinished_clone(const char *dir)
+{
+    if (!is_half_made(dir)) return NULL;
+    return g_strdup_printf("%s is a clone that isn't complete; make it by the same ckv clone again, or delete it", dir);
+}
+
 bool backup_finish_swap(const char *dir, char **error)
 {
-    *error = NULL;
+    *error = unfinished_clone(dir);
+    if (*error != NULL) return false;
     Swap swap;
     if (read_marker(dir, &swap, error)) {
         *error = rollback_possible(dir);
@@ -525,7 +545,7 @@ bool backup_finish_swap(const char *dir, char **error)
 char *backup_unfinished_swap(const char *dir)
 {
     g_autofree char *path = g_build_filename(dir, ROLLBACK_MARKER, NULL);
-    if (access(path, F_OK) != 0) return NULL;
+    if (access(path, F_OK) != 0) return unfinished_clone(dir);
     return g_strdup_printf("%s: a rollback was interrupted here; a start finishes it, or ckv backup list --dir %s: "
                            "then try again",
                            path, dir);
@@ -593,12 +613,61 @@ char *rollback_swap(const char *dir, const char *note, char before[BACKUP_ID_CHA
     return error;
 }
 
-/* ---- clones ---- */
+/* ---- clones ----
+ *
+ * A new directory has the file clone.tmp before it has any other, until all of it is there: then that becomes MANIFEST.
+ * So where there's a clone.tmp, what is beside it is half-made; and whoever makes it has it locked. */
 
-static char *prepare_clone(const char *to)
+static bool has_segments_only(const char *journal)
 {
-    if (io->mkdir(to, 0700) == 0) return NULL;
-    if (errno != EEXIST) return state_errno(to);
+    GDir *entries = g_dir_open(journal, 0, NULL);
+    bool good = entries != NULL;
+    for (const char *name; good && (name = g_dir_read_name(entries)) != NULL;)
+        good = g_str_has_suffix(name, ".ckj") || g_str_has_suffix(name, ".ckj.tmp");
+    g_clear_pointer(&entries, g_dir_close);
+    return good;
+}
+
+/* Whether a clone, or a start that was refused, made it. */
+static bool is_clones(const char *path, const char *name)
+{
+    static const char *const files[] = { CLONE_MARKER, "ckv.lock", NULL };
+    struct stat about;
+    if (lstat(path, &about) != 0) return false;
+    if (strcmp(name, JOURNAL_DIRECTORY) == 0) return S_ISDIR(about.st_mode) && has_segments_only(path);
+    return S_ISREG(about.st_mode) && (g_strv_contains(files, name) || strcmp(name, checkpoint_file_name[0]) == 0);
+}
+
+/* NULL, or the name (g_free) of something in the directory that is none of a clone's, or that it can't be read. */
+static char *find_others(const char *to)
+{
+    char *found = NULL;
+    GDir *entries = g_dir_open(to, 0, NULL);
+    if (entries == NULL) return g_strdup(to);
+    for (const char *name; found == NULL && (name = g_dir_read_name(entries)) != NULL;) {
+        g_autofree char *path = g_build_filename(to, name, NULL);
+        if (!is_clones(path, name)) found = g_strdup(name);
+    }
+    g_dir_close(entries);
+    return found;
+}
+
+/* Removes what is half-made, but for the marker. */
+static char *remove_half_made(const char *to)
+{
+    g_autofree char *journal = g_build_filename(to, JOURNAL_DIRECTORY, NULL);
+    g_autofree char *file = g_build_filename(to, checkpoint_file_name[0], NULL);
+    g_autofree char *other = find_others(to);
+    if (other != NULL)
+        return g_strdup_printf("%s isn't empty, and %s in it isn't from a clone that was interrupted; give a directory "
+                               "that doesn't exist yet",
+                               to, other);
+    if (io->unlink(file) != 0 && errno != ENOENT) return state_errno(file);
+    return state_remove(journal) ? NULL : state_errno(journal);
+}
+
+static char *refuse_full(const char *to)
+{
     GDir *dir = g_dir_open(to, 0, NULL);
     if (dir == NULL) return g_strdup_printf("%s is no directory", to);
     bool empty = g_dir_read_name(dir) == NULL;
@@ -606,12 +675,52 @@ static char *prepare_clone(const char *to)
     return empty ? NULL : g_strdup_printf("%s isn't empty; give a directory that doesn't exist yet", to);
 }
 
-char *backup_clone(const char *dir, const char *id, const char *to, const StateWork *work)
+/* Makes the directory, *made, if it isn't there, and in it the marker, to which *marker is open. */
+static char *prepare_clone(const char *to, bool *made, int *marker)
 {
-    Search search;
+    g_autofree char *path = g_build_filename(to, CLONE_MARKER, NULL);
+    *made = io->mkdir(to, 0700) == 0;
+    if (!*made && errno != EEXIST) return state_errno(to);
+    char *error = *made || is_half_made(to) ? NULL : refuse_full(to);
+    if (error != NULL) return error;
+    int fd = io->open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+    if (fd < 0) return state_errno(path);
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        io->close(fd);
+        return g_strdup_printf("%s: another ckv clone is making it", to);
+    }
+    *marker = fd;
+    error = remove_half_made(to);
+    return error != NULL || io_sync_directory(to) ? error : state_errno(to);
+}
+
+/* It could be made, but not filled. What isn't from a clone stays, and so does the marker then. */
+static void discard_clone(const char *to, bool made)
+{
+    g_autofree char *path = g_build_filename(to, CLONE_MARKER, NULL);
+    g_autofree char *left = remove_half_made(to);
+    if (left == NULL && (io->unlink(path) == 0 || errno == ENOENT) && made) (void)rmdir(to);
+}
+
+static char *fill_clone(const char *to, Search *search, const StateWork *work)
+{
     StateEnd end;
     Manifest manifest;
     manifest_init(&manifest);
+    memcpy(manifest.secret, search->secret, sizeof(manifest.secret));
+    char *error = build(&search->best, STATE_ALL, to, &manifest, &end, work);
+    if (error == NULL) error = manifest_write_by(to, CLONE_MARKER, &manifest);
+    g_autofree char *parent = g_path_get_dirname(to);
+    if (error == NULL && !io_sync_directory(parent)) error = state_errno(parent);
+    manifest_clear(&manifest);
+    return error;
+}
+
+char *backup_clone(const char *dir, const char *id, const char *to, const StateWork *work)
+{
+    Search search;
+    bool made = false;
+    int marker = -1;
     char *error = search_begin(&search, dir);
     if (error == NULL && id != NULL) {
         error = find_backup(&search, id);
@@ -619,12 +728,10 @@ char *backup_clone(const char *dir, const char *id, const char *to, const StateW
         error = directory_newest_state(dir, &search.manifest, &search.best);
         memcpy(search.secret, search.manifest.secret, sizeof(search.secret));
     }
-    if (error == NULL) error = prepare_clone(to);
-    memcpy(manifest.secret, search.secret, sizeof(manifest.secret));
-    if (error == NULL) error = build(&search.best, STATE_ALL, to, &manifest, &end, work);
-    g_autofree char *parent = g_path_get_dirname(to);
-    if (error == NULL && !io_sync_directory(parent)) error = state_errno(parent);
-    manifest_clear(&manifest);
+    if (error == NULL) error = prepare_clone(to, &made, &marker);
+    if (error == NULL) error = fill_clone(to, &search, work);
+    if (error != NULL && marker >= 0 && !has_file(to, MANIFEST_FILE)) discard_clone(to, made);
+    if (marker >= 0) io->close(marker);
     search_clear(&search);
     return error;
 }

@@ -52,8 +52,8 @@ ToolStatus tool_clone(int argc, char **argv)
     const char *summary =
         "Makes the data directory NEWDIR, which doesn't exist yet, or is empty. It starts by itself\n"
         "(ckv --dir NEWDIR), with an identity of its own. A running server goes on meanwhile; with --now it makes a\n"
-        "backup for this, which goes at the end. If clone is killed, delete NEWDIR, and the backup with the note\n"
-        "'for a clone'.\n\n"
+        "backup for this, which goes at the end. If clone is killed, what it has made is no data directory: run it\n"
+        "again, and it begins anew, or delete NEWDIR; and with --now delete the backup with the note 'for a clone'.\n\n"
         "Exit status: 0 it's made; 1 it isn't; 2 wrong usage.";
     if (!talk_parse(&argc, &argv, "ID NEWDIR | --now NEWDIR", summary, entries)) return TOOL_USAGE;
     if (argc != (now ? 2 : 3)) {

@@ -565,6 +565,38 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
         assert_equal 6 [llength [lsort -unique $ids]]
     }
 
+    test "a clone that was killed is begun anew; nothing else is touched for one, and no server starts on it" {
+        fill
+        set id [tool backup create --dir [server_dir]]
+        set to $::scratch/clone.killed
+        set clone [list clone $id $to --dir [server_dir]]
+        # The kernel ends it in its first file, which is longer. (-c 0: no core.)
+        catch {exec bash -c "ulimit -c 0 -f 1; exec $::ckv $clone" 2>@1}
+        assert {[file exists $to/clone.tmp] && ![file exists $to/MANIFEST]}
+        foreach {tool} [list "--port 0 --dir $to" "check $to" "dump $to"] {
+            tool_fails "ckv: *$to*is a clone that isn't complete; make it by the same ckv clone again, or delete it*" \
+                {*}$tool
+        }
+        foreach path [list $to/mine $to/journal/mine] {
+            file mkdir [file dirname $path]
+            close [open $path w]
+            tool_fails "*$to isn't empty, and * in it isn't from a clone*" {*}$clone
+            assert {[file exists $path] && [file exists $to/clone.tmp]}
+            file delete $path
+        }
+        file delete $to/journal
+        file mkdir $::scratch/others
+        close [open $::scratch/others/1.ckj w]
+        file link -symbolic $to/journal $::scratch/others
+        tool_fails "*$to isn't empty, and journal in it isn't from a clone*" {*}$clone
+        assert {[file exists $::scratch/others/1.ckj]}
+        file delete $to/journal
+        tool {*}$clone
+        assert_equal {MANIFEST checkpoint-a.gdbm ckv.lock journal} [lsort [glob -tails -directory $to *]]
+        tool check $to
+        tool_fails "*$to isn't empty*" {*}$clone
+    }
+
     test "export reads a backup of the server that is named, and names the file that it was given" {
         fill
         set id [tool backup create --dir [server_dir]]
