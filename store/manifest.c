@@ -298,7 +298,9 @@ ManifestRead manifest_read(const char *directory, Manifest *manifest, char **err
     size_t len;
     g_autofree char *text = io_read_file(path, &len);
     if (text == NULL && errno == ENOENT) return MANIFEST_MISSING;
-    *error = text == NULL ? g_strdup_printf("%s: %s", path, g_strerror(errno)) : parse(path, text, len, manifest);
+    int why = text == NULL ? errno : 0;
+    *error = text == NULL ? g_strdup_printf("%s: %s", path, g_strerror(why)) : parse(path, text, len, manifest);
+    errno = why;
     return *error == NULL ? MANIFEST_READ : MANIFEST_BAD;
 }
 

@@ -78,7 +78,7 @@ bool manifest_set_left(Manifest *manifest, const char *ids);
 void manifest_clear(Manifest *manifest);
 
 typedef enum ManifestRead { MANIFEST_READ, MANIFEST_MISSING, MANIFEST_BAD } ManifestRead;
-/* Of `directory`. BAD: *error names the file and what is wrong with it (g_free). */
+/* Of `directory`. BAD: *error names the file and what is wrong with it (g_free); errno 0: with what it holds. */
 ManifestRead manifest_read(const char *directory, Manifest *manifest, char **error);
 /* NULL, or a message that names the file (g_free). Any thread. */
 char *manifest_write(const char *directory, const Manifest *manifest);

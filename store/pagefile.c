@@ -30,14 +30,33 @@ struct PageFile {
     size_t unwritten; /* bytes put since the kernel was told to write */
 };
 
+/* The first failure of the system since it was asked for last; of any thread. */
+static char *system_failure;
+
+/* That there's no such file, or no such place in it, is what the files say; anything else isn't their fault. Where
+ * gdbm has forgotten the code, errno may be of something else. */
+static void keep_failure(gdbm_error code, int system, const char *text)
+{
+    bool kept = gdbm_check_syserr(code) ? system != ENOENT && system != EINVAL : system == EIO;
+    char *copy = kept ? g_strdup(text) : NULL;
+    if (copy != NULL && !g_atomic_pointer_compare_and_exchange(&system_failure, NULL, copy)) g_free(copy);
+}
+
+char *pagefile_take_failure(void)
+{
+    return g_atomic_pointer_exchange(&system_failure, NULL);
+}
+
 static char *describe(const PageFile *file, const char *path)
 {
     gdbm_error code = file == NULL ? gdbm_errno : gdbm_last_errno(file->db);
     int system = file == NULL ? errno : gdbm_last_syserr(file->db);
     if (system == 0) system = errno; /* gdbm forgets it when it marks the file as one that needs recovery */
-    if (gdbm_check_syserr(code) || (code == GDBM_NEED_RECOVERY && system != 0))
-        return g_strdup_printf("%s: %s (%s)", path, g_strerror(system), gdbm_strerror(code));
-    return g_strdup_printf("%s: %s", path, gdbm_strerror(code));
+    bool by_system = gdbm_check_syserr(code) || (code == GDBM_NEED_RECOVERY && system != 0);
+    if (!by_system) return g_strdup_printf("%s: %s", path, gdbm_strerror(code));
+    char *text = g_strdup_printf("%s: %s (%s)", path, g_strerror(system), gdbm_strerror(code));
+    keep_failure(code, system, text);
+    return text;
 }
 
 PageFile *pagefile_open(const char *path, PageFileMode mode, size_t expected, char **error)
@@ -132,6 +151,7 @@ static char *show_key(Slice key)
 Slice pagefile_get(PageFile *file, Slice key, char **error)
 {
     static const Slice none = { NULL, 0 };
+    errno = 0;
     datum found = gdbm_fetch(file->db, to_datum(key));
     *error = NULL;
     if (found.dptr == NULL) {
@@ -153,6 +173,7 @@ bool pagefile_next(PageFile *file, Slice *key, char **error)
 {
     *error = NULL;
     bool first = key->ptr == NULL;
+    errno = 0;
     datum next = first ? gdbm_firstkey(file->db) : gdbm_nextkey(file->db, to_datum(*key));
     if (!first) free((void *)(uintptr_t)key->ptr);
     *key = (Slice){ next.dptr, next.dptr == NULL ? 0 : (size_t)next.dsize };

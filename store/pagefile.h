@@ -48,4 +48,8 @@ void pagefile_checksum_add(PageChecksum *checksum, Slice piece);
 uint64_t pagefile_checksum_end(PageChecksum *checksum);
 uint32_t pagefile_sum(uint64_t checksum);
 
+/* Of all files: why the system failed first since this was asked for last, with the path (g_free). NULL: it didn't, and
+ * what was said to be wrong with a file is what it holds. Any thread. */
+char *pagefile_take_failure(void);
+
 #endif

@@ -17,7 +17,8 @@ static const char summary[] =
     "Verifies every record of the checkpoints, every batch of the journal, and the backups of a data directory that no "
     "server is using, and says what a start would load.\n\n"
     "If something is damaged, it says what --repair would do and what would be lost by it; with --repair it does that. "
-    "What a repair takes away is kept in DIR/lost/TIME. Backups are never changed.\n\n"
+    "What a repair takes away is kept in DIR/lost/TIME. Backups are never changed. Nothing is repaired while a file "
+    "can't be read: that may go away, and what doesn't is damage in a copy that has zeros there (ddrescue).\n\n"
     "Exit status: 0 all is well, or was repaired; 1 it can't be checked, or nothing is left to repair; 2 wrong usage; "
     "3 something is damaged.";
 
@@ -248,7 +249,8 @@ static ToolStatus check_backups(const char *directory)
     for (guint i = 0; i < ids->len; i++)
         problems += check_backup(directory, ids->pdata[i]);
     if (problems == 0) return TOOL_OK;
-    printf("%u problems in backups, which aren't repaired: make a new one, and delete those.\n", problems);
+    printf("%u problems in backups, which aren't repaired: make a new one, and delete those that are damaged.\n",
+           problems);
     return TOOL_DAMAGE;
 }
 

@@ -40,6 +40,15 @@ static void try_access(Survey *survey, const char *path)
     survey->unreadable = g_strdup_printf("%s: %s", path, g_strerror(errno));
 }
 
+/* Nor does an error of the disk say that anything is damaged. What doesn't come back is damage in the copy. */
+static void cant_read(Survey *survey, const char *why)
+{
+    if (survey->unreadable != NULL) return;
+    survey->unreadable = g_strdup_printf("%s; try again. If it stays so, copy the directory to a good disk, with zeros "
+                                         "for what can't be read (ddrescue; dd conv=noerror,sync), and repair the copy",
+                                         why);
+}
+
 static char *path_of(const Survey *survey, const CheckpointSurvey *checkpoint)
 {
     return g_build_filename(survey->directory, checkpoint->name, NULL);
@@ -172,6 +181,8 @@ static void read_journal(Survey *survey)
         const SegmentSurvey *segment = survey_segment(survey->segments, i);
         survey->other_version |= segment->other_version;
         try_access(survey, segment->file.path);
+        g_autofree char *why = g_strdup_printf("%s: %s", segment->file.path, segment->problem);
+        if (segment->unreadable) cant_read(survey, why);
     }
     if (survey->unreadable == NULL) survey->unreadable = g_strdup(survey->journal_problem);
 }
@@ -192,6 +203,8 @@ void survey_read(Survey *survey, const char *directory, bool backup)
     g_autofree char *manifest = g_build_filename(directory, MANIFEST_FILE, NULL);
     try_access(survey, manifest);
     survey->manifest_state = manifest_read(directory, &survey->manifest, &survey->manifest_problem);
+    if (survey->manifest_state == MANIFEST_BAD && errno != 0) cant_read(survey, survey->manifest_problem);
+    g_free(pagefile_take_failure());
     if (survey->manifest_state == MANIFEST_MISSING)
         survey->manifest_problem = g_strdup_printf("%s/" MANIFEST_FILE " is missing", directory);
     /* The checksum is right then, and only the version isn't. */
@@ -199,6 +212,8 @@ void survey_read(Survey *survey, const char *directory, bool backup)
         survey->manifest_state == MANIFEST_BAD && strstr(survey->manifest_problem, "another ckv wrote it") != NULL;
     for (int slot = 0; slot < (backup ? 1 : 2); slot++)
         read_checkpoint(survey, slot, backup);
+    g_autofree char *failure = pagefile_take_failure();
+    if (failure != NULL) cant_read(survey, failure);
     read_journal(survey);
     if (survey->manifest_state != MANIFEST_READ) {
         manifest_clear(&survey->manifest);

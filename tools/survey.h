@@ -26,6 +26,7 @@ typedef struct SegmentSurvey {
     char history[JOURNAL_ID_CHARS + 1];
     bool head_good;
     bool other_version; /* not damaged, but not for this program */
+    bool unreadable;    /* nor that, as far as one can see */
     uint64_t end;       /* the offset up to which it's whole, and where that is in the file */
     uint64_t file_end;
     bool finished;       /* it says that the journal goes on in another one */
@@ -55,7 +56,7 @@ typedef struct Survey {
     char *directory;
     ManifestRead manifest_state;
     char *manifest_problem;
-    char *unreadable;   /* a file that could not even be looked at; NULL: none */
+    char *unreadable;   /* a file that could not even be looked at, or not all of it; NULL: none */
     bool other_version; /* something was written by a ckv to come: not to be repaired */
     Manifest manifest;  /* as read, or else made from the files (`rebuilt`) */
     bool rebuilt;

@@ -120,6 +120,7 @@ static void read_segment(SegmentSurvey *segment)
     segment->end = segment->file.offset;
     g_autofree uint8_t *bytes = (uint8_t *)io_read_file(segment->file.path, &len);
     if (bytes == NULL) {
+        segment->unreadable = errno != ENOENT;
         segment->problem = g_strdup(g_strerror(errno));
         return;
     }
