@@ -43,6 +43,43 @@ GThread *background_start(const char *name, GThreadFunc run, void *context, char
     return thread;
 }
 
+static gpointer work(gpointer context)
+{
+    BackgroundWorker *worker = context;
+    g_mutex_lock(&worker->lock);
+    for (;;) {
+        while (worker->run == NULL)
+            g_cond_wait(&worker->changed, &worker->lock);
+        GThreadFunc run = worker->run;
+        g_mutex_unlock(&worker->lock);
+        run(NULL);
+        g_mutex_lock(&worker->lock);
+        worker->run = NULL;
+        g_cond_broadcast(&worker->changed);
+    }
+    return NULL;
+}
+
+bool background_work(BackgroundWorker *worker, const char *name, GThreadFunc run, char **error)
+{
+    background_wait(worker);
+    if (worker->thread == NULL) worker->thread = background_start(name, work, worker, error);
+    if (worker->thread == NULL) return false;
+    g_mutex_lock(&worker->lock);
+    worker->run = run;
+    g_cond_broadcast(&worker->changed);
+    g_mutex_unlock(&worker->lock);
+    return true;
+}
+
+void background_wait(BackgroundWorker *worker)
+{
+    g_mutex_lock(&worker->lock);
+    while (worker->run != NULL)
+        g_cond_wait(&worker->changed, &worker->lock);
+    g_mutex_unlock(&worker->lock);
+}
+
 /* Linux: each thread has its own priority. */
 void background_enter(void)
 {

@@ -46,7 +46,9 @@ static struct {
     bool quit, ended; /* it's to; it does */
 } s = { .fd = -1 };
 
-static GThread *thread;
+/* Kept while no journal is open: or where there can be no further threads, none could be opened again. */
+static BackgroundWorker worker;
+static bool working; /* thread_main runs in it, or has, and wasn't waited for */
 static char path[CKJ_NAME_CHARS];
 
 /* The thread's: the file system can't reserve anything. */
@@ -149,7 +151,8 @@ void room_leave(void)
 void room_stop(void)
 {
     room_leave();
-    if (thread != NULL) g_thread_join(g_steal_pointer(&thread));
+    if (working) background_wait(&worker);
+    working = false;
 }
 
 /* A thread that was left, because another process was to take over and didn't, goes on if it hasn't ended yet: to wait
@@ -157,7 +160,7 @@ void room_stop(void)
 static bool go_on(void)
 {
     g_mutex_lock(&s.lock);
-    bool goes_on = thread != NULL && !s.ended;
+    bool goes_on = working && !s.ended;
     if (goes_on) s.quit = false;
     g_mutex_unlock(&s.lock);
     return goes_on;
@@ -174,8 +177,8 @@ bool room_start(uint64_t segment_bytes, char **error)
     s.wanted = 0;
     s.growth = ROOM_NOT_WANTED;
     cannot_reserve = s.quit = s.ended = false;
-    thread = background_start("journal-room", thread_main, NULL, error);
-    return thread != NULL;
+    working = background_work(&worker, "journal-room", thread_main, error);
+    return working;
 }
 
 const char *room_path(void)

@@ -67,7 +67,9 @@ static struct {
     char trouble[JSYNC_TROUBLE_CHARS];
 } s;
 
-static GThread *thread;
+/* Kept while no journal is open: or where there can be no further threads, none could be opened again. */
+static BackgroundWorker worker;
+static bool working; /* thread_main runs in it */
 static void (*progressed)(void *context);
 static void *progressed_context;
 
@@ -431,7 +433,7 @@ void jsync_add_segment(JsyncSegment segment)
     g_mutex_lock(&s.lock);
     g_array_append_val(s.segments, segment);
     s.writing = 0;
-    if (thread != NULL) g_cond_signal(&s.wake);
+    if (working) g_cond_signal(&s.wake);
     g_mutex_unlock(&s.lock);
 }
 
@@ -442,8 +444,8 @@ bool jsync_start(const JournalStart *start, char **error)
     s.pass_us = clock_now_us();
     progressed = start->progressed;
     progressed_context = start->context;
-    thread = background_start("journal", thread_main, NULL, error);
-    return thread != NULL;
+    working = background_work(&worker, "journal", thread_main, error);
+    return working;
 }
 
 static void end_thread(void)
@@ -452,8 +454,8 @@ static void end_thread(void)
     s.quit = true;
     g_cond_signal(&s.wake);
     g_mutex_unlock(&s.lock);
-    if (thread != NULL) g_thread_join(thread);
-    thread = NULL;
+    if (working) background_wait(&worker);
+    working = false;
     troubled = false;
     for (guint i = 0; i + 1 < s.segments->len; i++) {
         if (segment_at(i)->fd >= 0) io->close(segment_at(i)->fd);

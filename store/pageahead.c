@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/background.h"
 #include "store/pagefile.h"
 #include "store/record.h"
 
@@ -25,7 +26,7 @@ struct PageAhead {
     char *path;
     PageFile *file; /* the thread's, which opens and closes it */
     Slice key;      /* the thread's: of the record that its walk is at */
-    GThread *thread;
+    GThread *thread; /* NULL: there could be none, and the loader reads for itself */
     GMutex lock;
     GCond changed;
     unsigned filled, taken; /* batches, ever; under the lock: filled - taken of them wait, or are being read */
@@ -86,6 +87,14 @@ static void fill(PageAhead *ahead, Batch *batch)
     }
 }
 
+static void forget_all(PageAhead *ahead)
+{
+    for (unsigned i = 0; i < BATCHES; i++)
+        empty_batch(&ahead->ring[i]);
+    free((void *)(uintptr_t)ahead->key.ptr);
+    if (ahead->file != NULL) pagefile_abandon(ahead->file);
+}
+
 static gpointer run(gpointer context)
 {
     PageAhead *ahead = context;
@@ -107,10 +116,7 @@ static gpointer run(gpointer context)
     while (!ahead->stop)
         g_cond_wait(&ahead->changed, &ahead->lock);
     g_mutex_unlock(&ahead->lock);
-    for (unsigned i = 0; i < BATCHES; i++)
-        empty_batch(&ahead->ring[i]);
-    free((void *)(uintptr_t)ahead->key.ptr);
-    if (ahead->file != NULL) pagefile_abandon(ahead->file);
+    forget_all(ahead);
     return NULL;
 }
 
@@ -122,7 +128,8 @@ PageAhead *pageahead_new(const char *path)
     ahead->path = g_strdup(path);
     g_mutex_init(&ahead->lock);
     g_cond_init(&ahead->changed);
-    ahead->thread = g_thread_new("ckv-load", run, ahead);
+    g_autofree char *no_thread = NULL;
+    ahead->thread = background_start("ckv-load", run, ahead, &no_thread);
     return ahead;
 }
 
@@ -133,7 +140,10 @@ void pageahead_free(PageAhead *ahead)
     ahead->stop = true;
     g_cond_signal(&ahead->changed);
     g_mutex_unlock(&ahead->lock);
-    g_thread_join(ahead->thread);
+    if (ahead->thread != NULL)
+        g_thread_join(ahead->thread);
+    else
+        forget_all(ahead);
     for (unsigned i = 0; i < BATCHES; i++)
         g_free(ahead->ring[i].error);
     g_mutex_clear(&ahead->lock);
@@ -145,6 +155,10 @@ void pageahead_free(PageAhead *ahead)
 /* Waits for a batch. False: there's none yet. */
 static bool await_batch(PageAhead *ahead, int64_t until_us)
 {
+    if (ahead->thread == NULL) {
+        fill(ahead, &ahead->ring[ahead->filled++ % BATCHES]);
+        return true;
+    }
     g_mutex_lock(&ahead->lock);
     while (ahead->filled == ahead->taken && g_cond_wait_until(&ahead->changed, &ahead->lock, until_us))
         ;

@@ -1,5 +1,6 @@
 /* pageahead.h: the records of a page file, read and verified ahead by a thread. checkpointload.c calls it: reading
- * takes about half of a load, and so it costs no time where there's a second core.
+ * takes about half of a load, and so it costs no time where there's a second core. Where there can be no further thread
+ * the loader reads them itself.
  *
  * Design. A ring of batches. The thread fills the next one that is free, in gdbm's order, and leaves out records that
  * aren't pages of a database; the loader takes them in turn. What the thread allocated it frees, too, before it fills a

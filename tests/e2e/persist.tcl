@@ -743,3 +743,58 @@ with_server {} {
         }
     }
 }
+
+# ---------------------------------------------------------------- no further threads
+
+# A program like ckv, of a user who has no other processes: root may have as many threads as there can be.
+proc as_user {} { expr {[exec id -u] eq "0" ? "setpriv --reuid 54321 --clear-groups" : ""} }
+
+proc write_wrapper {path {limited ""}} {
+    set f [open $path w 0755]
+    puts $f "#!/bin/sh\nexec [as_user] $limited $::ckv \"\$@\""
+    close $f
+}
+
+proc limit_threads {args} { exec {*}[as_user] prlimit --pid [server_pid] {*}$args }
+
+with_server {} {
+    test "where there can be no further threads a start says so, and what runs goes on with those that it has" {
+        if {$::sanitized} { skip "sanitizers have threads of their own" }
+        foreach n {1 2 3} { r set $n [repeat $n 100000] }
+        stop_server
+        set program $::ckv
+        set dir [server_dir]
+        set user $::scratch/user
+        write_wrapper $user
+        write_wrapper $::scratch/limited {prlimit --nproc=1:}
+        file attributes $::scratch -permissions 0711
+        if {[exec id -u] eq "0"} { exec chown -R 54321 $dir }
+        if {[catch {exec $::scratch/limited --version 2>@1} why]} { skip "no setpriv or prlimit here: $why" }
+        foreach tool [list "--dir $dir --port 0" "dump $dir" "check $dir"] {
+            set status [catch {exec $::scratch/limited {*}$tool 2>@1} said($tool) details]
+            lappend statuses [expr {$status ? [dict get $details -errorcode] : 0}]
+        }
+        assert_match "*ckv: dir $dir: *(journal*); raise the limit of threads: *" $said(--dir $dir --port 0)
+        assert_equal {1 0 0} "[lindex $statuses 0 2] [lrange $statuses 1 end]"
+        set ::ckv $user
+        try { launch $::current {} } finally { set ::ckv $program }
+        set digest [r debug digest]
+        r backup create
+        wait_until {[string match done* [r backup status]]}
+        set id [lindex [r backup status] 1]
+        set before [string trim [limit_threads --nproc --output SOFT --noheadings]]
+        limit_threads --nproc=1:
+        r debug loadaof
+        assert_equal $digest [r debug digest]
+        r set late 1
+        assert_error "*raise the limit of threads*" {r bgsave}
+        r rollback $id
+        wait_until {![string match running* [r rollback status]]}
+        assert_match "failed *raise the limit of threads*" [r rollback status]
+        assert_equal 1 [r get late]
+        limit_threads --nproc=$before:
+        r rollback $id
+        wait_until {[string match done* [r rollback status]]}
+        assert_equal $digest [r debug digest]
+    }
+}

@@ -281,6 +281,9 @@ static void test_another_file(void **context)
     const CheckpointInfo right = manifest.checkpoint[0];
     assert_true(right.whole);
     assert_null(load(&right));
+    host_allow_threads(false);
+    assert_null(load(&right));
+    host_allow_threads(true);
     assert_null(checkpoint_verify(checkpoint_file_name[0], &right, NULL, NULL));
     CheckpointInfo wrong = right;
     wrong.sum++;
