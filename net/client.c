@@ -416,7 +416,7 @@ static void flush_client(Client *client)
         return;
     }
     client->has_output = false;
-    client->eager_bytes = client->out.bytes + OUTPUT_EAGER;
+    client->eager_bytes = client->out.bytes + (client->out.bytes < OUTPUT_HOLD ? OUTPUT_EAGER : 0); /* or it's held */
     if (client->held && !io->blocked && client->out.bytes <= OUTPUT_RELEASE) client->held = false;
     resume(client);
     io->resumed = false;

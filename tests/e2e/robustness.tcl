@@ -109,6 +109,36 @@ with_server {} {
         disconnect $c
     }
 
+    test "a client that doesn't read small replies is held as well; all that it sent is answered in the end, in order" {
+        foreach form {array inline} {
+            set c [connect]
+            $c client setname held
+            set commands ""
+            set replies ""
+            for {set i 0} {$i < 8192} {incr i} {
+                set word [format %0100d $i]
+                append commands [expr {$form eq "array" ? [encode [list echo $word]] : "echo $word\r\n"}]
+                append replies "\$100\r\n$word\r\n"
+            }
+            # More than 64 MB of replies, and tens of MB of commands behind those that have been answered.
+            set rounds 110
+            fconfigure $c -blocking 1
+            for {set i 0} {$i < $rounds} {incr i} { send_raw $c $commands }
+            fconfigure $c -blocking 0
+            wait_until {
+                [regexp {name=held [^\n]* qbuf=(\d+) [^\n]* omem=(\d+) } [r client list] -> input output] &&
+                $input > 10000000
+            }
+            assert {$output > 60000000 && $output < 80000000}
+            for {set i 0} {$i < $rounds} {incr i} {
+                if {[recv_raw $c [string length $replies]] ne $replies} { fail "$form: wrong replies in round $i" }
+            }
+            assert_equal PONG [$c ping]
+            disconnect $c
+        }
+        wait_until {[info_field used_memory] < 20000000}
+    }
+
     test "a bulk of 512 MB is taken in linear time and refused by the command, not the connection" {
         set mib [expr {$::sanitized ? 64 : 512}]
         set c [connect]
