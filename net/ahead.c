@@ -5,6 +5,8 @@
 
 #include <glib.h>
 
+#include "base/buffer.h"
+
 /* What comes last for a client fits behind its input without moving that. */
 #define SPARE_BYTES ((size_t)2 << 20)
 
@@ -21,7 +23,7 @@ static void ahead_free(void *one)
 {
     Ahead *ahead = one;
     out_clear(&ahead->out);
-    g_free(ahead->input);
+    buffer_resize(ahead->input, &ahead->cap, 0);
     g_free(ahead);
 }
 
@@ -61,8 +63,8 @@ static bool take_input(Ahead *ahead, uint64_t position, Slice bytes)
     if (position == 0) ahead->len = 0;
     if (position != ahead->len) return false;
     if (ahead->cap - ahead->len < bytes.len + SPARE_BYTES) {
-        ahead->cap = MAX(ahead->len * 2, ahead->len + bytes.len) + SPARE_BYTES;
-        ahead->input = g_realloc(ahead->input, ahead->cap);
+        size_t cap = MAX(ahead->len * 2, ahead->len + bytes.len) + SPARE_BYTES;
+        ahead->input = buffer_resize(ahead->input, &ahead->cap, cap);
     }
     memcpy(ahead->input + ahead->len, bytes.ptr, bytes.len);
     ahead->len += bytes.len;

@@ -23,7 +23,7 @@ void ahead_take(TapeReader *tape);
 /* Gives the `len` bytes of output from `passed` on, which must end where the last slice did. False: that isn't there.
  */
 bool ahead_output(uint64_t client_id, uint64_t passed, size_t len, Out *out);
-/* The same for the first `len` bytes of input: to g_free, with room for *cap. NULL: none were wanted, or that isn't
+/* The same for the first `len` bytes of input: a buffer (base/buffer.h). NULL: none were wanted, or that isn't
  * there. */
 char *ahead_input(uint64_t client_id, size_t len, size_t *cap);
 /* What is left isn't needed. */

@@ -21,6 +21,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/number.h"
@@ -328,7 +329,7 @@ static void free_client(Client *client)
     if (io->resuming) g_queue_remove(&resumed_clients, client);
     if (io->hungry) g_ptr_array_remove_fast(hungry_clients, client);
     drop_marks(client);
-    g_free(io->own);
+    buffer_resize(io->own, &io->own_cap, 0);
     g_free(io->error);
     if (io->args != NULL) g_array_unref(io->args);
     g_free(io);
@@ -532,9 +533,9 @@ static void join_turn(Client *client)
 
 static void drop_own(ClientIo *io)
 {
-    g_clear_pointer(&io->own, g_free);
+    io->own = buffer_resize(io->own, &io->own_cap, 0);
     g_clear_pointer(&io->args, g_array_unref);
-    io->own_start = io->own_len = io->own_cap = 0;
+    io->own_start = io->own_len = 0;
     io->own_change++;
 }
 
@@ -545,11 +546,7 @@ static void keep_rest(ClientIo *io, const char *rest, size_t len)
         drop_own(io);
         return;
     }
-    if (len > io->own_cap || io->own_cap > LIFT_MAX) {
-        g_free(io->own);
-        io->own_cap = MAX(len, 64);
-        io->own = g_malloc(io->own_cap);
-    }
+    if (len > io->own_cap || io->own_cap > LIFT_MAX) io->own = buffer_resize(io->own, &io->own_cap, MAX(len, 64));
     memcpy(io->own, rest, len);
     io->own_len = len;
     io->own_change++;
@@ -563,13 +560,18 @@ static void keep_rest(ClientIo *io, const char *rest, size_t len)
 static void grow_own(ClientIo *io, size_t wanted)
 {
     size_t cap = MIN(wanted, MAX(io->own_len * 2, READ_MAX));
-    if (cap <= io->own_cap) return;
-    io->own = g_realloc(io->own, cap);
-    io->own_cap = cap;
+    if (cap > io->own_cap) io->own = buffer_resize(io->own, &io->own_cap, cap);
 }
 
-/* After the batch ran: what it used of the client's own buffer goes. What remains of a long backlog is moved to the
- * front only now and then. */
+/* The capacity that has room for `least` more bytes: if it has to grow, by the more the longer it is. */
+static size_t with_room(const ClientIo *io, size_t least)
+{
+    bool has_room = io->own_cap - io->own_len >= least;
+    return has_room ? io->own_cap : io->own_len + MAX(least, io->own_len / 4);
+}
+
+/* After the batch ran: what it used of the client's own buffer goes. What remains of a backlog is moved to the front
+ * only now and then; in front of a long one pages are given back, but for the room that keep_skipped may want. */
 static void settle_own(ClientIo *io)
 {
     if (io->own_parsed == 0) return;
@@ -581,11 +583,18 @@ static void settle_own(ClientIo *io)
         drop_own(io);
         return;
     }
+    if (io->backlog && buffer_is_big(left)) {
+        size_t cut = io->own_start < 2 * READ_OWN ? 0 : io->own_start - READ_OWN;
+        cut = buffer_cut(&io->own, &io->own_cap, cut);
+        io->own_start -= cut;
+        io->own_len -= cut;
+        return;
+    }
     if (io->backlog && io->own_start < left) return;
     memmove(io->own, io->own + io->own_start, left);
     io->own_start = 0;
-    io->own_len = io->own_cap = left;
-    io->own = g_realloc(io->own, left);
+    io->own_len = left;
+    io->own = buffer_resize(io->own, &io->own_cap, left);
 }
 
 /* ---- input: reading ---- */
@@ -626,7 +635,7 @@ static ssize_t append_own(Client *client, size_t wanted)
 static ssize_t read_own(Client *client)
 {
     ClientIo *io = client->io;
-    ssize_t got = append_own(client, MAX(resp_needs(&io->parser), io->own_len + LIFT_MAX));
+    ssize_t got = append_own(client, MAX(resp_needs(&io->parser), with_room(io, LIFT_MAX)));
     if (got <= 0) return got;
     if (io->args == NULL) io->args = g_array_new(FALSE, FALSE, sizeof(RespArg));
     io->own_parsed = parse_commands(client, io->args, io->own, io->own_len, io->own_len);
@@ -711,12 +720,14 @@ static void keep_skipped(Client *client, guint begin, guint end)
     Slice skipped = encode_skipped(begin, end);
     size_t left = io->own_len - io->own_parsed;
     if (skipped.len > io->own_parsed) {
-        char *joined = g_malloc(skipped.len + left);
+        size_t cap = 0;
+        char *joined = buffer_resize(NULL, &cap, skipped.len + left);
         if (left > 0) memcpy(joined + skipped.len, io->own + io->own_parsed, left);
-        g_free(io->own);
+        buffer_resize(io->own, &io->own_cap, 0);
         io->own = joined;
+        io->own_cap = cap;
         io->own_parsed = skipped.len;
-        io->own_len = io->own_cap = skipped.len + left;
+        io->own_len = skipped.len + left;
     }
     io->own_start = io->own_parsed - skipped.len;
     if (skipped.len > 0) memcpy(io->own + io->own_start, skipped.ptr, skipped.len);
@@ -819,7 +830,7 @@ static void read_client(Client *client)
     parse_resumed();
     if (arena_used > ARENA_BYTES - READ_MAX - LIFT_MAX || is_batch_full() || client->io->in_turn) run_batch();
     if (!takes_input(client)) return;
-    ssize_t got = client->held ? append_own(client, client->io->own_len + READ_OWN) : read_more(client);
+    ssize_t got = client->held ? append_own(client, with_room(client->io, READ_OWN)) : read_more(client);
     if (got < 0) return;
     if (got > 0) client->active_ms = clock_mono_ms();
     if (client->io->ended && client->io->blocked) client_close_now(client); /* nobody waits any more */

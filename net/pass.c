@@ -2,6 +2,7 @@
  * and restored in the other.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "base/buffer.h"
 #include "net/ahead.h"
 #include "net/clientio.h"
 
@@ -157,8 +158,7 @@ static void restore_own(Client *client, size_t ahead, Slice rest)
     ClientIo *io = client->io;
     if (ahead + rest.len == 0) return;
     if (io->own == NULL || io->own_cap < ahead + rest.len) {
-        io->own_cap = ahead + rest.len;
-        io->own = g_realloc(io->own, io->own_cap);
+        io->own = buffer_resize(io->own, &io->own_cap, ahead + rest.len);
     }
     if (rest.len > 0) memcpy(io->own + ahead, rest.ptr, rest.len);
     io->own_len = ahead + rest.len;

@@ -13,6 +13,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/buffer.h"
+
 #define HUGE_PAGE_BYTES MEM_PIECE_BYTES
 
 static size_t mapped; /* bytes held by mem_map's own mappings */
@@ -225,7 +227,7 @@ void *mem_move(void *block)
 
 size_t mem_used(void)
 {
-    return heap_used() + mapped;
+    return heap_used() + mapped + buffer_mapped();
 }
 
 void mem_note_peak(void)

@@ -10,7 +10,7 @@
 #include <stddef.h>
 
 /* Bytes allocated and not freed, rounded up to the allocator's size classes: INFO's used_memory, exact at every call
- * and cheap (two loads). Counts this thread's heap and every mapping made by mem_map. */
+ * and cheap (two loads). Counts this thread's heap and every mapping made by mem_map, and by base/buffer.h. */
 size_t mem_used(void);
 
 /* The bytes that an allocation of `size` really gets: what the allocator rounds it up to. */

@@ -153,6 +153,9 @@ with_server {} {
         assert_equal PONG [$c ping]
         assert {[clock milliseconds] - $start < 20000}
         assert_equal 0 [r exists k]
+        # What has come is never there twice, so it isn't copied when there has to be more room.
+        regexp {VmHWM:\s+(\d+) kB} [exec cat /proc/[server_pid]/status] -> peak_kb
+        assert {$::sanitized || $peak_kb < ($mib + 128) * 1024}
         disconnect $c
     }
 
