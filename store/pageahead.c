@@ -24,8 +24,8 @@ typedef struct Batch {
 
 struct PageAhead {
     char *path;
-    PageFile *file; /* the thread's, which opens and closes it */
-    Slice key;      /* the thread's: of the record that its walk is at */
+    PageFile *file;  /* the thread's, which opens and closes it */
+    Slice key;       /* the thread's: of the record that its walk is at */
     GThread *thread; /* NULL: there could be none, and the loader reads for itself */
     GMutex lock;
     GCond changed;
