@@ -190,7 +190,7 @@ static void tell_start(const Survey *survey)
 
 /* ---- backups ---- */
 
-static unsigned check_backup(const char *directory, const char *id)
+static unsigned check_backup(const char *directory, const char *id, bool *unreadable)
 {
     g_autofree char *path = g_build_filename(directory, BACKUPS_DIRECTORY, id, NULL);
     g_autofree char *label = g_strdup_printf(BACKUPS_DIRECTORY "/%s/", id);
@@ -208,6 +208,8 @@ static unsigned check_backup(const char *directory, const char *id)
                label, base.reach, survey.manifest.end);
         problems++;
     }
+    if (survey.unreadable != NULL) tool_fail("%s", survey.unreadable);
+    *unreadable |= survey.unreadable != NULL;
     survey_clear(&survey);
     return problems;
 }
@@ -246,8 +248,10 @@ static ToolStatus check_backups(const char *directory)
     g_autoptr(GPtrArray) ids = list_backups(path, &error);
     if (ids == NULL) return tool_fail("%s; the backups weren't verified", error);
     unsigned problems = 0;
+    bool unreadable = false;
     for (guint i = 0; i < ids->len; i++)
-        problems += check_backup(directory, ids->pdata[i]);
+        problems += check_backup(directory, ids->pdata[i], &unreadable);
+    if (unreadable) return TOOL_FAILED; /* which was said: it may not be damaged */
     if (problems == 0) return TOOL_OK;
     printf("%u problems in backups, which aren't repaired: make a new one, and delete those that are damaged.\n",
            problems);

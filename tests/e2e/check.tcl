@@ -518,6 +518,16 @@ with_server $options {
         lassign [run_ckv check $dir/MANIFEST] status out err
         assert_match "*MANIFEST/MANIFEST: Not a directory*" $err
         assert_equal {1 {}} [list $status $out]
+        # As by an error of the disk: what isn't read isn't damaged.
+        set file $dir/backups/$id/checkpoint.gdbm
+        file rename $file $dir/aside
+        file mkdir $file
+        lassign [check] status text
+        assert_equal 1 $status
+        assert_match "*$file: Is a directory*; try again.*" $text
+        assert {![string match "*delete*" $text]}
+        file delete $file
+        file rename $dir/aside $file
         file rename $dir/backups $dir/aside
         swap_for_file $dir/journal {
             lassign [run_ckv rollback --to [clock seconds] --dir $dir] status out err
