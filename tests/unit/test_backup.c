@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "store/checkpoint.h"
+#include "store/ckj.h"
 #include "store/io.h"
 #include "store/journal.h"
 #include "tests/unit/simio.h"
@@ -590,6 +591,70 @@ static void test_backups_cut_off(void **context)
     }
 }
 
+/* Journal of more than a copy's segments hold, 64 MB, and nothing else. */
+static void make_long_journal(const char *path)
+{
+    Manifest manifest;
+    assert_int_equal(g_mkdir(path, 0700), 0);
+    assert_int_equal(chdir(path), 0);
+    manifest_init(&manifest);
+    assert_null(manifest_write(".", &manifest));
+    JournalStart start = { .db = -1, .history = manifest.history, .sync = JOURNAL_SYNC_NO, .segment_bytes = 1 << 30 };
+    clock_refresh();
+    assert_null(journal_open(&start));
+    g_autofree char *value = g_strnfill(30 << 20, 'v');
+    static const size_t lengths[] = { 30 << 20, 30 << 20, 8 << 20, 1, 2 };
+    for (size_t i = 0; i < G_N_ELEMENTS(lengths); i++) {
+        journal_append(0, (Slice[]){ SLICE("SET"), SLICE("key"), { value, lengths[i] } }, 3);
+        assert_true(journal_commit());
+    }
+    assert_true(journal_close());
+    manifest_clear(&manifest);
+    assert_int_equal(chdir(scratch), 0);
+}
+
+/* Returns where it ends; it has so many batches. */
+static uint64_t check_copied_segment(const JournalSegment *segment, int batches, CkjKind seal)
+{
+    gsize len;
+    CkjBatch head = { .payload_bytes = 0 };
+    g_autofree char *bytes = NULL;
+    assert_true(g_file_get_contents(segment->path, &bytes, &len, NULL));
+    size_t at = CKJ_HEAD_BYTES;
+    for (int i = 0; i <= batches; i++, at += CKJ_BATCH_HEAD_BYTES + head.payload_bytes) {
+        assert_true(at + CKJ_BATCH_HEAD_BYTES <= len);
+        assert_true(ckj_get_batch_head((const uint8_t *)bytes + at, &head));
+        assert_int_equal(head.kind, i < batches ? CKJ_BATCH : seal);
+        assert_int_equal(head.durable, head.offset); /* or damage before it may be taken for a torn end */
+    }
+    assert_int_equal(at, len);
+    return head.offset;
+}
+
+/* What is copied is durable before it's used, and each of its batches says so of those before it. It's in segments as
+ * any journal is, so it's noticed if one is missing. */
+static void test_copied_journal(void **context)
+{
+    (void)context;
+    char id[BACKUP_ID_CHARS + 1], *error = NULL;
+    g_autofree char *dir = g_build_filename(scratch, "base", NULL);
+    live_for(LONG_MAX); /* syncs cost time */
+    make_long_journal(dir);
+    assert_null(backup_create_offline(dir, "long", id, NULL));
+    assert_null(backup_verify(dir, id, NULL));
+    g_autofree char *copy = g_build_filename(dir, BACKUP_DIRECTORY, id, NULL);
+    g_autoptr(GArray) segments = journal_segments(copy, &error);
+    assert_int_equal(segments->len, 2);
+    const JournalSegment *first = &g_array_index(segments, JournalSegment, 0);
+    const JournalSegment *last = &g_array_index(segments, JournalSegment, 1);
+    assert_int_equal(check_copied_segment(first, 3, CKJ_FINISHED), last->offset);
+    check_copied_segment(last, 2, CKJ_CLOSED);
+    assert_int_equal(unlink(last->path), 0);
+    error = backup_verify(dir, id, NULL);
+    assert_non_null(error);
+    g_free(error);
+}
+
 static void test_prune(void **context)
 {
     (void)context;
@@ -844,6 +909,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_power_cut_clone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_power_cut_deletion, setup, teardown),
         cmocka_unit_test_setup_teardown(test_backups_cut_off, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_copied_journal, setup, teardown),
         cmocka_unit_test_setup_teardown(test_prune, setup, teardown),
         cmocka_unit_test_setup_teardown(test_clone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unknown, setup, teardown),
