@@ -873,3 +873,59 @@ with_server {--checkpoint-every 0} {
         disconnect $c
     }
 }
+
+# A rollback that doesn't get on, since the backup's checkpoint is a pipe that nobody writes into. Runs the body
+# meanwhile.
+proc while_rolling_back {id body} {
+    set file [server_dir]/backups/$id/checkpoint.gdbm
+    file rename $file $file.kept
+    exec mkfifo $file
+    uplevel 1 $body
+    exec timeout 10 sh -c ": >$file"
+    wait_until {![string match "running *" [r rollback status]]}
+    file delete $file
+    file rename $file.kept $file
+}
+
+proc segments {} { lsort [glob -tails -directory [server_dir]/journal *.ckj] }
+
+with_server {--checkpoint-every 0 --journal-keep 0 --journal-keep-bytes 0} {
+    test "what a rollback reads isn't written over or deleted, also by a checkpoint that was begun before" {
+        foreach value {1 2} {
+            r set k $value
+            set id [backup_now]
+        }
+        wait_until {[llength [segments]] == 2}
+        r set k 3
+        set before [segments]
+        r multi
+        r bgsave
+        r rollback $id
+        while_rolling_back $id {
+            r exec
+            wait_until {[info_field rdb_bgsave_in_progress] == 0}
+            after 100
+            assert_equal {} [lmap one $before { if {$one in [segments]} continue; set one }]
+            assert_error "ERR *a checkpoint is being copied*" {r bgsave}
+            assert_match "running *" [r rollback status]
+        }
+        r set k 4
+        checkpoint_now
+        wait_until {[llength [segments]] == 2}
+    }
+
+    test "no checkpoint is begun while a backup is made" {
+        for {set i 0} {$i < 5} {incr i} {
+            r debug populate 20000 $i
+            r backup create
+            for {set status running} {[string match "running*" $status]} {} {
+                r multi
+                r bgsave
+                r backup status
+                lassign [r exec] save status
+                assert {![string match "running*" $status] || [string match "-ERR*" $save]}
+            }
+            wait_until {[info_field rdb_bgsave_in_progress] == 0}
+        }
+    }
+}
