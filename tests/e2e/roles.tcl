@@ -320,6 +320,64 @@ with_server {} {
     }
 }
 
+with_server {--checkpoint-every 0} {
+    set a $::current
+    with_server {--checkpoint-every 0} {
+        set b $::current
+
+        test "an old master that couldn't go back tries again after another SLAVEOF" {
+            diverge $a $b
+            in $a {
+                exec touch [server_dir]/rollback.tmp
+                admin_cli slaveof 127.0.0.1 $::server($b,port)
+                reopen_default
+                wait_until {[string match "*Going back isn't possible: *rollback.tmp*" [server_log]]}
+                file delete [server_dir]/rollback.tmp
+                admin_cli slaveof localhost $::server($b,port)
+            }
+            wait_same $b $a
+            in $a { assert_match "*from 127.0.0.1:* accepted*" [in $b server_log] }
+            assert_equal 0 [in $b { info_field sync_full }]
+        }
+    }
+}
+
+with_server {--checkpoint-every 0 --accept-data-loss yes} {
+    set a $::current
+    with_server {--checkpoint-every 0} {
+        set b $::current
+
+        test "an old master that couldn't go back once, and was online since, goes back the next time" {
+            diverge $a $b
+            in $a {
+                checkpoint_now
+                file delete {*}[lrange [lsort [glob -directory [server_dir]/journal *.ckj]] 0 end-1]
+                admin_cli slaveof 127.0.0.1 $::server($b,port)
+                reopen_default
+            }
+            wait_same $b $a
+            assert_equal 1 [in $b { info_field sync_full }]
+            # The master comes back with an older disk.
+            in $b {
+                set port [server_port]
+                stop_server
+                file copy [server_dir] [server_dir].kept
+                launch $b [list --checkpoint-every 0 --port $port]
+                r set later v
+            }
+            wait_same $b $a
+            in $b {
+                kill_server
+                file delete -force [server_dir]
+                file rename [server_dir].kept [server_dir]
+                launch $b [list --checkpoint-every 0 --port $port]
+            }
+            wait_same $b $a
+            assert_equal {0 0} [list [in $a { r exists later }] [in $b { info_field sync_full }]]
+        }
+    }
+}
+
 with_server {} {
     test "what a full sync brought begins a history of its own if the slave is killed before it has loaded it" {
         r set k v

@@ -614,6 +614,32 @@ static void failed_syncs_heal(void **state)
     model_check_all();
 }
 
+/* What isn't durable isn't removed, whoever has no use for it: of one that can't be removed for good, only the name
+ * would be gone, and its sync would fail from then on. */
+static void only_durable_ones_are_removed(void **state)
+{
+    (void)state;
+    sim_start();
+    JournalStart start = model_start();
+    start.sync = JOURNAL_SYNC_ALWAYS;
+    model_open(start);
+    sim_fail(SIM_SYNC, 1, UINT32_MAX, EIO);
+    model_write(100);
+    guint segments = model_segments();
+    assert_true(segments > 2);
+    journal_release(journal_offset(), 0, 0);
+    /* The thread looks for what can go behind each of its tries. */
+    for (int i = 0; i < 2; i++)
+        assert_false(journal_wait_durable());
+    assert_int_equal(model_segments(), segments);
+    sim_fail(SIM_SYNC, 0, 0, 0);
+    assert_true(journal_wait_durable());
+    for (int tries = 0; journal_stats().segments > 1 && tries < 1000; tries++)
+        g_usleep(1000);
+    assert_int_equal(model_segments(), 1);
+    assert_true(journal_close());
+}
+
 /* Where no thread can be started the journal isn't opened, until one can be; and then it's opened again with those that
  * it has. Of all tests it's the first. */
 static void no_threads(void **state)
@@ -945,6 +971,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(room_is_given_back, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(rotates_behind_what_waits, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(failed_syncs_heal, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(only_durable_ones_are_removed, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(names_are_made_to_last, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(lost_bytes_are_missed, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(only_new_syncs_count, model_enter, model_leave),
