@@ -329,6 +329,38 @@ def test_slaves(program, other, directory, rounds):
     master.stop()
 
 
+def test_stream(program, other, directory, rounds):
+    """What slaves are sent goes on where it was, in the database where it was, also for one that is far behind."""
+    del rounds
+    server = Upgraded(program, directory, ("--admin-plane", "all", "--repl-ping-slave-period", "1000"))
+    history = server.info("replication")["master_replid"]
+    peer, near, far = Peer(server), Peer(server), Peer(server)
+    for slave in (near, far):
+        slave.ask(b"+CONTINUE\r\n", "PSYNC", history, 1)
+    stream = b""
+
+    def change(db, value):
+        change = encode("SELECT", db) + encode("SET", "k", value)
+        peer.send(change)
+        peer.expect(b"+OK\r\n" * 2)
+        return change
+
+    for db, value in ((2, b"v"), (3, b"v" * BIG)):
+        stream += change(db, value)
+    near.expect(stream)
+    near.send(encode("REPLCONF", "ACK", len(stream)))
+    peer.ask(b":1\r\n", "WAIT", 1, 0)
+    before = server.info("replication")
+    server.upgrade(other)
+    after = server.info("replication")
+    for slave in ("slave0", "slave1"):
+        assert before[slave].split(",lag=")[0] == after[slave].split(",lag=")[0], (before, after)
+    more = change(0, b"w")
+    near.expect(more)
+    far.expect(stream + more)
+    server.stop()
+
+
 def test_always(program, other, directory, rounds):
     """In the background, each write synced."""
     del rounds
@@ -389,8 +421,8 @@ def end_all(top):
 
 
 KEEPS_NOTHING = ("--persistence", "no")
-TESTS = ((test_refused, ()), (test_refused, KEEPS_NOTHING), (test_slaves,), (test_always,), (test_sentinel,),
-         (test_states, ()), (test_states, KEEPS_NOTHING))
+TESTS = ((test_refused, ()), (test_refused, KEEPS_NOTHING), (test_slaves,), (test_stream,), (test_always,),
+         (test_sentinel,), (test_states, ()), (test_states, KEEPS_NOTHING))
 
 
 def main():
