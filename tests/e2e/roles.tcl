@@ -148,6 +148,15 @@ with_server {--checkpoint-every 0} {
                 }
                 wait_same $b $::current
             }
+            # Further on it's one whose stream names the database behind it, again.
+            set ::current $b
+            checkpoint_now
+            set log_before [server_log]
+            with_server {--checkpoint-every 0} {
+                follow $::current $b
+                wait_same $b $::current
+            }
+            assert_equal 0 [regexp {Checkpoint done} [string range [server_log] [string length $log_before] end]]
         }
     }
 }
