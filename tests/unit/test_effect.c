@@ -234,6 +234,14 @@ static void test_too_much(void **state)
     run(writer, "EXISTS stored");
     assert_reply(writer, ":0");
     assert_int_equal(journal_offset(), offset);
+    /* It would fit alone, but not behind what its transaction has written. */
+    run(writer, "LTRIM many 0 22");
+    run(writer, "MULTI");
+    run_slices(writer, (Slice[]){ SLICE("SET"), SLICE("w_1"), { bytes, KEYSPACE_STRING_MAX } }, 3);
+    run(writer, "SORT many BY nosort GET w_* STORE stored");
+    assert_reply(writer, "+OK\r\n+OK\r\n+QUEUED\r\n+QUEUED\r\n");
+    run(writer, "EXEC");
+    assert_reply(writer, "*2\r\n+OK\r\n" TOO_MUCH);
     run(writer, "DEL many w_1");
     assert_reply(writer, ":2");
 }
