@@ -368,19 +368,20 @@ with_server {--repl-ping-slave-period 1000} {
 }
 
 with_server {--repl-ping-slave-period 1 --repl-timeout 3} {
-    test "slaves are pinged, and closed if they're silent for too long" {
+    test "slaves are pinged, and closed if they're silent for too long, but for those of SYNC, which say nothing" {
+        send [set plain [connect]] sync
+        take_snapshot $plain
         set c [partial_sync [repl_offset]]
         assert_equal [encode {PING}] [recv_raw $c [string length [encode {PING}]]]
         set d [partial_sync [repl_offset]]
         for {set i 0} {$i < 50 && ![eof $c]} {incr i} {
             send_raw $d "\n"
             after 100
-            catch {read $c}
+            foreach slave [list $c $plain] { catch {read $slave} }
         }
-        assert {[eof $c]}
-        assert_equal 1 [slaves]
-        disconnect $c
-        disconnect $d
+        assert {[eof $c] && ![eof $plain]}
+        assert_equal 2 [slaves]
+        foreach slave [list $c $d $plain] { disconnect $slave }
         quiet
     }
 
