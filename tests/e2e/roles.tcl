@@ -161,6 +161,48 @@ with_server {--checkpoint-every 0} {
     }
 }
 
+with_server {--checkpoint-every 0} {
+    set a $::current
+    with_server {--checkpoint-every 0} {
+        set b $::current
+        set ::current $a
+
+        test "a slave that is started without its master has a history of its own, which goes on from the master's" {
+            follow $b $a
+            r set k v
+            wait_same $a $b
+            in $b {
+                restart {--checkpoint-every 0}
+                assert {[info_field master_replid] ne [in $a { info_field master_replid }]}
+                assert_equal [in $a { info_field master_replid }] [info_field master_replid2]
+                assert_equal [in $a offset] [expr {[info_field second_repl_offset] - 1}]
+            }
+        }
+
+        test "what a slave saved is kept when it's rolled back as a master" {
+            follow $b $a
+            r set k v
+            wait_same $a $b
+            in $b {
+                checkpoint_now
+                r slaveof no one
+                r set k first
+                after 10
+                set moment [clock milliseconds]
+                after 10
+                r set k second
+                foreach {target value} [list "to $moment" first "" second] {
+                    if {$target eq ""} { set target [lindex [r rollback status] 1] }
+                    r rollback {*}$target
+                    wait_until {![string match "running *" [r rollback status]]}
+                    assert_match "done *" [r rollback status]
+                    assert_equal $value [r get k]
+                }
+            }
+        }
+    }
+}
+
 # Of `a`, whose slave is `b`.
 proc leave_stream_in_20 {} {
     upvar 1 a a b b
