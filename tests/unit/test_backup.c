@@ -755,6 +755,9 @@ static void test_offsets(void **context)
     g_autofree char *old = describe(base);
     Manifest was, is;
     assert_int_equal(manifest_read(base, &was, &error), MANIFEST_READ);
+    memset(was.history2, 'b', MANIFEST_ID_CHARS);
+    was.offset2 = 300;
+    assert_null(manifest_write(base, &was));
     const uint64_t in_first_batch = strlen("*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n");
     JournalReader *reader = journal_reader_new(base, 0, NULL, &error);
     JournalBatch batch = { .offset = 0 };
@@ -768,6 +771,7 @@ static void test_offsets(void **context)
         assert_int_equal(manifest_read(dir, &is, &error), MANIFEST_READ);
         assert_string_equal(is.history, was.history);
         assert_string_equal(is.history2, was.history2);
+        assert_int_equal(is.offset2, MIN(was.offset2, offset)); /* others have gone on from there */
         assert_string_equal(is.rolled_back_from, "");
         assert_string_equal(is.state, MANIFEST_FOLLOWS);
         manifest_clear(&is);

@@ -640,6 +640,25 @@ static void only_durable_ones_are_removed(void **state)
     assert_true(journal_close());
 }
 
+/* What is beyond the size that is kept goes, however new it is; and no more. */
+static void no_more_is_kept(void **state)
+{
+    (void)state;
+    const uint64_t keep_bytes = 4000;
+    sim_start();
+    JournalStart start = model_start();
+    model_open(start);
+    model_write(100);
+    assert_true(journal_wait_durable());
+    assert_true(journal_stats().bytes > keep_bytes + start.segment_bytes);
+    journal_release(journal_offset(), 3600, keep_bytes);
+    for (int tries = 0; journal_stats().bytes > keep_bytes && tries < 1000; tries++)
+        g_usleep(1000);
+    uint64_t kept_bytes = journal_stats().bytes;
+    assert_true(kept_bytes <= keep_bytes && kept_bytes > keep_bytes - start.segment_bytes * 3 / 2);
+    assert_true(journal_close());
+}
+
 /* Where no thread can be started the journal isn't opened, until one can be; and then it's opened again with those that
  * it has. Of all tests it's the first. */
 static void no_threads(void **state)
@@ -972,6 +991,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(rotates_behind_what_waits, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(failed_syncs_heal, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(only_durable_ones_are_removed, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(no_more_is_kept, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(names_are_made_to_last, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(lost_bytes_are_missed, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(only_new_syncs_count, model_enter, model_leave),
