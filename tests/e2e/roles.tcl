@@ -203,6 +203,28 @@ with_server {--checkpoint-every 0} {
     }
 }
 
+with_server {} {
+    set a $::current
+    with_server {} {
+        set b $::current
+        with_server {} {
+            set c $::current
+            test "a slave of a slave that becomes the master is of its new history, too" {
+                follow $b $a
+                follow $c $b
+                wait_same $a [list $b $c]
+                in $b {
+                    r slaveof no one
+                    r set k v
+                }
+                wait_until {[in $c { info_field master_replid }] eq [in $b { info_field master_replid }]} 20000
+                wait_same $b $c
+                assert_equal 1 [in $b { info_field sync_full }]
+            }
+        }
+    }
+}
+
 # Of `a`, whose slave is `b`.
 proc leave_stream_in_20 {} {
     upvar 1 a a b b

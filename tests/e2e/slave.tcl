@@ -286,8 +286,10 @@ with_server {--read-only-slave yes} {
         fake_send $c [encode {eval x 0}]
         set c [fake_link]
         assert_equal [list $id_a 101] [fake_handshake $c [fake_info $id_a 1000 10]]
+        set sent_ms [clock milliseconds]
         fake_send $c "+CONTINUE\r\n[encode {eval x 0}]"
         set c [fake_link]
+        assert {[clock milliseconds] - $sent_ms >= 900}
         assert_equal "OK Already connected to specified master" [r slaveof 127.0.0.1 $::fake_port]
         assert_equal {? -1} [fake_handshake $c [fake_info $id_a 1000 10]]
         full_sync $c $id_a 1000 {other data}
