@@ -232,6 +232,34 @@ with_server {} {
     }
 }
 
+# ---------------------------------------------------------------- who is asked
+
+with_server {} {
+    set a $::current
+    test "PSYNC FAILOVER makes no server the master but a slave of that history" {
+        r set k v
+        assert_error "ERR PSYNC FAILOVER can't be sent to a master." {
+            r psync [info_field master_replid] [expr {[offset] + 1}] failover
+        }
+        with_server {} {
+            follow $::current $a
+            wait_same $a $::current
+            assert_error "ERR PSYNC FAILOVER replid must match my replid." {
+                r psync [repeat b 40] [expr {[offset] + 1}] failover
+            }
+            assert_equal slave [info_field role]
+            set history [info_field master_replid]
+            set c [connect]
+            $c replconf capa psync2
+            send $c psync $history [expr {[offset] + 1}] failover
+            set answer [recv_line $c]
+            assert_equal "+CONTINUE [info_field master_replid]" $answer
+            assert_equal [list master $history] [list [info_field role] [info_field master_replid2]]
+            disconnect $c
+        }
+    }
+}
+
 # ---------------------------------------------------------------- backups and rollbacks
 
 with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
