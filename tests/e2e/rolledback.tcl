@@ -64,6 +64,16 @@ with_server {--checkpoint-every 0} {
             wait_same $a $b
         }
 
+        test "a slave isn't rolled back by itself" {
+            in $b {
+                set id [make_backup]
+                foreach target [list $id "to [clock milliseconds]"] {
+                    assert_error "ERR this is a slave, whose data is its master's*" { r rollback {*}$target }
+                }
+            }
+            wait_same $a $b
+        }
+
         test "the same of a stopped one, to nothing at all, and on after another start" {
             in $a {
                 r flushall
