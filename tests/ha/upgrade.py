@@ -361,6 +361,36 @@ def test_stream(program, other, directory, rounds):
     server.stop()
 
 
+def test_waits(program, other, directory, rounds):
+    """For a job that is at work: here a rollback, to a backup whose file is a pipe that nobody writes into yet."""
+    del rounds
+    server = Upgraded(program, directory, ("--admin-plane", "all"))
+
+    def outcome(command):
+        while (status := server.call(command, "STATUS")).startswith(b"$running"):
+            time.sleep(0.05)
+        return status[1:].split()
+    server.call("BACKUP", "CREATE")
+    done, backup = outcome("BACKUP")
+    assert done == b"done", (done, backup)
+    path = os.path.join(directory, "backups", backup.decode(), "checkpoint.gdbm")
+    os.rename(path, path + ".kept")
+    os.mkfifo(path)
+    before = server.pid()
+    server.call("ROLLBACK", backup)
+    upgrade = threading.Thread(target=server.upgrade, args=(other,))
+    upgrade.start()
+    time.sleep(1)
+    assert server.pid() == before and server.call("ROLLBACK", "STATUS").startswith(b"$running")
+    with open(path, "wb"):
+        pass
+    assert outcome("ROLLBACK")[0] == b"failed"
+    os.replace(path + ".kept", path)
+    upgrade.join()
+    assert server.pid() != before
+    server.stop()
+
+
 def test_always(program, other, directory, rounds):
     """In the background, each write synced."""
     del rounds
@@ -421,8 +451,8 @@ def end_all(top):
 
 
 KEEPS_NOTHING = ("--persistence", "no")
-TESTS = ((test_refused, ()), (test_refused, KEEPS_NOTHING), (test_slaves,), (test_stream,), (test_always,),
-         (test_sentinel,), (test_states, ()), (test_states, KEEPS_NOTHING))
+TESTS = ((test_refused, ()), (test_refused, KEEPS_NOTHING), (test_slaves,), (test_stream,), (test_waits,),
+         (test_always,), (test_sentinel,), (test_states, ()), (test_states, KEEPS_NOTHING))
 
 
 def main():
