@@ -74,6 +74,7 @@ static char *take_all(Tail *tail, JournalReader *reader)
         case JOURNAL_BAD: return g_strdup(journal_reader_error(reader));
         case JOURNAL_TORN:
         case JOURNAL_END: return io->sync(tail->fd) == 0 && io_sync_directory(".") ? NULL : state_errno(tail->path);
+        case JOURNAL_LATER: g_assert_not_reached();
         }
         if (!take_batch(tail, &batch)) return state_errno(tail->path);
     }

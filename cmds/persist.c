@@ -450,6 +450,7 @@ static void replay_slice(void)
         case JOURNAL_END: end_of_journal(false); return;
         case JOURNAL_TORN: end_of_journal(true); return;
         case JOURNAL_BAD: cant_load(journal_reader_error(state.reader)); return;
+        case JOURNAL_LATER: g_assert_not_reached();
         }
         /* The first batch may begin before the checkpoint's offset only if that isn't between batches: never. */
         if (replay_run(batch.payload, batch.unix_ms, &error)) continue;

@@ -207,6 +207,7 @@ void fullsync_tick(void)
 void fullsync_leave(Replica *replica)
 {
     SyncFile *file = g_steal_pointer(&replica->file);
+    g_clear_pointer(&replica->warm, warm_free);
     if (file == NULL) return;
     bool used = is_used(file);
     if (state.latest == file && !used) state.latest = NULL;
@@ -232,8 +233,13 @@ void fullsync_feed(Replica *replica)
     uint64_t left = syncfile_bytes(replica->file) - replica->file_sent;
     size_t part = (size_t)MIN(left, FEED_PIECE);
     Out *out = client_out(replica->client);
-    if (!syncfile_read(replica->file, out_reserve(out, part), part, replica->file_sent)) {
-        replica_drop(replica, g_strerror(errno));
+    if (replica->warm == NULL) replica->warm = warm_new();
+    if (!syncfile_read(replica->file, replica->warm, out_reserve(out, part), part, replica->file_sent)) {
+        if (errno == EAGAIN) {
+            replica_feed_later(replica);
+        } else {
+            replica_drop(replica, g_strerror(errno));
+        }
         return;
     }
     out_commit(out, part);

@@ -13,7 +13,8 @@
 #include "repl/slave.h"
 #include "store/journal.h"
 
-#define TICK_MS 1000
+#define TICK_MS      1000
+#define DISK_TICK_MS 2
 
 /* What is read in one turn of the journal before a slave's offset, to find it. */
 #define SEEK_PIECE ((size_t)512 * 1024)
@@ -26,7 +27,9 @@ MasterStats master_stats;
 GPtrArray *replicas;
 MasterHooks master_hooks;
 
+static Loop *loop;
 static int64_t pinged_ms; /* clock_mono_ms, as all times here */
+static bool disk_awaited; /* disk_tick runs */
 
 /* ---- slaves ---- */
 
@@ -71,6 +74,7 @@ static void detach(Replica *replica)
     client_feed_below(replica->client, 0);
     g_clear_pointer(&replica->reader, journal_reader_free);
     fullsync_leave(replica);
+    replica->awaits_disk = false;
     replica->state = REPLICA_NEW;
     g_ptr_array_remove(replicas, replica);
 }
@@ -208,6 +212,27 @@ static void on_written(uint64_t offset, Slice payload)
     }
 }
 
+static int64_t disk_tick(void *context)
+{
+    (void)context;
+    disk_awaited = false;
+    for (guint i = 0; i < replicas->len; i++) {
+        Replica *replica = replicas->pdata[i];
+        if (!replica->awaits_disk) continue;
+        replica->awaits_disk = false;
+        client_feed_below(replica->client, FEED_BELOW);
+    }
+    return -1;
+}
+
+void replica_feed_later(Replica *replica)
+{
+    replica->awaits_disk = true;
+    client_feed_below(replica->client, 0);
+    if (!disk_awaited) loop_timer(loop, DISK_TICK_MS, disk_tick, NULL);
+    disk_awaited = true;
+}
+
 /* Brings the reader to the next byte, or nearer: its segment is read from the beginning. False: it isn't there yet, or
  * it can't be had, and the slave is closed. */
 static bool find_place(Replica *replica)
@@ -222,8 +247,10 @@ static bool find_place(Replica *replica)
         g_free(error);
         return false;
     }
+    journal_reader_dont_wait(replica->reader);
     JournalSeek seek = replica->seeking ? journal_reader_seek(replica->reader, SEEK_PIECE) : JOURNAL_FOUND;
-    replica->seeking = seek == JOURNAL_SEEKING;
+    replica->seeking = seek == JOURNAL_SEEKING || seek == JOURNAL_SEEK_LATER;
+    if (seek == JOURNAL_SEEK_LATER) replica_feed_later(replica);
     if (seek == JOURNAL_SEEKING) client_feed_below(replica->client, FEED_BELOW); /* in the next turn, though unfed */
     if (seek == JOURNAL_NOT_FOUND) replica_drop(replica, journal_reader_error(replica->reader));
     return seek == JOURNAL_FOUND;
@@ -234,7 +261,12 @@ static bool read_batch(Replica *replica)
 {
     if (!find_place(replica)) return false;
     JournalBatch batch;
-    if (journal_read(replica->reader, &batch) != JOURNAL_BATCH) {
+    JournalRead read = journal_read(replica->reader, &batch);
+    if (read == JOURNAL_LATER) {
+        replica_feed_later(replica);
+        return false;
+    }
+    if (read != JOURNAL_BATCH) {
         const char *why = journal_reader_error(replica->reader);
         replica_drop(replica, why != NULL ? why : "the journal ends before its offset");
         return false;
@@ -623,8 +655,9 @@ static int64_t tick(void *context)
     return TICK_MS;
 }
 
-void master_init(Loop *loop, MasterHooks hooks)
+void master_init(Loop *the_loop, MasterHooks hooks)
 {
+    loop = the_loop;
     replicas = g_ptr_array_new();
     master_hooks = hooks;
     pinged_ms = clock_mono_ms();

@@ -7,6 +7,7 @@
 #include "repl/master.h"
 #include "repl/syncfile.h"
 #include "store/journal.h"
+#include "store/warm.h"
 
 /* A piece that a slave is given in one turn, and how much may be unsent for it to get one. */
 #define FEED_PIECE ((size_t)256 * 1024)
@@ -33,6 +34,8 @@ typedef struct Replica {
     SyncFile *file;
     uint64_t asked;
     uint64_t file_sent;
+    Warm *warm;       /* which reads it; NULL: nothing was read yet */
+    bool awaits_disk; /* what it's to be fed next, of the journal or the snapshot, is to come from there first */
     /* When its connection last took something, and what it had taken by then. */
     uint64_t taken;
     int64_t taken_ms;
@@ -47,6 +50,8 @@ extern MasterHooks master_hooks;
 char *replica_name(const Replica *replica);
 /* It has all up to `offset` and is online from now on. */
 void replica_go_online(Replica *replica, uint64_t offset);
+/* It's fed again when what comes next may be in the page cache. */
+void replica_feed_later(Replica *replica);
 /* Ends its connection, with a line in the log. */
 void replica_drop(Replica *replica, const char *why);
 

@@ -191,7 +191,7 @@ uint64_t syncfile_bytes(const SyncFile *file)
     return file->bytes;
 }
 
-bool syncfile_read(const SyncFile *file, void *to, size_t len, uint64_t at)
+bool syncfile_read(const SyncFile *file, Warm *warm, void *to, size_t len, uint64_t at)
 {
-    return io_read_all(file->fd, to, len, (off_t)at);
+    return warm_read(warm, file->fd, to, len, (off_t)at);
 }

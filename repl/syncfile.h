@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "store/manifest.h"
+#include "store/warm.h"
 
 typedef struct SyncFile SyncFile;
 
@@ -33,7 +34,7 @@ const char *syncfile_error(const SyncFile *file);
 uint64_t syncfile_offset(const SyncFile *file);
 int syncfile_db(const SyncFile *file);
 uint64_t syncfile_bytes(const SyncFile *file);
-/* Reads `len` bytes from `at` on, all of them. False: errno. */
-bool syncfile_read(const SyncFile *file, void *to, size_t len, uint64_t at);
+/* Reads `len` bytes from `at` on, all of them, by warm_read. False: errno. */
+bool syncfile_read(const SyncFile *file, Warm *warm, void *to, size_t len, uint64_t at);
 
 #endif

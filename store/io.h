@@ -21,6 +21,7 @@ typedef struct Io {
     int (*open)(const char *path, int flags, mode_t mode); /* O_CLOEXEC is added */
     int (*close)(int fd);
     ssize_t (*read)(int fd, void *to, size_t len, off_t at);
+    ssize_t (*read_cached)(int fd, void *to, size_t len, off_t at); /* what needs no disk; if nothing does: EAGAIN */
     ssize_t (*write)(int fd, const void *from, size_t len, off_t at);
     int (*sync)(int fd);                          /* fdatasync(2); fsync(2) on a directory */
     int (*allocate)(int fd, off_t at, off_t len); /* room on disk beyond the end; the file's size stays */

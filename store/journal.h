@@ -174,6 +174,7 @@ typedef enum JournalRead {
     JOURNAL_END,  /* nothing follows */
     JOURNAL_TORN, /* what follows isn't whole, and nothing says that it was durable: writes that a crash cut off */
     JOURNAL_BAD,  /* something durable is damaged, segments are missing or not of this journal, or reading failed */
+    JOURNAL_LATER /* after journal_reader_dont_wait: it has to come from the disk first */
 } JournalRead;
 
 /* Reads from the batch that contains or begins at `from` on, in `directory` (the data directory). NULL: *error says why
@@ -184,8 +185,11 @@ JournalReader *journal_reader_new(const char *directory, uint64_t from, const ch
  * read through: each reads up to `bytes`, or one batch more, of what is before `from`. journal_reader_error says why it
  * isn't found. */
 JournalReader *journal_reader_begin(const char *directory, uint64_t from, const char *history, char **error);
-typedef enum JournalSeek { JOURNAL_SEEKING, JOURNAL_FOUND, JOURNAL_NOT_FOUND } JournalSeek;
+typedef enum JournalSeek { JOURNAL_SEEKING, JOURNAL_FOUND, JOURNAL_NOT_FOUND, JOURNAL_SEEK_LATER } JournalSeek;
 JournalSeek journal_reader_seek(JournalReader *reader, uint64_t bytes);
+/* From now on reading doesn't wait for the disk: what isn't in the page cache is brought there by a thread, and until
+ * then journal_read says JOURNAL_LATER, and journal_reader_seek JOURNAL_SEEK_LATER. */
+void journal_reader_dont_wait(JournalReader *reader);
 /* Forgets what was seen of the file behind the last batch: it may have been half written then. */
 void journal_reader_look_again(JournalReader *reader);
 void journal_reader_free(JournalReader *reader);

@@ -18,6 +18,7 @@
 #include "store/ckj.h"
 #include "store/io.h"
 #include "store/journal.h"
+#include "store/warm.h"
 
 #define WINDOW_BYTES (1U << 20)
 
@@ -94,6 +95,7 @@ typedef struct File {
     uint8_t *bytes;
     size_t cap, len;
     uint64_t at; /* where in the file `bytes` begins */
+    Warm *warm;  /* NULL: the disk is waited for */
 } File;
 
 static void file_close(File *file)
@@ -106,6 +108,7 @@ static void file_close(File *file)
 static void file_free(File *file)
 {
     file_close(file);
+    g_clear_pointer(&file->warm, warm_free);
     g_free(file->bytes);
     file->bytes = NULL;
     file->cap = 0;
@@ -148,7 +151,13 @@ static void file_slide(File *file, uint64_t at, size_t len)
     }
 }
 
-/* The file's bytes [at, at + len) in memory until the next call. NULL: errno; 0: it ends before. */
+static bool file_read(const File *file, void *to, size_t len, uint64_t at)
+{
+    return file->warm != NULL ? warm_read(file->warm, file->fd, to, len, (off_t)at)
+                              : io_read_all(file->fd, to, len, (off_t)at);
+}
+
+/* The file's bytes [at, at + len) in memory until the next call. NULL: errno; 0: it ends before; EAGAIN: they come. */
 static uint8_t *file_bytes(File *file, uint64_t at, size_t len)
 {
     errno = 0;
@@ -156,7 +165,7 @@ static uint8_t *file_bytes(File *file, uint64_t at, size_t len)
     if (at < file->at || at + len > file->at + file->len) {
         file_slide(file, at, len);
         size_t more = (size_t)MIN((uint64_t)(file->cap - file->len), file->size - at - file->len);
-        if (!io_read_all(file->fd, file->bytes + file->len, more, (off_t)(at + file->len))) return NULL;
+        if (!file_read(file, file->bytes + file->len, more, at + file->len)) return NULL;
         errno = 0; /* a read that was interrupted, and went on, has set it */
         file->len += more;
     }
@@ -281,6 +290,7 @@ static JournalRead fail(JournalReader *reader, JournalRead result, char *error)
 static JournalRead fail_reading(JournalReader *reader)
 {
     int saved = errno;
+    if (saved == EAGAIN && reader->file.warm != NULL) return JOURNAL_LATER;
     const char *path = segment_at(reader->segments, reader->at)->path;
     return fail(reader, JOURNAL_BAD,
                 g_strdup_printf("%s: can't be read at byte %" G_GUINT64_FORMAT ": %s" CKJ_REPAIR_HINT, path,
@@ -292,6 +302,7 @@ static JournalRead fail_reading(JournalReader *reader)
 static bool find_following(JournalReader *reader, Following *following)
 {
     *following = (Following){ 0 };
+    g_clear_pointer(&reader->file.warm, warm_free); /* nothing is read after that */
     uint64_t at = MAX(reader->position, CKJ_HEAD_BYTES);
     if (!file_add_following(&reader->file, at, reader->offset, following)) return false;
     File file = { .fd = -1 };
@@ -377,7 +388,11 @@ static JournalRead open_segment(JournalReader *reader)
     reader->offset = segment->offset;
     reader->last = CKJ_BATCH;
     const uint8_t *head = file_bytes(&reader->file, 0, CKJ_HEAD_BYTES);
-    if (head == NULL && errno != 0) return fail_reading(reader);
+    if (head == NULL && errno != 0) {
+        JournalRead failed = fail_reading(reader);
+        if (failed == JOURNAL_LATER) file_close(&reader->file);
+        return failed;
+    }
     uint64_t offset = 0;
     uint32_t version = 0;
     CkjHead result = head == NULL ? CKJ_HEAD_DAMAGED : ckj_get_head(head, &offset, reader->history, &version);
@@ -529,6 +544,11 @@ JournalRead journal_read(JournalReader *reader, JournalBatch *batch)
     return result;
 }
 
+void journal_reader_dont_wait(JournalReader *reader)
+{
+    if (reader->file.warm == NULL) reader->file.warm = warm_new();
+}
+
 void journal_reader_look_again(JournalReader *reader)
 {
     reader->file.len = 0;
@@ -573,6 +593,7 @@ JournalSeek journal_reader_seek(JournalReader *reader, uint64_t bytes)
     for (uint64_t done = 0; reader->offset < reader->from; done += batch.payload.len) {
         if (done >= bytes) return JOURNAL_SEEKING;
         JournalRead result = journal_read(reader, &batch);
+        if (result == JOURNAL_LATER) return JOURNAL_SEEK_LATER;
         if (result == JOURNAL_END) fail_before(reader);
         if (result != JOURNAL_BATCH) return JOURNAL_NOT_FOUND;
         if (reader->offset <= reader->from) continue;

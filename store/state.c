@@ -148,6 +148,7 @@ static bool walk_next(Walk *walk, JournalBatch *batch, char **error)
     case JOURNAL_BAD: *error = g_strdup(journal_reader_error(walk->reader)); return false;
     case JOURNAL_TORN:
     case JOURNAL_END: return false;
+    case JOURNAL_LATER: g_assert_not_reached();
     }
     if (batch->unix_ms > walk->until_ms || (walk->until != 0 && batch->offset >= walk->until)) return false;
     if (batch->offset != walk->end->offset) {

@@ -53,6 +53,9 @@ static struct {
 static int64_t disk_room;
 static unsigned long sync_us;
 static uint64_t begun_bytes;
+static guint threads; /* that there were before any was cold; 0: nothing was */
+static bool cold;
+static off_t warm_begin, warm_end; /* what was read last by another thread, of any file */
 
 static bool recording;
 static GArray *events;   /* of Event */
@@ -166,7 +169,23 @@ static ssize_t sim_read(int fd, void *to, size_t len, off_t at)
     int error = errno;
     g_mutex_unlock(&lock);
     if (failed) errno = error;
-    return failed ? -1 : io_kernel.read(fd, to, len, at);
+    ssize_t got = failed ? -1 : io_kernel.read(fd, to, len, at);
+    if (got <= 0 || g_thread_self() == here) return got;
+    g_mutex_lock(&lock);
+    if (at != warm_end) warm_begin = at;
+    warm_end = at + got;
+    g_mutex_unlock(&lock);
+    return got;
+}
+
+static ssize_t sim_read_cached(int fd, void *to, size_t len, off_t at)
+{
+    g_mutex_lock(&lock);
+    bool cached = !cold || (at >= warm_begin && at < warm_end);
+    if (cold && cached) len = MIN(len, (size_t)(warm_end - at));
+    g_mutex_unlock(&lock);
+    if (!cached) errno = EAGAIN;
+    return cached ? io_kernel.read(fd, to, len, at) : -1;
 }
 
 static ssize_t write_and_log(int fd, const void *from, size_t len, off_t at)
@@ -295,6 +314,7 @@ static const Io sim_table = {
     .open = sim_open,
     .close = sim_close,
     .read = sim_read,
+    .read_cached = sim_read_cached,
     .write = sim_write,
     .sync = sim_sync,
     .allocate = sim_allocate,
@@ -341,6 +361,25 @@ static void forget_log(void)
     memset(file_of, 0, sizeof(file_of));
 }
 
+static guint count_threads(void)
+{
+    guint count = 0;
+    GDir *dir = g_dir_open("/proc/self/task", 0, NULL);
+    while (g_dir_read_name(dir) != NULL)
+        count++;
+    g_dir_close(dir);
+    return count;
+}
+
+void sim_set_cold(bool is_cold)
+{
+    g_mutex_lock(&lock);
+    cold = is_cold;
+    warm_begin = warm_end = -1;
+    g_mutex_unlock(&lock);
+    if (is_cold && threads == 0) threads = count_threads();
+}
+
 void sim_start(void)
 {
     forget_log();
@@ -351,12 +390,19 @@ void sim_start(void)
     disk_room = -1;
     sync_us = 0;
     begun_bytes = 0;
+    threads = 0;
+    sim_set_cold(false);
     io = &sim_table;
 }
 
 void sim_stop(void)
 {
+    while (threads > 0 && count_threads() > threads)
+        g_usleep(100);
+    threads = 0;
+    g_mutex_lock(&lock);
     forget_log();
+    g_mutex_unlock(&lock);
     io = &io_kernel;
 }
 

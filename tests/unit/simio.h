@@ -45,6 +45,9 @@ uint64_t sim_calls_here(SimOp op); /* in the thread that called sim_start */
 
 /* Bytes that can yet be written or allocated before the disk is full (overwriting costs too); negative: no limit. */
 void sim_set_room(int64_t bytes);
+/* Whether the page cache has only what another thread than that of sim_start has read just now. (sim_stop waits for
+ * the threads that are begun to read it.) */
+void sim_set_cold(bool is_cold);
 /* How long a sync takes. */
 void sim_set_sync_us(unsigned long us);
 /* Bytes that the kernel was told to begin to write. */

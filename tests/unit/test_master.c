@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "repl/master.h"
 
+#include <errno.h>
 #include <glib.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,6 +23,7 @@
 #include "net/loop.h"
 #include "store/journal.h"
 #include "tests/unit/host.h"
+#include "tests/unit/simio.h"
 
 #define HISTORY  "0123456789012345678901234567890123456789"
 #define HISTORY2 "abcdefabcdefabcdefabcdefabcdefabcdefabcd"
@@ -288,6 +290,48 @@ static void test_slow_slave(void **state)
     assert_true(master_needed_offset() == UINT64_MAX);
 }
 
+/* What isn't in the page cache any more is brought there by a thread: the loop doesn't wait for the disk. */
+static void test_cold_journal(void **state)
+{
+    (void)state;
+    int writer = dial();
+    for (int i = 0; i < 200; i++)
+        say(writer, "SET a 1\r\nINCR n\r\n");
+    note_stream();
+    sim_start();
+    for (uint64_t offset = START; offset < START + stream->len; offset += 1 + stream->len / 7) {
+        sim_set_cold(true);
+        int slave = attach_at(offset);
+        expect_stream(slave, offset);
+        hang_up(slave);
+    }
+    assert_int_equal(sim_calls_here(SIM_READ), 0);
+    assert_true(sim_calls(SIM_READ) > 7);
+    sim_set_cold(true);
+    hang_up(attach_at(START)); /* while it's being read */
+    assert_int_equal(master_slaves(), 0);
+    sim_stop();
+    close(writer);
+}
+
+/* What can't be read isn't waited for for ever. */
+static void test_unreadable_journal(void **state)
+{
+    (void)state;
+    int writer = dial();
+    say(writer, "SET a 1\r\n");
+    sim_start();
+    sim_set_cold(true);
+    sim_fail(SIM_READ, 1, UINT64_MAX, EIO);
+    int slave = attach_at(START);
+    expect(slave, "+CONTINUE\r\n");
+    for (int tries = 0; master_slaves() > 0 && tries < 1000; tries++)
+        run_ms(1);
+    expect_closed(slave);
+    sim_stop();
+    close(writer);
+}
+
 /* ---- confirmations ---- */
 
 static void test_acks(void **state)
@@ -512,6 +556,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_every_offset, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_which_continue, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_slow_slave, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_cold_journal, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_unreadable_journal, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_acks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_ack_slave, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refuse, set_up, tear_down),
