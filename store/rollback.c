@@ -13,6 +13,7 @@
 #include "base/random.h"
 #include "store/backup.h"
 #include "store/checkpoint.h"
+#include "store/ckj.h"
 #include "store/io.h"
 #include "store/journal.h"
 
@@ -82,6 +83,7 @@ typedef struct Search {
     uint8_t secret[MANIFEST_SECRET_BYTES];
     int64_t oldest_ms; /* that could be reached; -1: none */
     bool only_backups; /* leave out what the directory itself could do */
+    bool by_names;     /* segments are taken for good: INFO asks, and they may have to be read from the disk */
     uint64_t until;    /* an offset that is gone back to; 0: none */
     char *problem;     /* why something wasn't considered that may lead there; NULL: all was */
 } Search;
@@ -186,7 +188,7 @@ static void consider_beginning(Search *search, const Stream *stream)
 static void search_stream(Search *search, const char *directory, const Manifest *manifest, const Backup *backup)
 {
     char *error = NULL;
-    g_autoptr(GArray) segments = journal_segments(directory, &error);
+    g_autoptr(GArray) segments = search->by_names ? ckj_list(directory, &error) : journal_segments(directory, &error);
     if (segments == NULL) {
         note_problem(search, error);
         return;
@@ -226,7 +228,7 @@ int64_t rollback_oldest_ms(const char *dir)
     Search search;
     g_autofree char *error = search_begin(&search, dir);
     search.unix_ms = -1; /* nothing is as old: all are looked at */
-    search.only_backups = true;
+    search.only_backups = search.by_names = true;
     if (error == NULL) search_streams(&search);
     search_clear(&search);
     return search.oldest_ms;

@@ -874,6 +874,23 @@ static void test_moment_in_a_gap(void **context)
     assert_null(rollback_build(base, &target, NULL, NULL));
 }
 
+/* INFO asks for the oldest moment whenever the journal's oldest segment has gone: no segment is read for it, whose
+ * pages the server itself drops from the page cache. */
+static void test_oldest_reads_no_journal(void **context)
+{
+    (void)context;
+    char id[BACKUP_ID_CHARS + 1], *error = NULL;
+    int64_t moment_ms;
+    g_autofree char *base = g_build_filename(scratch, "base", NULL);
+    make_directory(base, 2, id, &moment_ms);
+    g_autoptr(GArray) segments = journal_segments(base, &error);
+    assert_true(segments->len > 5);
+    sim_start();
+    assert_true(rollback_oldest_ms(base) > 0);
+    assert_int_equal(sim_calls(SIM_READ), 2); /* the two MANIFESTs */
+    sim_stop();
+}
+
 /* The last so many are known, the last one first. */
 static void test_histories_left(void **context)
 {
@@ -921,6 +938,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_moments, setup, teardown),
         cmocka_unit_test_setup_teardown(test_offset_too_old, setup, teardown),
         cmocka_unit_test_setup_teardown(test_moment_in_a_gap, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_oldest_reads_no_journal, setup, teardown),
         cmocka_unit_test_setup_teardown(test_histories_left, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
