@@ -702,9 +702,10 @@ static bool change_manifest(const char *history, const char *word, const char *l
     *error = manifest_write(".", &changed);
     if (*error != NULL) return false;
     /* A crash from here on: the start begins the new history's segment. */
-    journal_close();
+    bool begun = journal_begin_history(history, follows ? db : -1); /* as at a start */
+    if (!begun) journal_close();
     persist_manifest = changed;
-    if ((*error = open_journal(offset, follows ? db : -1)) == NULL) { /* as at a start */
+    if (begun || (*error = open_journal(offset, follows ? db : -1)) == NULL) {
         state.db2 = db;
         return true;
     }

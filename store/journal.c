@@ -262,6 +262,21 @@ bool journal_rotate(void)
     return j.written == j.begin || begin_segment();
 }
 
+bool journal_begin_history(const char *history, int db)
+{
+    g_assert(j.open && !j.aside && j.len == CKJ_BATCH_HEAD_BYTES && strlen(history) == JOURNAL_ID_CHARS);
+    if (j.written == j.begin) return false; /* the new segment's name would be the same */
+    char before[sizeof(j.history)];
+    memcpy(before, j.history, sizeof(before));
+    memcpy(j.history, history, JOURNAL_ID_CHARS);
+    if (begin_segment()) {
+        j.db = db;
+        return true;
+    }
+    memcpy(j.history, before, sizeof(before));
+    return false;
+}
+
 void journal_forget_db(void)
 {
     j.db = -1;

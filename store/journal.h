@@ -145,6 +145,11 @@ bool journal_wait_durable(void);
 /* Starts a new segment at the current offset (the old one is synced by the thread). */
 bool journal_rotate(void);
 
+/* The stream goes on as another history's, in a segment of its own and in the database `db`. Nothing is read, as
+ * journal_open does to find the end. False: that can't be, perhaps as nothing was written to the segment that there is;
+ * all is as before, and closing and opening will do. Only when all that was appended is committed. */
+bool journal_begin_history(const char *history, int db);
+
 /* Removes segments that end at or before `offset`, in the thread, the oldest first, and none that was written to in the
  * last `keep_sec` seconds while all together have at most `keep_bytes`. Never the one being written. */
 void journal_release(uint64_t offset, int64_t keep_sec, uint64_t keep_bytes);

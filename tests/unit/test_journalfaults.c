@@ -23,8 +23,10 @@
 #include "tests/unit/journalmodel.h"
 #include "tests/unit/simio.h"
 
-#define CUTS        30 /* power cuts tried of each run */
-#define GENERATIONS 3
+#define CUTS          30 /* power cuts tried of each run */
+#define GENERATIONS   3
+
+#define OTHER_HISTORY "abcdefabcdefabcdefabcdefabcdefabcdefabcd"
 
 /* ---- when it's durable ---- */
 
@@ -928,6 +930,53 @@ static void run_power_cuts(uint32_t seed, JournalSync sync, bool faults)
     assert_int_equal(chdir(top), 0);
 }
 
+/* ---- another history ---- */
+
+static uint64_t end_of(const char *history)
+{
+    char *error = NULL;
+    JournalReader *reader = journal_reader_new(".", base, history, &error);
+    JournalBatch batch;
+    while (journal_read(reader, &batch) == JOURNAL_BATCH)
+        continue;
+    uint64_t end = journal_reader_offset(reader);
+    journal_reader_free(reader);
+    return end;
+}
+
+/* The loop begins another history without reading what there is, which may be long, and only on the disk. */
+static void begins_history(void **state)
+{
+    (void)state;
+    sim_start();
+    JournalStart start = model_start();
+    start.segment_bytes = 1 << 20;
+    model_open(start);
+    assert_false(journal_begin_history(OTHER_HISTORY, 3)); /* nothing was written yet: the name would be the same */
+    model_write(30);
+    sim_fail(SIM_RENAME, 1, 1, EIO);
+    assert_false(journal_begin_history(OTHER_HISTORY, 3));
+    model_write(30);
+    assert_int_equal(end_of(HISTORY), journal_offset());
+    assert_true(journal_wait_durable());
+    uint64_t end = journal_offset(), reads = sim_calls_here(SIM_READ);
+    assert_true(journal_begin_history(OTHER_HISTORY, 3));
+    assert_int_equal(sim_calls_here(SIM_READ), reads);
+    assert_int_equal(journal_db(), 3);
+    assert_int_equal(model_segments(), 2);
+    stream_db = 3;
+    model_write(30);
+    assert_true(journal_wait_durable());
+    assert_int_equal(end_of(NULL), base + stream->len);
+    assert_int_equal(end_of(HISTORY), end);
+    assert_true(journal_close());
+    start = model_start();
+    start.history = OTHER_HISTORY;
+    model_open(start); /* goes on there */
+    assert_int_equal(model_segments(), 2);
+    assert_true(journal_close());
+}
+
 static void power_cuts(void **state)
 {
     (void)state;
@@ -996,6 +1045,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(lost_bytes_are_missed, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(only_new_syncs_count, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(passed_failures_are_told, model_enter, model_leave),
+        cmocka_unit_test_setup_teardown(begins_history, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(power_cuts, model_enter, model_leave),
         cmocka_unit_test_setup_teardown(memory_is_given_back, model_enter, model_leave),
     };
