@@ -645,10 +645,12 @@ bool persist_roll_back(const char *note, bool synced, char *before, char **error
         *error = g_strdup(journal_trouble() != NULL ? journal_trouble() : "the journal can't be written");
         return false;
     }
+    /* Its journal may be long, and only on the disk. */
+    uint64_t end = state.lost == NULL ? journal_written() : ROLLBACK_FIND_END;
     master_drop_slaves("the data goes back to an earlier state");
     drop_dataset();
     bool begun;
-    *error = rollback_swap(".", note, before, &begun);
+    *error = rollback_swap(".", note, end, before, &begun);
     if (*error != NULL && begun) refuse_start(*error); /* the next start finishes it */
     read_manifest_again();
     if (*error == NULL) state.synced = synced;

@@ -97,9 +97,11 @@ char *rollback_possible(const char *dir);
 /* Builds the new state in rollback.tmp/. The directory may be written to, as long as its checkpoints stay and its
  * journal only grows. `cut` (may be NULL) is where it ends. */
 char *rollback_build(const char *dir, const RollbackTarget *target, StateEnd *cut, const StateWork *work);
-/* Puts it in place; no one may have the directory's files open. What was there becomes the backup `before`. *begun: it
- * failed halfway, and backup_finish_swap has to finish it; otherwise nothing has changed. */
-char *rollback_swap(const char *dir, const char *note, char before[BACKUP_ID_CHARS + 1], bool *begun);
+/* Puts it in place; no one may have the directory's files open. What was there becomes the backup `before`, whose
+ * journal ends at `end`. *begun: it failed halfway, and backup_finish_swap has to finish it; otherwise nothing has
+ * changed. */
+#define ROLLBACK_FIND_END UINT64_MAX /* it isn't known: a piece of each segment is read, and all of the last one */
+char *rollback_swap(const char *dir, const char *note, uint64_t end, char before[BACKUP_ID_CHARS + 1], bool *begun);
 /* Finishes an interrupted switch, or removes what was only being built: at each start. False: *error, also where a
  * clone isn't complete. */
 bool backup_finish_swap(const char *dir, char **error);

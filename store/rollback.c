@@ -571,16 +571,16 @@ static char *find_end(const char *dir, const Manifest *manifest, const State *st
 }
 
 /* The MANIFEST of the backup of what there is. */
-static char *prepare_before(Swap *swap, const char *note)
+static char *prepare_before(Swap *swap, const char *note, uint64_t known_end)
 {
     Manifest manifest;
     char *error = read_manifest(swap->dir, &manifest);
     if (error != NULL) return error;
     State state;
-    StateEnd end;
+    StateEnd end = { known_end, g_get_real_time() / 1000 };
     swap->newest = manifest_newest(&manifest);
     directory_state(swap->dir, &manifest, swap->newest, &state);
-    error = find_end(swap->dir, &manifest, &state, &end);
+    if (known_end == ROLLBACK_FIND_END) error = find_end(swap->dir, &manifest, &state, &end);
     g_autofree char *path = in(swap, BUILDING_BEFORE, "");
     if (error == NULL && io->mkdir(path, 0700) != 0 && errno != EEXIST) error = state_errno(path);
     manifest.checkpoint[0] = state.info;
@@ -594,7 +594,7 @@ static char *prepare_before(Swap *swap, const char *note)
     return error;
 }
 
-char *rollback_swap(const char *dir, const char *note, char before[BACKUP_ID_CHARS + 1], bool *begun)
+char *rollback_swap(const char *dir, const char *note, uint64_t end, char before[BACKUP_ID_CHARS + 1], bool *begun)
 {
     Swap swap = { .dir = dir };
     *begun = false;
@@ -602,7 +602,7 @@ char *rollback_swap(const char *dir, const char *note, char before[BACKUP_ID_CHA
     take_before(&swap, before);
     swap.has_checkpoint = there(&swap, ROLLBACK_BUILDING, checkpoint_file_name[0]);
     char *error = rollback_possible(dir);
-    if (error == NULL) error = prepare_before(&swap, note);
+    if (error == NULL) error = prepare_before(&swap, note, end);
     if (error == NULL && (error = sync_in(&swap, ROLLBACK_BUILDING)) == NULL) error = write_marker(&swap);
     g_autofree char *marker = in(&swap, "", ROLLBACK_MARKER);
     *begun = access(marker, F_OK) == 0;

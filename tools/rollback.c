@@ -44,7 +44,7 @@ static char *roll_back_offline(const RollbackTarget *target, char **error)
     g_autofree char *note = target->id != NULL
                                 ? g_strdup_printf("before rollback to %s", target->id)
                                 : g_strdup_printf("before rollback to %" G_GINT64_FORMAT, target->unix_ms);
-    *error = rollback_swap(talk_options.dir, note, before, &begun);
+    *error = rollback_swap(talk_options.dir, note, ROLLBACK_FIND_END, before, &begun);
     if (*error == NULL) return g_strdup(before);
     if (begun) {
         char *why = *error;

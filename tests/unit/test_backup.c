@@ -246,7 +246,7 @@ static bool roll_back(const char *dir, const RollbackTarget *target, char *befor
 {
     *begun = false;
     char *error = rollback_build(dir, target, NULL, NULL);
-    if (error == NULL) error = rollback_swap(dir, "before", before, begun);
+    if (error == NULL) error = rollback_swap(dir, "before", ROLLBACK_FIND_END, before, begun);
     bool done = error == NULL;
     g_free(error);
     return done;
@@ -891,6 +891,29 @@ static void test_oldest_reads_no_journal(void **context)
     sim_stop();
 }
 
+/* A server knows where its journal ends, and doesn't read it to find out. */
+static void test_known_end(void **context)
+{
+    (void)context;
+    char id[BACKUP_ID_CHARS + 1], before[BACKUP_ID_CHARS + 1], *error = NULL;
+    int64_t moment_ms;
+    bool begun;
+    g_autofree char *base = g_build_filename(scratch, "base", NULL), *copy = g_build_filename(scratch, "copy", NULL);
+    make_directory(base, 2, id, &moment_ms);
+    fresh_copy(base, copy);
+    RollbackTarget target = { .id = id };
+    assert_true(roll_back(copy, &target, before, &begun));
+    g_autoptr(Backup) found = backup_find(copy, before, &error);
+    assert_null(rollback_build(base, &target, NULL, NULL));
+    sim_start();
+    assert_null(rollback_swap(base, "before", found->offset, before, &begun));
+    assert_int_equal(sim_calls(SIM_READ), 1); /* the MANIFEST */
+    sim_stop();
+    g_autoptr(Backup) known = backup_find(base, before, &error);
+    assert_int_equal(known->offset, found->offset);
+    assert_null(backup_verify(base, before, NULL));
+}
+
 /* The last so many are known, the last one first. */
 static void test_histories_left(void **context)
 {
@@ -939,6 +962,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_offset_too_old, setup, teardown),
         cmocka_unit_test_setup_teardown(test_moment_in_a_gap, setup, teardown),
         cmocka_unit_test_setup_teardown(test_oldest_reads_no_journal, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_known_end, setup, teardown),
         cmocka_unit_test_setup_teardown(test_histories_left, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
