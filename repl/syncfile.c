@@ -30,11 +30,23 @@ struct SyncFile {
     bool released; /* under the lock: nobody refers to it any more */
     /* The thread's, until it's done. */
     uint64_t bytes;
+    uint64_t written_out; /* to the disk */
     int write_errno;
     char *error;
 };
 
 /* ---- the thread ---- */
+
+/* The file is never synced; so it may stay in the page cache, but not all of a long one. */
+static bool write_out(SyncFile *file)
+{
+    if (file->bytes - file->written_out < IO_PILE_BYTES) return true;
+    io->begin_writing(file->fd, (off_t)file->written_out, (off_t)(file->bytes - file->written_out));
+    file->written_out = file->bytes;
+    if (io->finish_writing(file->fd) == 0) return true;
+    file->write_errno = errno;
+    return false;
+}
 
 static bool take_bytes(void *context, Slice bytes)
 {
@@ -45,7 +57,7 @@ static bool take_bytes(void *context, Slice bytes)
         return false;
     }
     file->bytes += bytes.len;
-    return true;
+    return write_out(file);
 }
 
 /* The database that the stream is in behind the snapshot: a slave's stream doesn't say so again. */

@@ -46,6 +46,12 @@ static void kernel_begin_writing(int fd, off_t at, off_t len)
     (void)sync_file_range(fd, at, len, SYNC_FILE_RANGE_WRITE);
 }
 
+static int kernel_finish_writing(int fd)
+{
+    int result = sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE);
+    return result != 0 && errno == ENOSYS ? 0 : result;
+}
+
 const Io io_kernel = {
     .open = kernel_open,
     .close = close,
@@ -55,6 +61,7 @@ const Io io_kernel = {
     .sync = kernel_sync,
     .allocate = kernel_allocate,
     .begin_writing = kernel_begin_writing,
+    .finish_writing = kernel_finish_writing,
     .truncate = ftruncate,
     .rename = rename,
     .unlink = unlink,
@@ -173,6 +180,7 @@ char *io_read_file(const char *path, size_t *len)
 typedef struct Copy {
     int from, to;
     uint64_t done, size;
+    uint64_t pile;  /* bytes since it was waited for what was written */
     char *buffer;   /* NULL while the kernel copies */
     bool in_kernel; /* copy_file_range(2) hasn't refused yet */
 } Copy;
@@ -213,6 +221,11 @@ static bool copy_all(Copy *copy, void (*progress)(uint64_t done, void *context),
         bool ok = copy->in_kernel ? copy_in_kernel(copy, len) : copy_bytes(copy, len);
         if (!ok) return false;
         io->begin_writing(copy->to, at, (off_t)copy->done - at);
+        copy->pile += copy->done - (uint64_t)at;
+        if (copy->pile >= IO_PILE_BYTES) {
+            copy->pile = 0;
+            if (io->finish_writing(copy->to) != 0) return false;
+        }
         if (progress != NULL) progress(copy->done, context);
     }
     return io->sync(copy->to) == 0;

@@ -14,8 +14,11 @@
 
 #include "base/slice.h"
 
-/* Whoever writes much to a file calls begin_writing after so many bytes. */
+/* Whoever writes much to a file calls begin_writing after so many bytes; and finish_writing after so many, unless it's
+ * soon synced: where more than some part of the memory is yet to be written, the kernel has everyone wait who writes to
+ * that disk, also the loop. */
 #define IO_BURST_BYTES (4UL << 20)
+#define IO_PILE_BYTES  (64UL << 20)
 
 typedef struct Io {
     int (*open)(const char *path, int flags, mode_t mode); /* O_CLOEXEC is added */
@@ -29,6 +32,7 @@ typedef struct Io {
      * finds little to do: a burst of writes takes the disk from others, and a virtual machine's host may stop all of
      * that meanwhile. Doesn't wait until it's written. It's advice: what fails, the sync says. */
     void (*begin_writing)(int fd, off_t at, off_t len);
+    int (*finish_writing)(int fd); /* waits for what has begun; what fails, a later sync doesn't say again */
     int (*truncate)(int fd, off_t len);
     int (*rename)(const char *from, const char *to);
     int (*unlink)(const char *path);

@@ -121,13 +121,26 @@ static bool changed(const PageFile *file, bool said_good, char **error)
     return false;
 }
 
-bool pagefile_put(PageFile *file, Slice key, Slice sealed, char **error)
+/* Begins to write what was put, once what had begun before is written. (Not rarely and much at a time: meanwhile pages
+ * that the loop sends pile up in memory.) False: errno. */
+static bool write_out(PageFile *file, size_t bytes)
 {
+    bool good = true;
     if (file->unwritten >= IO_BURST_BYTES) {
-        io->begin_writing(gdbm_fdesc(file->db), 0, 0);
+        good = io->finish_writing(gdbm_fdesc(file->db)) == 0;
+        if (good) io->begin_writing(gdbm_fdesc(file->db), 0, 0);
         file->unwritten = 0;
     }
-    file->unwritten += key.len + sealed.len;
+    file->unwritten += bytes;
+    return good;
+}
+
+bool pagefile_put(PageFile *file, Slice key, Slice sealed, char **error)
+{
+    if (!write_out(file, key.len + sealed.len)) {
+        *error = g_strdup_printf("%s: %s", file->path, g_strerror(errno));
+        return false;
+    }
     errno = 0;
     return changed(file, gdbm_store(file->db, to_datum(key), to_datum(sealed), GDBM_REPLACE) == 0, error);
 }

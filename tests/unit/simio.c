@@ -261,6 +261,15 @@ static void sim_begin_writing(int fd, off_t at, off_t len)
     g_mutex_unlock(&lock);
 }
 
+static int sim_finish_writing(int fd)
+{
+    (void)fd;
+    g_mutex_lock(&lock);
+    int result = fails(SIM_SYNC) ? -1 : 0;
+    g_mutex_unlock(&lock);
+    return result;
+}
+
 static int sim_truncate(int fd, off_t len)
 {
     g_mutex_lock(&lock);
@@ -319,6 +328,7 @@ static const Io sim_table = {
     .sync = sim_sync,
     .allocate = sim_allocate,
     .begin_writing = sim_begin_writing,
+    .finish_writing = sim_finish_writing,
     .truncate = sim_truncate,
     .rename = sim_rename,
     .unlink = sim_unlink,

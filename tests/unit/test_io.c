@@ -92,6 +92,57 @@ static void short_calls_go_on(void **state)
     io = &io_kernel;
 }
 
+/* ---- much ---- */
+
+static int waits, waits_max;
+
+static ssize_t read_nothing(int fd, void *to, size_t len, off_t at)
+{
+    (void)fd;
+    (void)to;
+    (void)at;
+    return (ssize_t)len;
+}
+
+static ssize_t write_nothing(int fd, const void *from, size_t len, off_t at)
+{
+    (void)fd;
+    (void)from;
+    (void)at;
+    return (ssize_t)len;
+}
+
+static int count_waits(int fd)
+{
+    (void)fd;
+    errno = EIO;
+    return ++waits > waits_max ? -1 : 0;
+}
+
+/* A long copy waits for the disk now and then, and fails when that does: no sync would say it again. */
+static void copies_wait(void **state)
+{
+    (void)state;
+    Io table = io_kernel;
+    table.read = read_nothing;
+    table.write = write_nothing;
+    table.finish_writing = count_waits;
+    io = &table;
+    int fd = io->open("file", O_RDWR | O_CREAT, 0600);
+    assert_int_equal(ftruncate(fd, 3 * IO_PILE_BYTES - 1), 0);
+    io->close(fd);
+    waits = 0;
+    waits_max = 2;
+    assert_true(io_copy_file("file", "copy", NULL, NULL));
+    assert_int_equal(waits, 2);
+    waits = 0;
+    waits_max = 1;
+    assert_false(io_copy_file("file", "copy", NULL, NULL));
+    assert_int_equal(errno, EIO);
+    assert_int_equal(access("copy", F_OK), -1);
+    io = &io_kernel;
+}
+
 /* ---- files ---- */
 
 static void missing_files(void **state)
@@ -224,6 +275,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(short_calls_go_on, enter_directory, leave_directory),
+        cmocka_unit_test_setup_teardown(copies_wait, enter_directory, leave_directory),
         cmocka_unit_test_setup_teardown(missing_files, enter_directory, leave_directory),
         cmocka_unit_test_setup_teardown(replace, enter_directory, leave_directory),
         cmocka_unit_test_setup_teardown(replace_with_failures, enter_directory, leave_directory),
