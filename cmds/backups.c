@@ -344,6 +344,7 @@ static bool is_due(void)
 /* ---- what a full sync replaced ---- */
 
 static bool checkpointed;
+static bool none_replaced; /* there's no backup of it, as was seen once: to look may have to wait for the disk */
 
 void backups_checkpointed(void)
 {
@@ -352,7 +353,7 @@ void backups_checkpointed(void)
 
 void backups_data_replaced(void)
 {
-    checkpointed = false;
+    checkpointed = none_replaced = false;
 }
 
 /* Hides a backup, which the job is to delete. False: it can't be. */
@@ -367,13 +368,17 @@ static bool hide(const char *id)
 /* Hides all backups of what full syncs replaced; true if there were any. */
 static bool hide_replaced(void)
 {
-    g_autoptr(GPtrArray) list = backup_list(".", NULL);
-    bool any = false;
+    g_autofree char *unreadable = NULL;
+    g_autoptr(GPtrArray) list = backup_list(".", &unreadable);
+    guint found = 0, hidden = 0;
     for (guint i = 0; i < list->len; i++) {
         const Backup *backup = list->pdata[i];
-        if (g_str_has_prefix(backup->note, BACKUP_REPLACED) && hide(backup->id)) any = true;
+        if (!g_str_has_prefix(backup->note, BACKUP_REPLACED)) continue;
+        found++;
+        if (hide(backup->id)) hidden++;
     }
-    return any;
+    none_replaced = hidden == found && unreadable == NULL;
+    return hidden > 0;
 }
 
 void backups_discard(const char *id)
@@ -395,7 +400,7 @@ bool backups_clean_up(void)
 static void drop_replaced(void)
 {
     checkpointed = false;
-    if (!hide_replaced()) return;
+    if (none_replaced || !hide_replaced()) return;
     job.kind = JOB_DELETE;
     start_thread();
 }

@@ -246,11 +246,17 @@ void backup_new_id(const char *dir, char id[BACKUP_ID_CHARS + 1])
 char *backup_remove_remains(const char *dir)
 {
     char *error = NULL;
+    bool durable = false;
     g_autofree char *directory = g_build_filename(dir, BACKUP_DIRECTORY, NULL);
     GDir *entries = g_dir_open(directory, 0, NULL);
     for (const char *name; entries != NULL && (name = g_dir_read_name(entries)) != NULL;) {
         if (name[0] != '.' || !g_str_has_suffix(name, ".tmp")) continue;
         g_autofree char *path = g_build_filename(directory, name, NULL);
+        if (!durable && !io_sync_directory(directory)) { /* no power cut may bring back what lacks a part */
+            error = state_errno(directory);
+            break;
+        }
+        durable = true;
         if (!state_remove(path) && error == NULL) error = state_errno(path);
     }
     g_clear_pointer(&entries, g_dir_close);
@@ -362,8 +368,7 @@ char *backup_hide(const char *dir, const char *id)
         backup_free(backup_find(dir, id, &error));
         return error;
     }
-    g_autofree char *directory = g_build_filename(dir, BACKUP_DIRECTORY, NULL);
-    return io->rename(path, hidden) == 0 && io_sync_directory(directory) ? NULL : state_errno(path);
+    return io->rename(path, hidden) == 0 ? NULL : state_errno(path);
 }
 
 char *backup_delete(const char *dir, const char *id)

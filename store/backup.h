@@ -58,9 +58,8 @@ Backup *backup_find(const char *dir, const char *id, char **error);
 /* NULL, or what is wrong (g_free): all below. */
 char *backup_verify(const char *dir, const char *id, const StateWork *work);
 char *backup_delete(const char *dir, const char *id);
-/* The same in two steps: it's gone from the list at once; what may take long, with all that is half-made or
- * half-deleted.
- */
+/* The same in two steps: it's gone from the list at once, though a power cut may bring it back; what may take long,
+ * after which none does, with all that is half-made or half-deleted. */
 char *backup_hide(const char *dir, const char *id);
 char *backup_remove_remains(const char *dir);
 /* Deletes scheduled ones but the newest `keep`; 0 keeps all. */

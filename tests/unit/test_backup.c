@@ -557,6 +557,26 @@ static void test_power_cut_deletion(void **context)
     cut_power_everywhere(check_deleted);
 }
 
+/* The server's loop hides a backup, and doesn't wait for the disk: who deletes it does, first of all. */
+static void test_hiding_waits_for_nothing(void **context)
+{
+    (void)context;
+    char id[BACKUP_ID_CHARS + 1];
+    int64_t moment_ms;
+    make_small_directory(1, true, id, &moment_ms);
+    sim_start();
+    assert_null(backup_hide(".", id));
+    assert_int_equal(count_backups("."), 0);
+    assert_int_equal(sim_calls(SIM_SYNC), 0);
+    sim_fail(SIM_SYNC, 1, 1, EIO);
+    g_autofree char *error = backup_remove_remains(".");
+    assert_non_null(error);
+    assert_int_equal(sim_calls(SIM_UNLINK), 0);
+    assert_null(backup_remove_remains("."));
+    assert_true(sim_calls(SIM_UNLINK) > 0);
+    sim_stop();
+}
+
 /* ---- backups ---- */
 
 static void test_backups_cut_off(void **context)
@@ -952,6 +972,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_power_cut_backup, setup, teardown),
         cmocka_unit_test_setup_teardown(test_power_cut_clone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_power_cut_deletion, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_hiding_waits_for_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_backups_cut_off, setup, teardown),
         cmocka_unit_test_setup_teardown(test_copied_journal, setup, teardown),
         cmocka_unit_test_setup_teardown(test_prune, setup, teardown),
