@@ -20,11 +20,17 @@
 #define PIECE_BYTES   (256UL << 10)
 
 struct Warm {
-    gint busy; /* atomic: a thread reads what follows here */
-    int fd;    /* the thread's own */
+    gint references; /* atomic */
+    gint busy;       /* atomic: a thread reads what follows here */
+    int fd;          /* the thread's own */
     ino_t file;
     off_t at, end;
 };
+
+static void release(Warm *warm)
+{
+    if (g_atomic_int_dec_and_test(&warm->references)) g_free(warm);
+}
 
 static gpointer run(gpointer context)
 {
@@ -40,7 +46,7 @@ static gpointer run(gpointer context)
     g_free(bytes);
     io->close(warm->fd);
     g_atomic_int_set(&warm->busy, 0);
-    g_atomic_rc_box_release(warm);
+    release(warm);
     return NULL;
 }
 
@@ -64,26 +70,29 @@ static bool begin_reading(Warm *warm, int fd, off_t at, size_t len)
     if (warm->fd < 0) return false;
     warm->at = at;
     warm->end = at + (off_t)MAX(len, STRETCH_BYTES);
-    warm->busy = 1;
-    GThread *thread = background_start("ckv-warm", run, g_atomic_rc_box_acquire(warm), &error);
+    g_atomic_int_set(&warm->busy, 1);
+    g_atomic_int_inc(&warm->references);
+    GThread *thread = background_start("ckv-warm", run, warm, &error);
     if (thread != NULL) {
         g_thread_unref(thread);
         return true;
     }
-    g_atomic_rc_box_release(warm); /* the thread's */
-    warm->busy = 0;
+    release(warm); /* the thread's reference */
+    g_atomic_int_set(&warm->busy, 0);
     io->close(warm->fd);
     return false;
 }
 
 Warm *warm_new(void)
 {
-    return g_atomic_rc_box_new0(Warm);
+    Warm *warm = g_new0(Warm, 1);
+    warm->references = 1;
+    return warm;
 }
 
 void warm_free(Warm *warm)
 {
-    if (warm != NULL) g_atomic_rc_box_release(warm);
+    if (warm != NULL) release(warm);
 }
 
 /* How much of it is in the page cache. Less than `len`: errno. */

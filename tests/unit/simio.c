@@ -53,7 +53,6 @@ static struct {
 static int64_t disk_room;
 static unsigned long sync_us;
 static uint64_t begun_bytes;
-static guint threads; /* that there were before any was cold; 0: nothing was */
 static bool cold;
 static off_t warm_begin, warm_end; /* what was read last by another thread, of any file */
 
@@ -371,14 +370,17 @@ static void forget_log(void)
     memset(file_of, 0, sizeof(file_of));
 }
 
-static guint count_threads(void)
+/* Whether threads of store/warm run, which nobody waits for. */
+static bool is_warming(void)
 {
-    guint count = 0;
+    bool found = false;
     GDir *dir = g_dir_open("/proc/self/task", 0, NULL);
-    while (g_dir_read_name(dir) != NULL)
-        count++;
+    for (const char *name; (name = g_dir_read_name(dir)) != NULL;) {
+        g_autofree char *path = g_build_filename("/proc/self/task", name, "comm", NULL), *comm = NULL;
+        if (g_file_get_contents(path, &comm, NULL, NULL) && strcmp(comm, "ckv-warm\n") == 0) found = true;
+    }
     g_dir_close(dir);
-    return count;
+    return found;
 }
 
 void sim_set_cold(bool is_cold)
@@ -387,7 +389,6 @@ void sim_set_cold(bool is_cold)
     cold = is_cold;
     warm_begin = warm_end = -1;
     g_mutex_unlock(&lock);
-    if (is_cold && threads == 0) threads = count_threads();
 }
 
 void sim_start(void)
@@ -400,16 +401,14 @@ void sim_start(void)
     disk_room = -1;
     sync_us = 0;
     begun_bytes = 0;
-    threads = 0;
     sim_set_cold(false);
     io = &sim_table;
 }
 
 void sim_stop(void)
 {
-    while (threads > 0 && count_threads() > threads)
+    while (is_warming())
         g_usleep(100);
-    threads = 0;
     g_mutex_lock(&lock);
     forget_log();
     g_mutex_unlock(&lock);
