@@ -60,13 +60,18 @@ bool manifest_begins_empty(const Manifest *manifest)
     return !manifest->from_elsewhere;
 }
 
+static bool is_newer(const CheckpointInfo *a, const CheckpointInfo *b)
+{
+    return a->offset != b->offset ? a->offset > b->offset : a->unix_ms > b->unix_ms;
+}
+
 int manifest_newest(const Manifest *manifest)
 {
     int newest = -1;
     for (int f = 0; f < 2; f++) {
         const CheckpointInfo *info = &manifest->checkpoint[f];
         if (!info->whole || strcmp(info->history, manifest->history) != 0) continue;
-        if (newest < 0 || info->offset > manifest->checkpoint[newest].offset) newest = f;
+        if (newest < 0 || is_newer(info, &manifest->checkpoint[newest])) newest = f;
     }
     return newest;
 }

@@ -93,7 +93,7 @@ bool checkpoint_info_decode(const void *bytes, size_t len, CheckpointInfo *info,
  * or had keys: a master's, or a clone's original's. */
 bool manifest_begins_empty(const Manifest *manifest);
 
-/* The index of the newest whole checkpoint of the manifest's history, or -1. */
+/* The index of the newest whole checkpoint of the manifest's history, by its offset and its time, or -1. */
 int manifest_newest(const Manifest *manifest);
 
 #endif

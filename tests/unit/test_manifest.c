@@ -306,6 +306,8 @@ static void newest(void **state)
     Manifest manifest = example();
     assert_int_equal(manifest_newest(&manifest), 1);
     manifest.checkpoint[0] = manifest.checkpoint[1];
+    manifest.checkpoint[1].unix_ms++; /* nothing was written in between */
+    assert_int_equal(manifest_newest(&manifest), 1);
     manifest.checkpoint[1].offset = 5;
     assert_int_equal(manifest_newest(&manifest), 0);
     manifest.checkpoint[0].history[0] = manifest.history[0] == 'a' ? 'b' : 'a'; /* another history */
