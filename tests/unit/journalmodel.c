@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -233,4 +234,24 @@ guint model_segments(void)
     guint count = segments->len;
     g_array_unref(segments);
     return count;
+}
+
+void model_wait_for_healing(bool commits)
+{
+    for (int i = 0; i < 1000 && journal_trouble() != NULL; i++) {
+        g_usleep(1000);
+        if (commits)
+            (void)journal_commit();
+        else
+            (void)journal_reserve(100);
+    }
+    assert_null(journal_trouble());
+}
+
+void model_expect_trouble(const char *words)
+{
+    const char *trouble = journal_trouble();
+    assert_non_null(trouble);
+    assert_true(g_str_has_prefix(trouble, JOURNAL_DIRECTORY "/000"));
+    assert_non_null(strstr(trouble, words));
 }

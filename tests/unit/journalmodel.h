@@ -41,6 +41,11 @@ void model_cut(uint64_t offset);
 /* Some small batches. */
 void model_write(int count);
 
+/* Tries on for a second, by commits or else by reserving, until nothing is wrong with the journal any more. */
+void model_wait_for_healing(bool commits);
+/* What is wrong is with a segment, and has these words. */
+void model_expect_trouble(const char *words);
+
 /* How reading ended, and where; what is read must be what was written, batch by batch. */
 typedef struct Found {
     JournalRead result;
