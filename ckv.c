@@ -111,6 +111,9 @@ static void log_unused_options(void)
 /* This process is to take over from another one. */
 static bool takes_over;
 
+/* Why the directory itself isn't locked: errno, or 0. */
+static int cant_lock;
+
 /* Takes the data directory for this process alone: the lock lives as long as the process does, or one that takes over.
  */
 static void lock_directory(void)
@@ -127,7 +130,9 @@ static void lock_directory(void)
              options.dir);
     }
     server.locks = (HandoverLocks){ .file = fd, .directory = dirlock_take(".") };
-    if (server.locks.directory < 0 && errno == EWOULDBLOCK) {
+    if (server.locks.directory >= 0) return;
+    cant_lock = errno;
+    if (cant_lock == EWOULDBLOCK) {
         fail("dir %s: another process has locked it, likely a ckv whose %s was deleted; stop that one, or give this "
              "one a directory of its own by --dir",
              options.dir, LOCK_FILE);
@@ -148,9 +153,13 @@ static void enter_directory(void)
 
 static void open_log(void)
 {
-    if (log_open(options.logfile)) return;
-    fail("logfile %s: %s; give a file that this user may write to, or \"\" for standard output", options.logfile,
-         g_strerror(errno));
+    if (!log_open(options.logfile)) {
+        fail("logfile %s: %s; give a file that this user may write to, or \"\" for standard output", options.logfile,
+             g_strerror(errno));
+    }
+    if (cant_lock == 0) return;
+    log_line(LOG_NOTICE, "The data directory can't be locked (%s), but its " LOCK_FILE " is: don't delete that.",
+             g_strerror(cant_lock));
 }
 
 /* Ends the program if `message` says that something couldn't be listened on. */
