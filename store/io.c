@@ -175,6 +175,15 @@ char *io_read_file(const char *path, size_t *len)
     return content;
 }
 
+bool io_allocate(int fd, uint64_t at, uint64_t end)
+{
+    int result;
+    do {
+        result = io->allocate(fd, (off_t)at, (off_t)(end - at));
+    } while (result != 0 && errno == EINTR);
+    return result == 0;
+}
+
 /* ---- copies ---- */
 
 typedef struct Copy {

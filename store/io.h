@@ -47,6 +47,8 @@ extern const Io io_kernel;
  * read, errno 0: the file ends before. */
 bool io_read_all(int fd, void *to, size_t len, off_t at);
 bool io_write_all(int fd, const void *from, size_t len, off_t at);
+/* Room on the disk from `at` to `end`, which is beyond the end of the file. False: errno. */
+bool io_allocate(int fd, uint64_t at, uint64_t end);
 
 /* Lets the kernel forget its copies of what is on the disk; what isn't yet stays. (It's advice: it can't fail.) */
 void io_drop_cached(int fd, off_t at, off_t len);

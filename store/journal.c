@@ -342,15 +342,6 @@ bool journal_commit(void)
 
 /* ---- room on the disk ---- */
 
-static bool allocate(uint64_t at, uint64_t end)
-{
-    int result;
-    do {
-        result = io->allocate(j.fd, (off_t)at, (off_t)(end - at));
-    } while (result != 0 && errno == EINTR);
-    return result == 0;
-}
-
 static uint64_t ahead_bytes(void)
 {
     return MIN(RESERVE_BYTES, j.segment_bytes);
@@ -368,10 +359,10 @@ static bool reserve_until(uint64_t end)
     uint64_t at = MAX(j.reserved_end, j.file_end), most = at + ahead_bytes();
     int64_t began_us = clock_now_us();
     if (most > end && began_us >= j.ahead_us) {
-        if (allocate(at, most)) return reserved(most);
+        if (io_allocate(j.fd, at, most)) return reserved(most);
         j.ahead_us = retry_at(began_us);
     }
-    if (allocate(at, end)) return reserved(end);
+    if (io_allocate(j.fd, at, end)) return reserved(end);
     if (errno != EOPNOTSUPP && errno != ENOSYS) return false;
     j.cannot_reserve = true;
     return reserved(UINT64_MAX);

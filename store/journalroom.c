@@ -54,15 +54,10 @@ static char path[CKJ_NAME_CHARS];
 /* The thread's: the file system can't reserve anything. */
 static bool cannot_reserve;
 
-static bool allocate(int fd, uint64_t at, uint64_t end)
-{
-    return io->allocate(fd, (off_t)at, (off_t)(end - at)) == 0;
-}
-
 static bool reserve(int fd, uint64_t bytes)
 {
     if (cannot_reserve) return false;
-    if (allocate(fd, 0, bytes)) return true;
+    if (io_allocate(fd, 0, bytes)) return true;
     cannot_reserve = errno == EOPNOTSUPP || errno == ENOSYS;
     (void)io->truncate(fd, 0); /* what there was may have been taken, and others want it */
     return false;
@@ -92,7 +87,7 @@ static uint64_t grow(const Growing *growing)
     int fd = io->open(growing->path, O_RDWR, 0);
     if (fd < 0) return 0;
     uint64_t end = growing->most;
-    if (!allocate(fd, growing->at, end)) end = allocate(fd, growing->at, growing->end) ? growing->end : 0;
+    if (!io_allocate(fd, growing->at, end)) end = io_allocate(fd, growing->at, growing->end) ? growing->end : 0;
     int saved = errno;
     io->close(fd);
     errno = saved;

@@ -18,6 +18,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
+from nodes import wait_for  # noqa: E402
 from upgrade import KEEPS_NOTHING, Peer, READY_S_MAX, Upgraded, bulk, encode, end_all  # noqa: E402
 
 KINDS = {"HELLO": 1, "BEGIN": 3, "LOADED": 5, "FOLLOW": 6, "STATE": 7, "SOCKETS": 8, "PREPARED": 9, "COMMIT": 10,
@@ -299,10 +300,10 @@ def fill(server, turn):
         pass
 
 
-def held(programs, server, plan):
-    """An upgrade whose new process does nothing from BEGIN on."""
+def held(programs, server, plan, kind, when):
+    """An upgrade whose new process does nothing from there on."""
     with open(plan, "w") as to:
-        to.write("%d after peer %d" % (KINDS["BEGIN"], signal.SIGSTOP))
+        to.write("%d %s %d" % (KINDS[kind], when, signal.SIGSTOP))
     asked = subprocess.Popen([programs.ckv, "upgrade", "--dir", server.directory], stdout=subprocess.PIPE,
                              stderr=subprocess.STDOUT)
     end = time.monotonic() + READY_S_MAX
@@ -340,7 +341,7 @@ def test_aside(programs, top, options):
     resource.prlimit(old, resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
     assert "File too large" in server.upgrade(good=False)  # the checkpoint
     resource.prlimit(old, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    asked = held(programs, server, plan)
+    asked = held(programs, server, plan, "BEGIN", "after peer")
     check_unnoticed(server)
     fill(server, 1)
     counter.goes_on()
@@ -375,10 +376,7 @@ def change_history(change, master, slave):
     else:
         master.call("SLAVEOF", "127.0.0.1", str(slave.port))
         master.call("SLAVEOF", "NO", "ONE")
-    end = time.monotonic() + READY_S_MAX
-    while slave.info("replication")["master_replid"] == before:
-        assert time.monotonic() < end, slave.said()[-2000:]
-        time.sleep(0.01)
+    wait_for("another history", lambda: slave.info("replication")["master_replid"] != before)
 
 
 def test_history(programs, top, options):
@@ -390,20 +388,10 @@ def test_history(programs, top, options):
     slave = Upgraded(programs.ckv, directories[1], ("--admin-plane", "all", "--slaveof", "127.0.0.1", str(master.port)),
                      env=dict(os.environ, LD_PRELOAD=programs.library, HANDFAULT=plan))
     for change in ("followed", "followed", "promoted"):
-        end = time.monotonic() + READY_S_MAX
-        while slave.info("replication")["master_link_status"] != "up":
-            assert time.monotonic() < end, slave.said()[-2000:]
-            time.sleep(0.01)
+        wait_for("a link", lambda: slave.info("replication")["master_link_status"] == "up")
         old = slave.pid()
         master.call("SET", "before", change)
-        with open(plan, "w") as to:
-            to.write("%d before self %d" % (KINDS["LOADED"], signal.SIGSTOP))
-        asked = subprocess.Popen([programs.ckv, "upgrade", "--dir", slave.directory], stdout=subprocess.PIPE,
-                                 stderr=subprocess.STDOUT)
-        end = time.monotonic() + READY_S_MAX
-        while os.path.exists(plan):
-            assert time.monotonic() < end and asked.poll() is None, slave.said()[-2000:]
-            time.sleep(0.005)
+        asked = held(programs, slave, plan, "LOADED", "before self")
         change_history(change, master, slave)
         (slave if change == "promoted" else master).call("SET", "behind", change)
         with open(plan + ".new") as new:

@@ -105,15 +105,21 @@ static void full_disk_is_asked_by_the_thread(void **state)
     model_check_all();
 }
 
-/* Where there's just enough for each command, not each looks for more in vain. */
-static void nearly_full_disk(void **state)
+/* With a segment that isn't finished by what the tests write, some of whose room is reserved. */
+static void open_long(void)
 {
-    (void)state;
     sim_start();
     JournalStart start = model_start();
     start.segment_bytes = 64 << 20;
     model_open(start);
     assert_true(journal_reserve(100));
+}
+
+/* Where there's just enough for each command, not each looks for more in vain. */
+static void nearly_full_disk(void **state)
+{
+    (void)state;
+    open_long();
     model_write(1);
     sim_set_room(4100000); /* less than is asked for ahead, and all that is asked for below */
     uint64_t before = sim_calls_here(SIM_ALLOCATE);
@@ -167,11 +173,7 @@ static void write_a_megabyte(void)
 static void room_is_made_ahead(void **state)
 {
     (void)state;
-    sim_start();
-    JournalStart start = model_start();
-    start.segment_bytes = 64 << 20;
-    model_open(start);
-    assert_true(journal_reserve(100));
+    open_long();
     uint64_t opens = sim_calls_here(SIM_OPEN), reservations = sim_calls_here(SIM_ALLOCATE);
     for (int i = 0; i < 60; i++) {
         write_a_megabyte();
@@ -190,11 +192,7 @@ static void room_is_made_ahead(void **state)
 static void room_is_given_back(void **state)
 {
     (void)state;
-    sim_start();
-    JournalStart start = model_start();
-    start.segment_bytes = 64 << 20;
-    model_open(start);
-    assert_true(journal_reserve(100));
+    open_long();
     sim_set_room(8 << 20); /* less than the thread wants */
     write_a_megabyte();
     for (int ms = 0; ms < 10000 && sim_calls(SIM_TRUNCATE) == 0; ms++)
