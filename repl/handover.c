@@ -175,6 +175,7 @@ char *handover_end(HandoverChild *child)
 
 void handover_kill(HandoverChild *child)
 {
+    g_assert(child->pid > 0); /* 0 is this process and its group */
     kill(child->pid, SIGKILL);
     close(child->socket);
     child->socket = -1;
