@@ -121,11 +121,11 @@ static void test_slabs(void **state)
     assert_int_equal(mallctl("arenas.nbins", &bins, &size, NULL, 0), 0);
     for (unsigned i = 0; i < bins; i++) {
         size_t block = told("arenas.bin.%u.size", i), slab = told("arenas.bin.%u.slab_size", i);
-        if (block != 96 && block != 512 && block != 8192) continue;
-        assert_int_equal(slab, 6 * PAGE_BYTES);
+        if (block != 80 && block != 96 && block != 256 && block != 512 && block != 8192) continue;
+        assert_int_equal(slab, (block >= 96 && block <= 256 ? 12 : 6) * PAGE_BYTES);
         seen++;
     }
-    assert_int_equal(seen, 3);
+    assert_int_equal(seen, 5);
 }
 
 int main(void)
