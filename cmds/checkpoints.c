@@ -122,11 +122,19 @@ static void checkpoint_failed(void)
     finished(status.error);
 }
 
+/* After one that found out what the next has to do otherwise. */
+static bool begin_again(void)
+{
+    g_autofree char *error = NULL;
+    return options.persistence && checkpoints_begin(&error);
+}
+
 /* True while there's something left to do. */
 static bool drive_checkpoint(int64_t budget_us, CheckpointStep *step)
 {
     if (checkpoint_status().state == CHECKPOINT_IDLE) return false;
     *step = checkpoint_step(budget_us, journal_durable());
+    if (*step == CHECKPOINT_AGAIN) *step = begin_again() ? CHECKPOINT_MORE : CHECKPOINT_FAILED;
     if (*step == CHECKPOINT_DONE) checkpoint_succeeded();
     if (*step == CHECKPOINT_FAILED) checkpoint_failed();
     return *step == CHECKPOINT_MORE || *step == CHECKPOINT_WAIT;

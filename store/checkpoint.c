@@ -70,6 +70,7 @@ typedef struct Walk {
     int64_t turn_us; /* what it took of this turn of the loop */
     uint64_t pages, total, bytes;
     bool saving; /* a page is being encoded */
+    bool again;  /* a page is too big for a record: this one ends without a result */
     bool finishing;
 } Walk;
 
@@ -202,12 +203,14 @@ static bool remove_garbage(Walk *walk)
 
 /* ---- encoding ---- */
 
-static uint64_t count_pending(const PageMap *map)
+static unsigned wanted_bits(const PageMap *map, size_t per_page)
 {
-    uint64_t count = 0;
-    for (size_t i = 0; i < pages_words(map->pending_bits); i++)
-        count += (uint64_t)__builtin_popcountll(map->pending[i]);
-    return count;
+    return MAX(pages_bits(map->table->count, per_page), map->bits_min);
+}
+
+static bool bits_are_off(const PageMap *map, const PageSet *set, unsigned wanted)
+{
+    return wanted > set->bits + 2U || wanted + 2 < set->bits || set->bits < map->bits_min;
 }
 
 /* The map's dirty pages are the walk's from now on. A set that belongs to an earlier file, or whose bits don't suit any
@@ -215,30 +218,19 @@ static uint64_t count_pending(const PageMap *map)
 static void walk_add_map(Walk *walk, PageMap *map, size_t per_page)
 {
     PageSet *set = &map->set[walk->slot];
-    unsigned bits = pages_bits(map->table->count, per_page);
+    unsigned bits = wanted_bits(map, per_page);
     bool usable = set->dirty != NULL && set->epoch == checkpoint_files[walk->slot].epoch;
-    if (!usable || bits > set->bits + 2U || bits + 2 < set->bits) {
+    if (!usable || bits_are_off(map, set, bits)) {
         discard_set(map, set, walk->slot, &walk->garbage);
         pages_set_reset(set, checkpoint_files[walk->slot].epoch, bits);
     }
     pages_begin(map, set);
-    uint64_t pending = count_pending(map);
+    uint64_t pending = pages_count_pending(map);
     walk->total += pending;
     if (pending == 0) {
         pages_end(map);
     } else {
         g_queue_push_tail(&walk->maps, map);
-    }
-}
-
-bool checkpoint_paged(ValueType type, void *object, PagedValue *paged)
-{
-    switch (type) {
-    case TYPE_SET: return set_paged(object, paged);
-    case TYPE_HASH: return hash_paged(object, paged);
-    case TYPE_ZSET: return zset_paged(object, paged);
-    case TYPE_LIST: return list_paged(object, paged);
-    default: return false;
     }
 }
 
@@ -323,21 +315,6 @@ static void encode_entry(Walk *walk, Db *db, Entry *entry)
         image_put_head(&walk->batch, entry, IMAGE_INLINE, 0, 0);
         image_put_value(&walk->batch, entry);
     }
-}
-
-/* The bytes of a collection's element in its page, but for the head that a list's chunk has. */
-static Slice element_bytes(const Table *table, PageKind kind, const void *element)
-{
-    if (kind == PAGE_RANKED) return rank_element_block(element);
-    if (kind == PAGE_CHUNKS) return list_chunk_block(element);
-    const void *elements = (const char *)table - offsetof(ElementTable, table);
-    return element_block(element, ((const ElementTable *)elements)->has_values);
-}
-
-void checkpoint_encode_element(const void *element, const Table *table, PageKind kind, Image *batch)
-{
-    if (kind == PAGE_CHUNKS) list_chunk_encode_head(element, batch);
-    image_put_bytes(batch, element_bytes(table, kind, element));
 }
 
 static void encode_elements(Walk *walk, const PageMap *map)
@@ -491,10 +468,29 @@ static void collect_page(const PageMap *map, uint64_t page)
     pages_collect(map->table, map->pending_bits, page, state.elements);
 }
 
-/* The elements that were collected are the page's. */
-static void save_collected(Walk *walk, PageMap *map, uint64_t page)
+/* Their bytes, without values of keys. */
+static size_t collected_bytes(const PageMap *map)
+{
+    size_t bytes = 0;
+    for (guint i = 0; i < state.elements->len; i++)
+        bytes += checkpoint_element_bytes(map->table, map->kind, state.elements->pdata[i]).len;
+    return bytes;
+}
+
+/* Whether they fit a record. If they don't, they're in more pages the next time. */
+static bool page_fits(Walk *walk, PageMap *map, size_t bytes)
+{
+    if (bytes <= checkpoint_record_max || state.elements->len == 1 || map->pending_bits == PAGES_BITS_MAX) return true;
+    map->bits_min = map->pending_bits + 1;
+    walk->again = true;
+    return false;
+}
+
+/* The elements that were collected are the page's, and have so many bytes. */
+static void save_collected(Walk *walk, PageMap *map, uint64_t page, size_t bytes)
 {
     map->pending[page / 64] &= ~(1ULL << (page % 64));
+    if (!page_fits(walk, map, bytes)) return;
     RecordKey key = record_page(map->kind, map->id, map->pending_bits, page);
     uint32_t *sum = &map->set[walk->slot].sums[page];
     if (state.elements->len == 0) {
@@ -513,7 +509,7 @@ static void save_collected(Walk *walk, PageMap *map, uint64_t page)
 static void save_page(Walk *walk, PageMap *map, uint64_t page)
 {
     collect_page(map, page);
-    save_collected(walk, map, page);
+    save_collected(walk, map, page, collected_bytes(map));
 }
 
 /* ---- pages that are copied in pieces ---- */
@@ -521,12 +517,10 @@ static void save_page(Walk *walk, PageMap *map, uint64_t page)
 /* Begins to copy a page that is pending, if it's big; else it's saved at once. */
 static void save_page_in_pieces(Walk *walk, PageMap *map, uint64_t page)
 {
-    size_t bytes = 0;
     collect_page(map, page);
-    for (guint i = 0; map->kind != PAGE_ENTRIES && i < state.elements->len; i++)
-        bytes += element_bytes(map->table, map->kind, state.elements->pdata[i]).len;
-    if (bytes <= PIECE_BYTES) {
-        save_collected(walk, map, page);
+    size_t bytes = collected_bytes(map);
+    if (map->kind == PAGE_ENTRIES || bytes <= PIECE_BYTES || !page_fits(walk, map, bytes)) {
+        save_collected(walk, map, page, bytes);
         return;
     }
     RecordKey key = record_page(map->kind, map->id, map->pending_bits, page);
@@ -575,7 +569,7 @@ static bool page_copy_piece(Walk *walk)
     while (copy->next < copy->elements->len && copy->record.len - start < PIECE_BYTES) {
         const void *element = copy->elements->pdata[copy->next];
         if (copy->copied == 0 && copy->map->kind == PAGE_CHUNKS) list_chunk_encode_head(element, &copy->record);
-        Slice block = element_bytes(copy->map->table, copy->map->kind, element);
+        Slice block = checkpoint_element_bytes(copy->map->table, copy->map->kind, element);
         size_t len = MIN(block.len - copy->copied, PIECE_BYTES);
         image_put_bytes(&copy->record, (Slice){ block.ptr + copy->copied, len });
         copy->copied += len;
@@ -792,13 +786,6 @@ void checkpoint_abort(const char *why)
     if (state.walk != NULL) walk_fail(why);
 }
 
-static bool bits_are_off(const PageMap *map, int slot)
-{
-    const PageSet *set = &map->set[slot];
-    unsigned bits = pages_bits(map->table->count, CHECKPOINT_PAGE_KEYS);
-    return set->epoch == checkpoint_files[slot].epoch && (bits > set->bits + 2U || bits + 2 < set->bits);
-}
-
 /* Whether the file has to, or had better, be written from scratch. */
 static bool wants_new_file(int slot)
 {
@@ -806,8 +793,11 @@ static bool wants_new_file(int slot)
     uint64_t garbage = state.garbage[slot].records;
     if (garbage > GARBAGE_MAX && garbage > checkpoint_files[slot].records / 2) return true;
     for (int i = 0; i < state.keyspace->db_count; i++) {
-        const Db *db = &state.keyspace->dbs[i];
-        if (db->pages != NULL && db->table.count > GARBAGE_MAX && bits_are_off(db->pages, slot)) return true;
+        const PageMap *map = state.keyspace->dbs[i].pages;
+        if (map == NULL || map->table->count <= GARBAGE_MAX) continue;
+        const PageSet *set = &map->set[slot];
+        bool kept = set->epoch == checkpoint_files[slot].epoch;
+        if (kept && bits_are_off(map, set, wanted_bits(map, CHECKPOINT_PAGE_KEYS))) return true;
     }
     return false;
 }
@@ -924,6 +914,7 @@ static CheckpointStep walk_until(Walk *walk, int64_t until_us, uint64_t durable)
     while (clock_now_us() < until_us) {
         if (writer_waiting(walk->writer) > WRITER_QUEUE_BYTES) return CHECKPOINT_WAIT;
         for (int i = 0; i < PAGES_A_LOOK; i++) {
+            if (walk->again) return CHECKPOINT_MORE;
             if (walk_on(walk)) continue;
             send_batches(walk);
             if (durable >= walk->info.offset) walk_finish(walk);
@@ -940,6 +931,10 @@ CheckpointStep checkpoint_step(int64_t budget_us, uint64_t durable)
     if (writer_error(walk->writer) != NULL) {
         g_autofree char *why = g_strdup(writer_error(walk->writer));
         return walk_fail(why);
+    }
+    if (walk->again) {
+        walk_fail("a page has more bytes than a record holds");
+        return CHECKPOINT_AGAIN;
     }
     if (walk->finishing) return writer_is_done(walk->writer, NULL) ? walk_done(walk) : CHECKPOINT_WAIT;
     int64_t began_us = clock_now_us();

@@ -43,6 +43,7 @@ typedef enum CheckpointStep {
     CHECKPOINT_WAIT, /* for the writer: `progressed` will be called */
     CHECKPOINT_DONE, /* it's whole: the manifest lists it */
     CHECKPOINT_FAILED,
+    CHECKPOINT_AGAIN, /* failed as well, but for what another one, begun now, finds put right */
 } CheckpointStep;
 /* `durable`: up to where the journal is; a checkpoint is only listed when its own offset is. */
 CheckpointStep checkpoint_step(int64_t budget_us, uint64_t durable);

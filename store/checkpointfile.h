@@ -42,8 +42,16 @@ static inline size_t checkpoint_page_elements(uint8_t kind, size_t bytes, size_t
     return kind == PAGE_CHUNKS ? 1 : MIN(fitting, CHECKPOINT_PAGE_ELEMENTS);
 }
 
+/* A page of several elements has at most so many bytes of them (of keys, without the values): gdbm holds the length of
+ * a record in an int. One element has 1 GB at most, as a hash's with the longest field and value. Only tests change it.
+ */
+extern size_t checkpoint_record_max;
+
 /* The collection's table, if it's of a form that may be kept as pages. */
 bool checkpoint_paged(ValueType type, void *object, PagedValue *paged);
+
+/* The bytes of an element in its page, but for the head that a list's chunk has; of a database's the key. */
+Slice checkpoint_element_bytes(const Table *table, PageKind kind, const void *element);
 
 /* Appends an element of such a table of this kind. */
 void checkpoint_encode_element(const void *element, const Table *table, PageKind kind, Image *batch);

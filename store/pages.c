@@ -5,9 +5,6 @@
 
 #include "base/prefetch.h"
 
-/* The most pages that a map can have: 2^32 is what a record's key has room for. */
-#define BITS_MAX 31
-
 PageMap *pages_new(const Table *table, PageKind kind, uint64_t id)
 {
     PageMap *map = g_new0(PageMap, 1);
@@ -28,7 +25,7 @@ void pages_free(PageMap *map)
 unsigned pages_bits(size_t elements, size_t per_page)
 {
     unsigned bits = 0;
-    while (bits < BITS_MAX && elements >> (bits + 1) >= per_page)
+    while (bits < PAGES_BITS_MAX && elements >> (bits + 1) >= per_page)
         bits++;
     return bits;
 }
@@ -68,6 +65,14 @@ void pages_begin(PageMap *map, const PageSet *set)
 void pages_end(PageMap *map)
 {
     g_clear_pointer(&map->pending, g_free);
+}
+
+uint64_t pages_count_pending(const PageMap *map)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < pages_words(map->pending_bits); i++)
+        count += (uint64_t)__builtin_popcountll(map->pending[i]);
+    return count;
 }
 
 int64_t pages_next(PageMap *map)

@@ -20,6 +20,9 @@
 
 #define PAGE_FILES 2
 
+/* The most pages that a map can have: 2^32 is what a record's key has room for. */
+#define PAGES_BITS_MAX 31
+
 typedef struct PageSet {
     uint32_t epoch;  /* of the file, when this was begun: another one means that the file has nothing of it */
     uint8_t bits;    /* 2^bits pages */
@@ -32,6 +35,7 @@ typedef struct PageMap {
     uint64_t id;  /* of a database: its index; of a collection: its records' id */
     uint8_t kind; /* PageKind */
     uint8_t pending_bits;
+    uint8_t bits_min;      /* with fewer a page was too big for a record */
     uint32_t pending_next; /* no page before it is pending */
     uint64_t *pending;     /* NULL: no checkpoint wants anything of it */
     PageSet set[PAGE_FILES];
@@ -115,6 +119,9 @@ static inline bool pages_saves(const PageMap *map, uint64_t hash)
 {
     return map != NULL && map->pending != NULL && pages_is_pending(map, pages_page(map, hash));
 }
+
+/* How many are pending, of a map that has some. */
+uint64_t pages_count_pending(const PageMap *map);
 
 /* The next pending page from map->pending_next on, or -1. */
 int64_t pages_next(PageMap *map);

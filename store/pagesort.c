@@ -19,6 +19,9 @@
 #define PIECE_BYTES (32U << 10) /* of a part, in memory or in the file */
 #define SPILL_FILE  "pagesort.spill"
 
+/* No page has as many keys as this, by chance. */
+#define PAGE_KEYS_MAX 256
+
 /* A piece in the file. */
 typedef struct Piece {
     uint64_t at;
@@ -43,10 +46,18 @@ typedef struct Place {
     Slice image;
 } Place;
 
+/* A key of so many bytes that few of them fit a page. */
+typedef struct LongKey {
+    uint32_t db, len;
+    uint64_t hash;
+} LongKey;
+
 struct PageSort {
     Keyspace *keyspace;
     Manifest *manifest;
-    uint64_t *keys; /* so many of each database */
+    uint64_t *keys;   /* so many of each database */
+    unsigned *bits;   /* of each one's pages; from pagesort_finish on */
+    GArray *long_key; /* LongKey */
     Part part[PARTS];
     int spill_fd; /* -1: all parts are in memory */
     uint64_t spill_end;
@@ -63,6 +74,8 @@ PageSort *pagesort_new(Keyspace *keyspace, Manifest *manifest)
     sort->keyspace = keyspace;
     sort->manifest = manifest;
     sort->keys = g_new0(uint64_t, (gsize)keyspace->db_count);
+    sort->bits = g_new0(unsigned, (gsize)keyspace->db_count);
+    sort->long_key = g_array_new(FALSE, FALSE, sizeof(LongKey));
     sort->elements = g_ptr_array_new();
     sort->spill_fd = -1;
     sort->next_id = 1;
@@ -80,6 +93,8 @@ void pagesort_free(PageSort *sort)
     g_ptr_array_unref(sort->elements);
     g_free(sort->batch.bytes);
     g_free(sort->error);
+    g_array_unref(sort->long_key);
+    g_free(sort->bits);
     g_free(sort->keys);
     g_free(sort);
 }
@@ -127,10 +142,26 @@ static void spill(PageSort *sort, Part *part)
     part->images.len = 0;
 }
 
+/* Whether each of these pages fits a record. */
+static bool pages_fit(PageSort *sort, const PagedValue *paged, unsigned bits)
+{
+    for (uint64_t page = 0; page < 1ULL << bits; page++) {
+        g_ptr_array_set_size(sort->elements, 0);
+        pages_collect(paged->table, bits, page, sort->elements);
+        size_t bytes = 0;
+        for (guint i = 0; i < sort->elements->len; i++)
+            bytes += checkpoint_element_bytes(paged->table, paged->kind, sort->elements->pdata[i]).len;
+        if (bytes > checkpoint_record_max && sort->elements->len > 1) return false;
+    }
+    return true;
+}
+
 /* The pages of a collection of so many bytes; the bits that they have. */
 static unsigned put_collection(PageSort *sort, const PagedValue *paged, size_t bytes, uint64_t id)
 {
     unsigned bits = pages_bits(paged->table->count, checkpoint_page_elements(paged->kind, bytes, paged->table->count));
+    while (bytes > checkpoint_record_max && bits < PAGES_BITS_MAX && !pages_fit(sort, paged, bits))
+        bits++;
     for (uint64_t page = 0; page < 1ULL << bits; page++) {
         g_ptr_array_set_size(sort->elements, 0);
         pages_collect(paged->table, bits, page, sort->elements);
@@ -187,6 +218,8 @@ static void take_entry(void *element, void *context)
     const Taking *taking = context;
     const Entry *entry = element;
     ImageTag tag = { .hash = table_hash(entry_key(entry)), .db = taking->db };
+    LongKey long_key = { taking->db, entry->key_len, tag.hash };
+    if (long_key.len > checkpoint_record_max / PAGE_KEYS_MAX) g_array_append_val(taking->sort->long_key, long_key);
     Part *part = &taking->sort->part[tag.hash % PARTS];
     size_t start = part->images.len;
     image_put_bytes(&part->images, (Slice){ (const char *)&tag, sizeof(tag) });
@@ -224,11 +257,36 @@ bool pagesort_take(PageSort *sort)
 
 /* ---- pages of databases ---- */
 
+static int compare_long_keys(gconstpointer a, gconstpointer b, gpointer mask)
+{
+    const LongKey *first = a, *second = b;
+    uint64_t page = first->hash & *(uint64_t *)mask, other = second->hash & *(uint64_t *)mask;
+    return first->db != second->db ? (first->db < second->db ? -1 : 1) : (page > other) - (page < other);
+}
+
+/* Whether a page of the database has more of long keys than a record holds. */
+static bool has_long_page(const PageSort *sort, uint32_t db, uint64_t mask)
+{
+    g_array_sort_with_data(sort->long_key, compare_long_keys, &mask);
+    const LongKey *key = (const LongKey *)(const void *)sort->long_key->data, *end = key + sort->long_key->len;
+    size_t bytes = 0, keys = 0;
+    for (const LongKey *before = key; key < end; before = key++) {
+        if (key->db != db) continue;
+        if (before->db != db || ((before->hash ^ key->hash) & mask) != 0) bytes = keys = 0;
+        bytes += key->len;
+        if (++keys > 1 && bytes > checkpoint_record_max) return true;
+    }
+    return false;
+}
+
 /* A part has whole pages; one that isn't sorted alone needs that none of its own pages. */
 static unsigned bits_of(const PageSort *sort, uint32_t db)
 {
     unsigned bits = pages_bits(sort->keys[db], CHECKPOINT_PAGE_KEYS);
-    return sort->spill_fd < 0 ? bits : MAX(bits, PARTS_BITS);
+    if (sort->spill_fd >= 0) bits = MAX(bits, PARTS_BITS);
+    while (bits < PAGES_BITS_MAX && has_long_page(sort, db, (1ULL << bits) - 1))
+        bits++;
+    return bits;
 }
 
 /* All of the part that is in the file, in front of what is in memory. */
@@ -253,7 +311,7 @@ static void add_places(const PageSort *sort, const Part *part, GArray *places)
         ImageTag tag;
         memcpy(&tag, in.ptr, sizeof(tag));
         Place place = { .db = tag.db, .hash = tag.hash, .image = { in.ptr + sizeof(tag), tag.len } };
-        place.page = (uint32_t)(tag.hash & ((1ULL << bits_of(sort, tag.db)) - 1));
+        place.page = (uint32_t)(tag.hash & ((1ULL << sort->bits[tag.db]) - 1));
         g_array_append_val(places, place);
         in = (Slice){ place.image.ptr + tag.len, in.len - sizeof(tag) - tag.len };
     }
@@ -285,7 +343,7 @@ static void put_pages(PageSort *sort, const GArray *places)
     const Place *place = (const Place *)(const void *)places->data, *end = place + places->len;
     while (place < end && sort->error == NULL) {
         const Place *first = place;
-        RecordKey key = record_page(PAGE_ENTRIES, place->db, bits_of(sort, place->db), place->page);
+        RecordKey key = record_page(PAGE_ENTRIES, place->db, sort->bits[place->db], place->page);
         size_t start = writer_begin_record(&sort->batch, RECORD_PUT, &key);
         for (; place < end && same_page(first, place); place++) {
             if (place > first && same_key(place - 1, place)) sort->error = g_strdup("a key is there twice");
@@ -320,7 +378,7 @@ static void put_databases(PageSort *sort, CheckpointInfo *info)
         if (sort->keys[i] == 0) continue;
         image_put_varint(&sort->batch, (uint64_t)i);
         image_put_varint(&sort->batch, sort->keys[i]);
-        image_put_varint(&sort->batch, bits_of(sort, (uint32_t)i));
+        image_put_varint(&sort->batch, sort->bits[i]);
         info->keys += sort->keys[i];
     }
     end_record(sort, start);
@@ -332,6 +390,8 @@ char *pagesort_finish(PageSort *sort, const CheckpointInfo *about)
     CheckpointInfo info = { .offset = about->offset, .db = about->db, .unix_ms = about->unix_ms };
     g_strlcpy(info.history, sort->manifest->history, sizeof(info.history));
     take_all(sort, sort->writer == NULL);
+    for (uint32_t db = 0; db < (uint32_t)sort->keyspace->db_count; db++)
+        sort->bits[db] = bits_of(sort, db);
     put_databases(sort, &info);
     unsigned step = sort->spill_fd < 0 ? PARTS : 1;
     for (unsigned part = 0; part < PARTS && sort->error == NULL; part += step)

@@ -51,6 +51,9 @@ static char *save_checkpoint(Keyspace *ks, Manifest *manifest)
     if (!checkpoint_start(OFFSET, -1, clock_unix_ms, &error)) return error;
     for (;;) {
         switch (checkpoint_step(SLICE_US, OFFSET)) {
+        case CHECKPOINT_AGAIN:
+            if (!checkpoint_start(OFFSET, -1, clock_unix_ms, &error)) return error;
+            break;
         case CHECKPOINT_DONE: tool_progress("checkpoint", -1); return NULL;
         case CHECKPOINT_FAILED: return g_strdup(checkpoint_status().error);
         case CHECKPOINT_WAIT: checkpoint_wait(); break;

@@ -297,6 +297,7 @@ static char *checkpoint_with(unsigned changes, unsigned keys)
     for (;;) {
         switch (checkpoint_step(30, offset)) {
         case CHECKPOINT_DONE: return text;
+        case CHECKPOINT_AGAIN:
         case CHECKPOINT_FAILED: fail_msg("%s", checkpoint_status().error); break;
         case CHECKPOINT_WAIT: checkpoint_wait(); break;
         case CHECKPOINT_MORE: break;

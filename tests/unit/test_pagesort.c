@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -17,18 +18,23 @@
 #include "base/clock.h"
 #include "base/options.h"
 #include "store/checkpoint.h"
+#include "store/checkpointfile.h"
 #include "store/hash.h"
 #include "store/list.h"
 #include "store/mem.h"
+#include "store/pagefile.h"
+#include "store/record.h"
 #include "store/set.h"
 #include "store/zset.h"
 #include "tests/unit/rdbmodel.h"
 #include "tests/unit/simio.h"
 
 /* Twice as many keys in one database fill more than a piece of each part. */
-#define MANY  60000
-#define FEW   300
-#define VALUE "some bytes that no page has room for very many of: sixty-four...."
+#define MANY       60000
+#define FEW        300
+#define RECORD_MAX 4096
+#define VALUES_MAX 8192 /* what a page may have besides, of values and lengths; and what a chunk of a list has */
+#define VALUE      "some bytes that no page has room for very many of: sixty-four...."
 
 static Keyspace *taken; /* what pagesort empties */
 static Keyspace *all;   /* the same keys, which stay */
@@ -221,6 +227,42 @@ static void test_by_disk(void **context)
     assert_true(sim_calls(SIM_READ) > 200);
 }
 
+/* The bytes of the longest page. */
+static size_t longest_page(void)
+{
+    char *error = NULL;
+    size_t longest = 0;
+    PageFile *file = pagefile_open(checkpoint_file_name[0], PAGEFILE_READ, 0, &error);
+    assert_non_null(file);
+    for (Slice key = { NULL, 0 }; pagefile_next(file, &key, &error);) {
+        if (!record_is(key, RECORD_PAGE) && !record_is(key, RECORD_ELEMENTS)) continue;
+        Slice payload = pagefile_get(file, key, &error);
+        assert_non_null(payload.ptr);
+        longest = MAX(longest, payload.len);
+        free((void *)(uintptr_t)payload.ptr);
+    }
+    pagefile_abandon(file);
+    return longest;
+}
+
+/* Pages that would have more than a record holds are smaller ones. */
+static void test_long(void **context)
+{
+    (void)context;
+    size_t before = checkpoint_record_max;
+    checkpoint_record_max = RECORD_MAX;
+    char name[1500] = "name";
+    for (int i = 0; i < 100; i++) {
+        memcpy(name + sizeof(name) - sizeof(i), &i, sizeof(i));
+        put_string(i % 10 == 0 ? 1 : 2, (Slice){ name, sizeof(name) }, SLICE(VALUE));
+    }
+    put_many(2, 0, 1000);
+    put_collections();
+    finish_well();
+    assert_in_range(longest_page(), 1, RECORD_MAX + VALUES_MAX);
+    checkpoint_record_max = before;
+}
+
 /* However much comes, what is held is what comes between two takings. */
 static void test_memory(void **context)
 {
@@ -294,6 +336,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bit_by_bit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_by_disk, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_long, setup, teardown),
         cmocka_unit_test_setup_teardown(test_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_twice, setup, teardown),
         cmocka_unit_test_setup_teardown(test_faults, setup, teardown),
