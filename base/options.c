@@ -484,9 +484,11 @@ static const struct {
     { "gb", 1 << 30 },
 };
 
-/* "100", "1k" (1000), "1kb" (1024), … in any case. */
+/* "100", "1k" (1000), "1kb" (1024), … in any case; "0100" as well, which Redis takes. */
 static bool parse_memory(const char *text, int64_t *bytes)
 {
+    while (text[0] == '0' && g_ascii_isdigit(text[1]))
+        text++;
     size_t digits = strspn(text, "0123456789");
     int64_t count;
     if (!number_parse_int((Slice){ text, digits }, &count)) return false;

@@ -57,8 +57,11 @@ static void config_set(Request *r)
     g_autofree char *text = g_strndup(value.ptr, value.len);
     g_auto(GStrv) words = option->flags & OPTION_WORDS ? g_strsplit(text, " ", -1) : NULL;
     char *whole[] = { text, NULL };
-    g_autofree char *wrong =
-        words != NULL ? option_set(option, words, (int)g_strv_length(words)) : option_set(option, whole, 1);
+    /* A text ends where it has a zero byte, in 3.2 as well; a number with one is none. */
+    bool torn = option->kind == OPTION_NUMBER && strlen(text) != value.len;
+    g_autofree char *wrong = torn            ? g_strdup("a number has no zero byte")
+                             : words != NULL ? option_set(option, words, (int)g_strv_length(words))
+                                             : option_set(option, whole, 1);
     if (wrong != NULL) {
         reply_errorf(r->out, "ERR Invalid argument '%s' for CONFIG SET '%.*s'", text, (int)name.len, name.ptr);
         return;

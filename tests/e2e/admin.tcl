@@ -29,6 +29,7 @@ with_server {} {
         r config set timeout 0
         assert_error "ERR Invalid argument 'x' for CONFIG SET 'timeout'" {r config set timeout x}
         assert_error "ERR Invalid argument '-1' for CONFIG SET 'timeout'" {r config set timeout -1}
+        assert_error "ERR Invalid argument '5' for CONFIG SET 'timeout'" {r config set timeout "5\x00"}
         assert_error "ERR Invalid argument 'lru' for CONFIG SET 'maxmemory-policy'" {r config set maxmemory-policy lru}
         assert_error "ERR Unsupported CONFIG parameter: port" {r config set port 1}
         assert_error "ERR Unsupported CONFIG parameter: nosuch" {r config set nosuch 1}
