@@ -15,10 +15,22 @@ static void on_progress(double part, void *context)
     tool_progress(context, part);
 }
 
+/* Whether it was the system that failed, here or in the server: that doesn't say that anything is damaged, as ckv check
+ * has it, too. */
+static bool is_systems(const char *error)
+{
+    static const int codes[] = { EIO, EACCES, EPERM, ELOOP, EMFILE, ENFILE, ENOMEM };
+    for (size_t i = 0; i < G_N_ELEMENTS(codes); i++) {
+        if (strstr(error, g_strerror(codes[i])) != NULL) return true;
+    }
+    return false;
+}
+
 /* Says what went wrong, if something did, and frees it. */
 static ToolStatus result(char *error, ToolStatus status)
 {
     if (error == NULL) return TOOL_OK;
+    if (status == TOOL_DAMAGE && is_systems(error)) status = TOOL_FAILED;
     tool_fail("%s", error);
     g_free(error);
     return status;

@@ -615,9 +615,10 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
         tool_fails "ckv: $::scratch/none/MANIFEST is missing; *--dir\n" dump $::scratch/none
     }
 
-    test "list and verify tell a damaged MANIFEST from one that can't be read, of a running server's, too" {
+    test "list and verify tell what is damaged from what can't be read, of a running server's, too" {
         set good [tool backup create --dir [server_dir]]
         set bad [tool backup create --dir [server_dir]]
+        set checkpoint [server_dir]/backups/$good/checkpoint.gdbm
         set f [open [server_dir]/backups/$bad/MANIFEST a]
         puts $f x
         close $f
@@ -627,6 +628,13 @@ with_server {--checkpoint-every 0 --checkpoint-journal-bytes 0} {
             lassign [run_ckv backup verify $bad --dir [server_dir]] status out err
             assert_match "3 ckv: *$bad/MANIFEST is damaged*" "$status $err"
             assert_equal 1 [lindex [run_ckv backup verify 2000 --dir [server_dir]] 0]
+            file rename $checkpoint $checkpoint.away
+            exec ln -s [file tail $checkpoint] $checkpoint ;# to itself: it can't be opened
+            lassign [run_ckv backup verify $good --dir [server_dir]] status out err
+            assert_match "1 ckv: *$good/checkpoint.gdbm: Too many levels of symbolic links*" "$status $err"
+            file delete $checkpoint
+            file rename $checkpoint.away $checkpoint
+            assert_equal "$good is whole" [tool backup verify $good --dir [server_dir]]
             if {$running} { stop_server }
         }
         file rename [server_dir]/backups [server_dir]/away
