@@ -19,15 +19,15 @@ typedef struct Tail {
     uint64_t commands;
     char *path;
     int fd;
-    off_t written;
+    uint64_t written, written_out;
     GArray *args; /* RespArg */
 } Tail;
 
 static bool put(Tail *tail, const void *bytes, size_t len)
 {
-    if (!io_write_all(tail->fd, bytes, len, tail->written)) return false;
-    tail->written += (off_t)len;
-    return true;
+    if (!io_write_all(tail->fd, bytes, len, (off_t)tail->written)) return false;
+    tail->written += len;
+    return io_write_out(tail->fd, &tail->written_out, tail->written);
 }
 
 static bool put_select(Tail *tail)

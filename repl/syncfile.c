@@ -40,10 +40,7 @@ struct SyncFile {
 /* The file is never synced; so it may stay in the page cache, but not all of a long one. */
 static bool write_out(SyncFile *file)
 {
-    if (file->bytes - file->written_out < IO_PILE_BYTES) return true;
-    io->begin_writing(file->fd, (off_t)file->written_out, (off_t)(file->bytes - file->written_out));
-    file->written_out = file->bytes;
-    if (io->finish_writing(file->fd) == 0) return true;
+    if (io_write_out(file->fd, &file->written_out, file->bytes)) return true;
     file->write_errno = errno;
     return false;
 }

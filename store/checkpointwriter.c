@@ -41,7 +41,7 @@ struct CheckpointWriter {
     PageFile *file;
     int spill_fd;
     guint spill_next;
-    uint64_t spill_end;
+    uint64_t spill_end, spill_written_out;
     GArray *spilled; /* uint64_t: where each batch ends in the spill file */
     Image spill_batch;
     int stopping;       /* atomic, set by writer_free */
@@ -145,7 +145,8 @@ static bool spill(CheckpointWriter *writer, const Image *batch)
     bool good = writer->spill_fd >= 0;
     for (size_t at = 0, len; good && at < batch->len; at += len) {
         len = MIN(batch->len - at, PIECE_BYTES);
-        good = io_write_all(writer->spill_fd, batch->bytes + at, len, (off_t)(writer->spill_end + at));
+        good = io_write_all(writer->spill_fd, batch->bytes + at, len, (off_t)(writer->spill_end + at)) &&
+               io_write_out(writer->spill_fd, &writer->spill_written_out, writer->spill_end + at + len);
         background_rest();
     }
     if (!good) {

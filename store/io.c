@@ -175,6 +175,14 @@ char *io_read_file(const char *path, size_t *len)
     return content;
 }
 
+bool io_write_out(int fd, uint64_t *written_out, uint64_t end)
+{
+    if (end - *written_out < IO_PILE_BYTES) return true;
+    io->begin_writing(fd, (off_t)*written_out, (off_t)(end - *written_out));
+    *written_out = end;
+    return io->finish_writing(fd) == 0;
+}
+
 bool io_allocate(int fd, uint64_t at, uint64_t end)
 {
     int result;

@@ -47,6 +47,9 @@ extern const Io io_kernel;
  * read, errno 0: the file ends before. */
 bool io_read_all(int fd, void *to, size_t len, off_t at);
 bool io_write_all(int fd, const void *from, size_t len, off_t at);
+/* For a file that is written from its beginning on, behind each write: when IO_PILE_BYTES have come since, waits until
+ * all up to `end` is on its way to the disk. *written_out, 0 at first, is kept here. False: errno. */
+bool io_write_out(int fd, uint64_t *written_out, uint64_t end);
 /* Room on the disk from `at` to `end`, which is beyond the end of the file. False: errno. */
 bool io_allocate(int fd, uint64_t at, uint64_t end);
 

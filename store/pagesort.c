@@ -60,7 +60,7 @@ struct PageSort {
     GArray *long_key; /* LongKey */
     Part part[PARTS];
     int spill_fd; /* -1: all parts are in memory */
-    uint64_t spill_end;
+    uint64_t spill_end, spill_written_out;
     CheckpointWriter *writer; /* NULL: not started */
     Image batch;              /* of records, for the writer */
     GPtrArray *elements;      /* of the page that is being encoded */
@@ -134,7 +134,8 @@ static bool begin_spill(PageSort *sort)
 static void spill(PageSort *sort, Part *part)
 {
     Piece piece = { sort->spill_end, (uint32_t)part->images.len };
-    if (!begin_spill(sort) || !io_write_all(sort->spill_fd, part->images.bytes, piece.len, (off_t)piece.at))
+    if (!begin_spill(sort) || !io_write_all(sort->spill_fd, part->images.bytes, piece.len, (off_t)piece.at) ||
+        !io_write_out(sort->spill_fd, &sort->spill_written_out, piece.at + piece.len))
         fail(sort, g_strerror(errno));
     if (part->pieces == NULL) part->pieces = g_array_new(FALSE, FALSE, sizeof(Piece));
     g_array_append_val(part->pieces, piece);

@@ -271,11 +271,52 @@ static void copies_with_failures(void **state)
     }
 }
 
+static off_t begun_at, begun_len;
+static int finished, finish_result;
+
+static void note_begin(int fd, off_t at, off_t len)
+{
+    (void)fd;
+    begun_at = at;
+    begun_len = len;
+}
+
+static int note_finish(int fd)
+{
+    (void)fd;
+    finished++;
+    return finish_result;
+}
+
+/* What is written without a sync waits for the disk now and then, and is told what fails there. */
+static void writes_wait(void **state)
+{
+    (void)state;
+    Io noting = io_kernel;
+    noting.begin_writing = note_begin;
+    noting.finish_writing = note_finish;
+    io = &noting;
+    uint64_t out = 0;
+    assert_true(io_write_out(-1, &out, 0));
+    assert_true(io_write_out(-1, &out, IO_PILE_BYTES - 1));
+    assert_int_equal(finished, 0);
+    assert_true(io_write_out(-1, &out, IO_PILE_BYTES + 5));
+    assert_int_equal(finished, 1);
+    assert_true(begun_at == 0 && begun_len == IO_PILE_BYTES + 5);
+    assert_true(io_write_out(-1, &out, 2 * IO_PILE_BYTES + 4));
+    assert_int_equal(finished, 1);
+    finish_result = -1;
+    assert_false(io_write_out(-1, &out, 2 * IO_PILE_BYTES + 5));
+    assert_true(begun_at == IO_PILE_BYTES + 5 && begun_len == IO_PILE_BYTES);
+    io = &io_kernel;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(short_calls_go_on, enter_directory, leave_directory),
         cmocka_unit_test_setup_teardown(copies_wait, enter_directory, leave_directory),
+        cmocka_unit_test(writes_wait),
         cmocka_unit_test_setup_teardown(missing_files, enter_directory, leave_directory),
         cmocka_unit_test_setup_teardown(replace, enter_directory, leave_directory),
         cmocka_unit_test_setup_teardown(replace_with_failures, enter_directory, leave_directory),
