@@ -280,6 +280,12 @@ void command_call(Request *r)
     if (took_us > 1000) clock_refresh();
 }
 
+void command_note(const Command *command)
+{
+    commands_processed++;
+    command_stats_of(command)->calls++;
+}
+
 bool command_adds(const Command *command)
 {
     return (command->flags & CMD_WRITE) || command->handler == cmd_pfcount || command->handler == cmd_publish;

@@ -169,6 +169,8 @@ bool command_adds(const Command *command);
 /* Runs the request's command now, with its statistics, slow log and monitors, and journals what it changed: what EXEC
  * does for each queued command. */
 void command_call(Request *r);
+/* Counts one that isn't run as that, in no time: a master's MULTI. */
+void command_note(const Command *command);
 /* Before the first command_call outside of a client's batch: the time that commands take counts from now. */
 void command_begin_calls(void);
 

@@ -84,7 +84,7 @@ static char *run_handler(const Command *command, const Slice *argv, int argc)
         .argv = argv,
     };
     if (replay.live) {
-        replay.session.last = command;
+        replay.session.last = replay.in_multi ? command_find(SLICE("exec")) : command; /* as 3.2 counts it */
         command_call(&r);
     } else {
         command->handler(&r);
@@ -101,6 +101,7 @@ static char *take_multi(const Command *command)
     bool begins = command->handler == cmd_multi;
     if (replay.in_multi == begins) return g_strdup(begins ? "MULTI is nested" : "there's no MULTI before it");
     replay.in_multi = begins;
+    if (replay.live) command_note(command);
     return NULL;
 }
 
@@ -113,8 +114,11 @@ static bool is_notice(Slice name)
 static char *take_notice(const Slice *argv, int argc)
 {
     if (slice_is(argv[0], "replconf")) replay.ack_asked |= argc > 1 && slice_is(argv[1], "getack");
-    if (!replay.live || !slice_is(argv[0], "publish")) return NULL;
-    return run_handler(command_find(argv[0]), argv, argc);
+    const Command *command = command_find(argv[0]);
+    if (!replay.live || command == NULL) return NULL;
+    if (slice_is(argv[0], "publish")) return run_handler(command, argv, argc);
+    command_note(command);
+    return NULL;
 }
 
 /* ---- any ---- */

@@ -549,6 +549,32 @@ static void test_restore_absttl(void **state)
     flush_all();
 }
 
+static uint64_t calls(const char *name)
+{
+    return command_stats_of(command_find(slice_of(name)))->calls;
+}
+
+/* A master's stream counts as it does on a slave of 3.2: EXEC's for what is in a transaction. */
+static void test_counts(void **state)
+{
+    (void)state;
+    static const char unit[] = "*1\r\n$5\r\nMULTI\r\n" SET_A SET_A "*1\r\n$4\r\nEXEC\r\n" SET_A "*1\r\n$4\r\nPING\r\n";
+    uint64_t set = calls("set"), multi = calls("multi"), exec = calls("exec"), ping = calls("ping");
+    uint64_t all = commands_processed;
+    char *wrong = NULL;
+    bool partly;
+    replay_begin(0);
+    bool ran = replay_run_live(SLICE(unit), -1, &partly, &wrong);
+    replay_end();
+    if (!ran) fail_msg("%s", wrong);
+    assert_int_equal(calls("multi") - multi, 1);
+    assert_int_equal(calls("exec") - exec, 3);
+    assert_int_equal(calls("set") - set, 1);
+    assert_int_equal(calls("ping") - ping, 1);
+    assert_int_equal(commands_processed - all, 6);
+    flush_all();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -558,6 +584,7 @@ int main(void)
         cmocka_unit_test(test_deadlines),
         cmocka_unit_test(test_newer_forms),
         cmocka_unit_test(test_restore_absttl),
+        cmocka_unit_test(test_counts),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
