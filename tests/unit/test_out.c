@@ -104,6 +104,34 @@ static void test_memory(void **state)
     assert_null(out.tail);
 }
 
+/* What is long is in few blocks, in pieces of any size, and sent in any. */
+static void test_long(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = { 1, 700, 1 << 20, 5 << 20, 3, (2 << 20) - 16, 2 << 20, 40 << 20, 9 };
+    Out out = { 0 };
+    g_autoptr(GByteArray) model = g_byte_array_new();
+    for (size_t i = 0; i < 3 * G_N_ELEMENTS(sizes); i++) {
+        size_t len = sizes[i % G_N_ELEMENTS(sizes)];
+        g_autofree char *bytes = g_malloc(len);
+        memset(bytes, (int)i, len);
+        out_write(&out, bytes, len);
+        g_byte_array_append(model, (const guint8 *)bytes, (guint)len);
+    }
+    for (int i = 0; i < 10000; i++) {
+        reply_int(&out, 1234567);
+        g_byte_array_append(model, (const guint8 *)":1234567\r\n", 10);
+    }
+    assert_true(out_memory(&out) < out.bytes + (3UL << 20));
+    assert_in_range(out_blocks(&out), 2, 100);
+    for (guint sent = 1; out.bytes > 0; sent = MIN(7000001, (guint)out.bytes)) {
+        assert_waiting(&out, model->data + model->len - out.bytes, out.bytes);
+        out_consume(&out, sent);
+    }
+    assert_null(out.head);
+    assert_null(out.tail);
+}
+
 static void test_muted(void **state)
 {
     (void)state;
@@ -189,8 +217,9 @@ static void test_marked_arrays(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random),   cmocka_unit_test(test_memory),  cmocka_unit_test(test_muted),
-        cmocka_unit_test(test_encoders), cmocka_unit_test(test_numbers), cmocka_unit_test(test_marked_arrays),
+        cmocka_unit_test(test_long),          cmocka_unit_test(test_random),   cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_muted),         cmocka_unit_test(test_encoders), cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_marked_arrays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
