@@ -644,11 +644,15 @@ void checkpoint_end_turn(void)
 #define ORPHAN_DB 255
 
 /* The database's values are about to be freed, little by little, and a checkpoint may end before that: it couldn't
- * remove all their own records from a file. So the files are begun anew. (The pages of its keys are taken over.) */
+ * remove all their own records from a file. So the files are begun anew, unless the records are of a few large values,
+ * which are known. (The pages of its keys are taken over.) */
 static void leave_records(Db *db)
 {
-    if (!db->own_records) return;
-    state.renew[0] = state.renew[1] = true;
+    if (db->own_records || (db->large != NULL && db->large->count > GARBAGE_MAX)) {
+        state.renew[0] = state.renew[1] = true;
+    } else {
+        large_each(db, checkpoint_forget_value);
+    }
     large_leave_all(db);
 }
 

@@ -30,7 +30,7 @@ typedef struct Db {
     Wheel wheel;           /* the keys that expire, by deadline */
     struct PageMap *pages; /* what checkpoints have yet to save; NULL: there was no change, or data isn't kept */
     Table *large;          /* large.c's; NULL: none */
-    bool own_records;      /* the checkpoint files may have records that belong to one value or collection of it */
+    bool own_records;      /* the checkpoint files may have pages of a collection of it */
 } Db;
 
 /* What the rest of the server wants to hear. Each may be NULL. Called from inside keyspace functions: the hooks mustn't

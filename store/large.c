@@ -47,7 +47,6 @@ LargeValue *large_add(Db *db, Entry *entry, uint64_t id)
     if (key.len > 0) memcpy(large->key, key.ptr, key.len);
     table_insert(db->large, table_hash(key), large);
     entry->large = 1;
-    db->own_records = true;
     return large;
 }
 
@@ -66,6 +65,18 @@ void large_forget(Db *db, Entry *entry)
     table_remove(db->large, table_hash(key), slot);
     g_free(large);
     entry->large = 0;
+}
+
+typedef void (*LargeVisit)(const LargeValue *large);
+
+static void visit_large(void *element, void *context)
+{
+    (*(const LargeVisit *)context)(element);
+}
+
+void large_each(const Db *db, void (*visit)(const LargeValue *large))
+{
+    if (db->large != NULL) table_each(db->large, visit_large, (void *)&visit);
 }
 
 static void visit_leave(void *element, void *context)

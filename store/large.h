@@ -31,6 +31,8 @@ LargeValue *large_add(Db *db, Entry *entry, uint64_t id);
 void large_touch(const Db *db, Slice key);
 /* The entry goes, or is small now: its bit is cleared, and its records are garbage. */
 void large_forget(Db *db, Entry *entry);
+/* Visits all of a database's. */
+void large_each(const Db *db, void (*visit)(const LargeValue *large));
 /* All of a database's go, little by little; their records aren't looked at. */
 void large_leave_all(Db *db);
 

@@ -1,5 +1,6 @@
 /* test_checkpointfile.c: store/checkpointfile: pages that would have more than a record holds are made smaller ones,
- * whatever is in them, in both files, and what is loaded is what was there.
+ * whatever is in them, in both files, and what is loaded is what was there; and what a database that is emptied leaves
+ * in the files.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "store/checkpointfile.h"
@@ -7,6 +8,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -19,11 +21,16 @@
 #include "tests/unit/rdbmodel.h"
 
 /* For a few of what is long here; it's 1.5 GB otherwise. */
-#define RECORD_MAX 4096
-#define LONG       1500
-#define KEYS       20
-#define MEMBERS    2000
-#define TIMES_MAX  20
+#define RECORD_MAX  4096
+#define LONG        1500
+#define KEYS        20
+#define MEMBERS     2000
+#define TIMES_MAX   20
+
+#define MANY        20000
+#define MANY_PAGES  500 /* fewer than these keys have */
+#define VALUES      30
+#define VALUE_BYTES 20000
 
 static Keyspace *ks;
 static Manifest manifest;
@@ -82,8 +89,8 @@ static CheckpointStep make_one(void)
     return step;
 }
 
-/* What the newest file has is what there is. */
-static void check_newest(void)
+/* What the newest file has, which is as it should be. */
+static Keyspace *load_newest(void)
 {
     int newest = manifest_newest(&manifest), databases = 0;
     char *error = NULL;
@@ -99,6 +106,12 @@ static void check_newest(void)
     }
     if (left < 0) fail_msg("%s", error);
     checkpoint_load_free(load);
+    return copy;
+}
+
+static void check_newest(void)
+{
+    Keyspace *copy = load_newest();
     assert_same(ks, copy);
     keyspace_free(copy);
 }
@@ -163,6 +176,51 @@ static void test_alone(void **context)
     assert_int_equal(make_whole(), 0);
 }
 
+static void put_values(Db *db, int from, int to)
+{
+    char name[16];
+    g_autofree char *value = g_strnfill(VALUE_BYTES, 'v');
+    for (int i = from; i < to; i++)
+        keyspace_put_string(db, (Slice){ name, (size_t)sprintf(name, "large %d", i) }, slice_of(value));
+}
+
+/* One database is emptied that has a few large values: the others' pages needn't be written again for that. */
+static void test_emptied(void **context)
+{
+    (void)context;
+    char name[16];
+    for (int i = 0; i < MANY; i++)
+        keyspace_put_int(&ks->dbs[1], (Slice){ name, (size_t)sprintf(name, "key %d", i) }, i);
+    put_values(&ks->dbs[0], 0, VALUES);
+    make_whole();
+    put_values(&ks->dbs[0], VALUES / 2, VALUES);
+    make_whole();
+    assert_true(checkpoint_status().last_pages > MANY_PAGES);
+    keyspace_flush(&ks->dbs[0]);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(make_whole(), 0);
+        assert_in_range(checkpoint_status().last_pages, 0, MANY_PAGES);
+        put_values(&ks->dbs[0], 0, 3 * i);
+    }
+    /* And while one runs, wherever that is. */
+    for (int steps = 0; steps < 60; steps++) {
+        char *error = NULL;
+        put_values(&ks->dbs[0], 0, VALUES);
+        assert_true(checkpoint_start(++offset, 0, clock_unix_ms, &error));
+        for (int i = 0; i < steps; i++)
+            checkpoint_step(1, 0);
+        keyspace_flush(&ks->dbs[0]);
+        put_values(&ks->dbs[0], 0, VALUES / 3);
+        CheckpointStep step;
+        while ((step = checkpoint_step(1000, offset)) != CHECKPOINT_DONE) {
+            assert_true(step == CHECKPOINT_MORE || step == CHECKPOINT_WAIT);
+            if (step == CHECKPOINT_WAIT) checkpoint_wait();
+        }
+        keyspace_free(load_newest());
+        make_whole();
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -170,6 +228,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_elements, setup, teardown),
         cmocka_unit_test_setup_teardown(test_change, setup, teardown),
         cmocka_unit_test_setup_teardown(test_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_emptied, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
