@@ -251,7 +251,9 @@ static char *hand_over(const JournalPlace *place, Tape *tape, GArray *fds)
         return g_strdup_printf("the clients' sockets can't be handed over: %s", g_strerror(errno));
     if ((why = await(HANDOVER_PREPARED)) != NULL) return why;
     if (!handover_send(socket, HANDOVER_COMMIT, 0, NULL, -1)) return g_strdup("the new process has ended");
-    return await(HANDOVER_SERVING);
+    why = await(HANDOVER_SERVING);
+    if (why != NULL && upgrade.child.pid != 0 && handover_serves(&upgrade.child)) g_clear_pointer(&why, g_free);
+    return why;
 }
 
 /* The new process serves: this one has nothing left to do, and nothing to close that isn't the other's by now. Whoever

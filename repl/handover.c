@@ -173,6 +173,23 @@ char *handover_end(HandoverChild *child)
     return g_strdup_printf("exit status %d", WEXITSTATUS(status));
 }
 
+/* (One that has died may have said it, too.) */
+bool handover_serves(HandoverChild *child)
+{
+    siginfo_t how;
+    HandoverMessage message;
+    HandoverGot got;
+    kill(child->pid, SIGSTOP);
+    while (waitid(P_PID, (id_t)child->pid, &how, WSTOPPED | WEXITED | WNOWAIT) != 0 && errno == EINTR)
+        continue;
+    do {
+        got = handover_receive(child->socket, 0, &message, NULL);
+    } while (got == HANDOVER_MESSAGE && message.kind == HANDOVER_ALIVE);
+    bool serves = got == HANDOVER_MESSAGE && message.kind == HANDOVER_SERVING;
+    if (serves) kill(child->pid, SIGCONT);
+    return serves;
+}
+
 void handover_kill(HandoverChild *child)
 {
     g_assert(child->pid > 0); /* 0 is this process and its group */

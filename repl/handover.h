@@ -28,8 +28,10 @@
  * had got COMMIT: the socket's end says that the old one is dead, since that one never closes its own end while the new
  * one lives. From COMMIT on the new one alone may; if the old one dies, that's no matter. If the new one dies before
  * SERVING, the old one, whose child it is, knows for certain, and goes on: the journal is as it was left, since no
- * client is served before. The locks of the data directory are the same open files in both, which the new one inherits,
- * so they're held for as long as either lives, and there's no moment in between.
+ * client is served before. If it takes too long to say that, it's stopped first: it may have come to it meanwhile, and
+ * have answered clients; then it goes on after all, and only if it hasn't it's killed. The locks of the data directory
+ * are the same open files in both, which the new one inherits, so they're held for as long as either lives, and there's
+ * no moment in between.
  *
  * With persistence no the same is said, of a checkpoint and a journal that are made for this upgrade, in a directory of
  * their own; cmds/transit.h says what is other then.
@@ -99,6 +101,9 @@ char *handover_spawn(HandoverChild *child, const char *program, char *const *wor
                      HandoverLocks locks);
 /* It's dead when this returns; how it ended, to g_free: "exit status 1". */
 char *handover_end(HandoverChild *child);
+/* Behind COMMIT, when nobody wants to wait any longer: whether it has said SERVING by now, and goes on. If not, it's
+ * stopped, so it won't, and is to be ended. */
+bool handover_serves(HandoverChild *child);
 /* Kills it, before COMMIT; with much memory it takes its time to die, for which nobody waits. Whether it's gone: */
 void handover_kill(HandoverChild *child);
 bool handover_is_gone(HandoverChild *child);

@@ -3,22 +3,29 @@
  *
  * What is to be done is in the file that HANDFAULT names, which goes when it's done: "KIND WHEN WHOM SIGNAL": the
  * number of the message; before or after it's sent; self, the process that sends it, or peer, the other one; a number.
- * The id of the new process is then in HANDFAULT.new: the old one may not have come to log it.
+ * The id of the new process is then in HANDFAULT.new: the old one may not have come to log it. With "late" for whom and
+ * signal, the new one doesn't send it before the old one has given it up, and is about to end it; which it does when it
+ * has been said, and the new one has had time to go on.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include <dlfcn.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "repl/handover.h"
 
+#define SERVED_US 100000
+
 static pid_t child; /* 0: this isn't the old process */
+static bool late;   /* the message that is being sent */
 
 typedef int Spawn(pid_t *restrict, const char *restrict, const posix_spawn_file_actions_t *,
                   const posix_spawnattr_t *restrict, char *const[restrict], char *const[restrict]);
@@ -42,6 +49,54 @@ static void tell_new(const char *plan)
     fclose(file);
 }
 
+/* HANDFAULT with `ending` behind it; "" without. */
+static void beside_plan(const char *ending, char path[512])
+{
+    const char *plan = getenv("HANDFAULT");
+    snprintf(path, 512, "%s%s", plan != NULL ? plan : "", plan != NULL ? ending : "");
+}
+
+static void touch(const char *ending)
+{
+    char path[512];
+    beside_plan(ending, path);
+    FILE *file = fopen(path, "we");
+    if (file == NULL) abort();
+    fclose(file);
+}
+
+static void wait_for_end_of(const char *ending)
+{
+    char path[512];
+    beside_plan(ending, path);
+    while (access(path, F_OK) == 0)
+        usleep(1000);
+}
+
+/* The old process is about to end the new one: if a message is late, it's sent now. */
+static void let_late_go(void)
+{
+    char path[512];
+    beside_plan(".late", path);
+    if (child == 0 || access(path, F_OK) != 0) return;
+    touch(".unsaid");
+    unlink(path);
+    wait_for_end_of(".unsaid");
+    usleep(SERVED_US);
+}
+
+int kill(pid_t pid, int number)
+{
+    let_late_go();
+    return (int)syscall(SYS_kill, pid, number);
+}
+
+pid_t waitpid(pid_t pid, int *status, int options)
+{
+    let_late_go();
+    return (pid_t)syscall(SYS_wait4, pid, status, options, NULL);
+}
+
 /* Does what is asked for, if it is for this moment. */
 static void act(uint32_t kind, const char *moment)
 {
@@ -56,6 +111,11 @@ static void act(uint32_t kind, const char *moment)
     if (words != 4 || wanted != kind || strcmp(when, moment) != 0) return;
     tell_new(path);
     unlink(path);
+    if ((late = strcmp(whom, "late") == 0)) {
+        touch(".late");
+        wait_for_end_of(".late");
+        return;
+    }
     pid_t other = child != 0 ? child : getppid();
     kill(strcmp(whom, "self") == 0 ? getpid() : other, number);
 }
@@ -75,5 +135,11 @@ ssize_t sendmsg(int fd, const struct msghdr *head, int flags)
     if (kind != 0) act(kind, "before");
     ssize_t sent = syscall(SYS_sendmsg, fd, head, flags);
     if (kind != 0 && sent > 0) act(kind, "after");
+    if (kind != 0 && late) {
+        char path[512];
+        beside_plan(".unsaid", path);
+        unlink(path);
+        late = false;
+    }
     return sent;
 }

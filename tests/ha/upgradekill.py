@@ -225,6 +225,27 @@ def test_shutdown(programs, top, options):
     check_started_anew(programs, directory, options, counter)
 
 
+def test_late(programs, top, options):
+    """The new process says that it serves when the old one has waited too long, and is about to end it."""
+    directory, plan = os.path.join(top, "data"), os.path.join(top, "plan")
+    os.mkdir(directory)
+    server = Upgraded(programs.ckv, directory, options,
+                      env=dict(os.environ, LD_PRELOAD=programs.library, HANDFAULT=plan))
+    counter, old = Counter(server), server.pid()
+    counter.goes_on()
+    with open(plan, "w") as to:
+        to.write("%d before late 0" % KINDS["SERVING"])
+    server.upgrade()
+    wait_for("the old process' end", lambda: not lives(old) or GOES_ON in server.said())
+    assert not lives(old) and server.pid() != old, server.said()[-2000:]
+    counter.goes_on()
+    counter.ending = True
+    counter.join()
+    check_counter(server, counter)
+    server.stop()
+    check_started_anew(programs, directory, options, counter)
+
+
 def write_script(top, text):
     path = os.path.join(top, "script")
     with open(path, "w") as to:
@@ -406,7 +427,7 @@ def test_history(programs, top, options):
     slave.stop()
 
 
-TESTS = (test_versions, test_cannot, test_killed, test_stopped, test_shutdown, test_aside, test_history)
+TESTS = (test_versions, test_cannot, test_killed, test_stopped, test_shutdown, test_late, test_aside, test_history)
 
 
 def main():
