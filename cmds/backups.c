@@ -51,11 +51,12 @@ static struct {
     char id[BACKUP_ID_CHARS + 1]; /* of the backup; "": a moment is gone back to */
     int64_t to_ms;
     uint64_t to_offset; /* 0: it isn't one that is gone back to */
-    int unwanted;       /* atomic; to go back, since the server follows another master by now, or none */
+    bool unwanted;      /* to go back, since the server follows another master by now, or none */
     char *note;
     bool holds;                          /* checkpoints, by checkpoints_hold */
     char history[MANIFEST_ID_CHARS + 1]; /* in which the checkpoint for it was begun */
     bool loading;                        /* the rollback's last part */
+    char *failed;                        /* why what it built isn't put in place; it's removed; NULL: it may be */
     /* the thread's, while it runs; it has a copy of the manifest */
     GThread *thread;
     int done, percent; /* atomic */
@@ -97,14 +98,12 @@ static char *build_rollback(void)
     if (error != NULL || manifest_read(ROLLBACK_BUILDING, &built, &error) != MANIFEST_READ) return error;
     bool same = memcmp(built.secret, job.manifest.secret, sizeof(built.secret)) == 0;
     manifest_clear(&built);
-    bool unwanted = g_atomic_int_get(&job.unwanted) != 0;
-    if (same && !unwanted) return NULL;
+    if (same) return NULL;
     state_remove(ROLLBACK_BUILDING); /* else it takes room until the next one, or the next start */
-    if (unwanted) return g_strdup(ERROR_UNWANTED);
     return g_strdup("it's another directory's backup; stop the server, and run: ckv rollback ID");
 }
 
-/* What a full sync that was given up has made so far. */
+/* What a full sync that was given up has made so far, or a rollback that failed. */
 static char *clean(void)
 {
     return state_remove(ROLLBACK_BUILDING) ? NULL : state_errno(ROLLBACK_BUILDING);
@@ -117,7 +116,7 @@ static gpointer run_thread(gpointer context)
     case JOB_CREATE: job.error = copy_backup(); break;
     case JOB_VERIFY: job.error = backup_verify(".", job.id, &work); break;
     case JOB_DELETE: job.error = backup_remove_remains("."); break;
-    case JOB_ROLLBACK: job.error = build_rollback(); break;
+    case JOB_ROLLBACK: job.error = job.failed == NULL ? build_rollback() : clean(); break;
     case JOB_CLEAN: job.error = clean(); break;
     case JOB_NONE: break;
     }
@@ -201,6 +200,22 @@ static void hold(void)
     checkpoints_hold(true);
 }
 
+static void run(void)
+{
+    job.done = job.percent = 0;
+    job.unwanted = false;
+    job.manifest = persist_manifest;
+    job.thread = background_start("ckv-backup", run_thread, NULL, &job.error);
+    if (job.thread == NULL) job.done = 1;
+}
+
+/* The job isn't over until what it has built is gone, which may be as much as all data. Takes the message. */
+static void undo(char *error)
+{
+    job.failed = error;
+    run();
+}
+
 /* The new state is built: in with it. */
 static void switch_over(void)
 {
@@ -209,25 +224,27 @@ static void switch_over(void)
     transaction_data_replaced();
     job.loading = persist_roll_back(job.note, false, before, &error);
     if (!job.loading) {
-        end_job(error);
-    } else {
-        log_line(LOG_NOTICE, "What there was is kept as backup %s.", before);
-        sync_data_replaced();
-        g_strlcpy(job.id, before, sizeof(job.id));
+        undo(error);
+        return;
     }
-    g_free(error);
+    log_line(LOG_NOTICE, "What there was is kept as backup %s.", before);
+    sync_data_replaced();
+    g_strlcpy(job.id, before, sizeof(job.id));
 }
 
 static void thread_ended(void)
 {
     if (job.thread != NULL) g_thread_join(g_steal_pointer(&job.thread));
     job.done = 0;
-    g_autofree char *error = g_steal_pointer(&job.error);
-    if (error == NULL && g_atomic_int_get(&job.unwanted)) error = g_strdup(ERROR_UNWANTED);
-    if (error == NULL && job.kind == JOB_ROLLBACK) {
-        switch_over();
-    } else {
+    g_autofree char *error = g_steal_pointer(&job.error), *failed = g_steal_pointer(&job.failed);
+    if (failed != NULL) {
+        end_job(failed);
+    } else if (error != NULL || job.kind != JOB_ROLLBACK) {
         end_job(error);
+    } else if (job.unwanted) {
+        undo(g_strdup(ERROR_UNWANTED));
+    } else {
+        switch_over();
     }
 }
 
@@ -245,10 +262,7 @@ static int64_t job_tick(void *context)
 
 static void start_thread(void)
 {
-    job.done = job.percent = job.unwanted = 0;
-    job.manifest = persist_manifest;
-    job.thread = background_start("ckv-backup", run_thread, NULL, &job.error);
-    if (job.thread == NULL) job.done = 1;
+    run();
     loop_timer(server.loop, TICK_MS, job_tick, NULL);
 }
 
@@ -665,7 +679,7 @@ char *backups_go_back(uint64_t offset, const char *note)
 
 void backups_stay(void)
 {
-    if (job.kind == JOB_ROLLBACK && job.to_offset != 0) g_atomic_int_set(&job.unwanted, 1);
+    if (job.kind == JOB_ROLLBACK && job.to_offset != 0) job.unwanted = true;
 }
 
 static void rollback_status(Request *r)

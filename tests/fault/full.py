@@ -355,6 +355,7 @@ class Unsynced(Scenario):
         self.prepare_rollback()
         self.disk.fill()
         self.refused(lambda connection: roll_back(connection, self.backup), "ROLLBACK")
+        self.problem(os.path.exists(os.path.join(self.directory, "rollback.tmp")) and "what was built takes room")
         self.disk.free()
         self.rolls_back()
         self.write("after")
