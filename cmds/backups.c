@@ -38,7 +38,7 @@
 
 #define ERROR_UNWANTED   "the server follows another master by now, or none"
 
-typedef enum JobKind { JOB_NONE, JOB_CREATE, JOB_VERIFY, JOB_DELETE, JOB_ROLLBACK, JOB_CLEAN } JobKind;
+typedef enum JobKind { JOB_NONE, JOB_CREATE, JOB_VERIFY, JOB_DELETE, JOB_ROLLBACK, JOB_CLEAN, JOB_SWEEP } JobKind;
 
 /* What STATUS says of the last job of a command. */
 typedef struct Outcome {
@@ -115,7 +115,8 @@ static gpointer run_thread(gpointer context)
     switch (job.kind) {
     case JOB_CREATE: job.error = copy_backup(); break;
     case JOB_VERIFY: job.error = backup_verify(".", job.id, &work); break;
-    case JOB_DELETE: job.error = backup_remove_remains("."); break;
+    case JOB_DELETE:
+    case JOB_SWEEP: job.error = backup_remove_remains("."); break;
     case JOB_ROLLBACK: job.error = job.failed == NULL ? build_rollback() : clean(); break;
     case JOB_CLEAN: job.error = clean(); break;
     case JOB_NONE: break;
@@ -163,20 +164,31 @@ static void scheduled_job_ended(bool good)
     if (!good) schedule_retry_ms = clock_unix_ms + RETRY_MS;
 }
 
+/* In backups/ is what a job couldn't remove, or a process that was ended meanwhile. It isn't listed, so nobody else has
+ * it deleted; and it may be as much as all data. */
+static bool remains;
+
 /* No command's: it has no outcome. */
 static void end_cleaning(const char *error)
 {
-    if (error != NULL) log_line(LOG_WARNING, "What a full sync has left can't be removed: %s", error);
+    static char *told; /* it's tried again and again */
+    bool sweeps = job.kind == JOB_SWEEP;
     job.kind = JOB_NONE;
+    if (sweeps) remains = error != NULL;
+    if (error == NULL || g_strcmp0(error, told) == 0) return;
+    log_line(LOG_WARNING, "What a %s has left can't be removed: %s", sweeps ? "backup" : "full sync", error);
+    g_free(told);
+    told = g_strdup(error);
 }
 
 /* Ends the job; `error` NULL: all went well. */
 static void end_job(const char *error)
 {
-    if (job.kind == JOB_CLEAN) {
+    if (job.kind == JOB_CLEAN || job.kind == JOB_SWEEP) {
         end_cleaning(error);
         return;
     }
+    remains |= error != NULL && (job.kind == JOB_CREATE || job.kind == JOB_DELETE);
     static const char *const names[] = { "", "Backup", "Verifying backup", "Deleting backup", "Rollback" };
     g_autofree char *target = job_target();
     if (error != NULL) log_line(LOG_WARNING, "%s %s failed: %s", names[job.kind], target, error);
@@ -423,6 +435,10 @@ static int64_t schedule_tick(void *context)
 {
     (void)context;
     if (checkpointed && job.kind == JOB_NONE) drop_replaced();
+    if (remains && job.kind == JOB_NONE) {
+        job.kind = JOB_SWEEP;
+        start_thread();
+    }
     /* The clock may have been set back. */
     schedule_last_ms = MIN(schedule_last_ms, clock_unix_ms);
     scheduled_ms = MIN(scheduled_ms, clock_unix_ms);
@@ -441,6 +457,7 @@ void backups_start(void)
     /* Unless it's handed over: what became due while an upgrade kept the old process from it is due yet. */
     if (schedule_last_ms == 0) schedule_last_ms = clock_unix_ms;
     scheduled_ms = newest_scheduled_ms();
+    remains = backup_has_remains(".");
     loop_timer(server.loop, SCHEDULE_TICK_MS, schedule_tick, NULL);
 }
 
@@ -495,8 +512,9 @@ static bool check_ready(Request *r)
         g_autofree char *why = persist_closed();
         reply_errorf(r->out, "ERR %s", why);
     } else if (job.kind != JOB_NONE) {
-        reply_error(r->out, job.kind == JOB_CLEAN ? "ERR what a full sync has left is being removed"
-                                                  : "ERR a backup or a rollback is in progress");
+        reply_error(r->out, job.kind == JOB_CLEAN   ? "ERR what a full sync has left is being removed"
+                            : job.kind == JOB_SWEEP ? "ERR what a backup has left is being removed"
+                                                    : "ERR a backup or a rollback is in progress");
     } else {
         return true;
     }
@@ -548,7 +566,8 @@ static void backup_create(Request *r)
 
 static void backup_status(Request *r)
 {
-    reply_outcome(r, &backup_outcome, job.kind != JOB_NONE && job.kind != JOB_ROLLBACK && job.kind != JOB_CLEAN);
+    bool running = job.kind == JOB_CREATE || job.kind == JOB_VERIFY || job.kind == JOB_DELETE;
+    reply_outcome(r, &backup_outcome, running);
 }
 
 /* BACKUP LIST: "id offset unix_ms keys bytes note" each */

@@ -243,6 +243,22 @@ void backup_new_id(const char *dir, char id[BACKUP_ID_CHARS + 1])
         g_snprintf(id, BACKUP_ID_CHARS + 1, "%s-%d", base, i);
 }
 
+static bool is_hidden(const char *name)
+{
+    return name[0] == '.' && g_str_has_suffix(name, ".tmp");
+}
+
+bool backup_has_remains(const char *dir)
+{
+    bool found = false;
+    g_autofree char *directory = g_build_filename(dir, BACKUP_DIRECTORY, NULL);
+    GDir *entries = g_dir_open(directory, 0, NULL);
+    for (const char *name; entries != NULL && !found && (name = g_dir_read_name(entries)) != NULL;)
+        found = is_hidden(name);
+    g_clear_pointer(&entries, g_dir_close);
+    return found;
+}
+
 char *backup_remove_remains(const char *dir)
 {
     char *error = NULL;
@@ -250,7 +266,7 @@ char *backup_remove_remains(const char *dir)
     g_autofree char *directory = g_build_filename(dir, BACKUP_DIRECTORY, NULL);
     GDir *entries = g_dir_open(directory, 0, NULL);
     for (const char *name; entries != NULL && (name = g_dir_read_name(entries)) != NULL;) {
-        if (name[0] != '.' || !g_str_has_suffix(name, ".tmp")) continue;
+        if (!is_hidden(name)) continue;
         g_autofree char *path = g_build_filename(directory, name, NULL);
         if (!durable && !io_sync_directory(directory)) { /* no power cut may bring back what lacks a part */
             error = state_errno(directory);

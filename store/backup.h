@@ -62,6 +62,8 @@ char *backup_delete(const char *dir, const char *id);
  * after which none does, with all that is half-made or half-deleted. */
 char *backup_hide(const char *dir, const char *id);
 char *backup_remove_remains(const char *dir);
+/* Whether there's such a thing. */
+bool backup_has_remains(const char *dir);
 /* Deletes scheduled ones but the newest `keep`; 0 keeps all. */
 char *backup_prune(const char *dir, int64_t keep);
 

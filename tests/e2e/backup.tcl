@@ -882,6 +882,22 @@ with_server {--checkpoint-every 0} {
     }
 }
 
+with_server {--checkpoint-every 0} {
+    test "a start removes what a killed server has half made or half deleted in backups/, and nothing else" {
+        r set a 1
+        set id [backup_now]
+        kill_server
+        set left [server_dir]/backups/.20200101T000000Z.tmp
+        file mkdir $left/journal
+        close [open $left/journal/00000000000000000000.ckj w]
+        close [open $left/checkpoint.gdbm w]
+        relaunch
+        wait_until {![file exists $left]}
+        assert_equal $id [backup_ids]
+        assert_equal idle [outcome backup]
+    }
+}
+
 # A rollback that doesn't get on, since the backup's checkpoint is a pipe that nobody writes into. Runs the body
 # meanwhile.
 proc while_rolling_back {id body} {

@@ -397,6 +397,30 @@ class Unsynced(Scenario):
         connection.close()
 
 
+class Undeleted(Scenario):
+    """Files of a backup that was deleted can't be removed: it's listed no more, and they go when they can be."""
+
+    def __init__(self, args):
+        super().__init__(args, "backup", "everysec", None)
+
+    def run(self):
+        self.disk = Layer(self.args.library, self.directory, "backup", "unlink", errno.EIO)
+        self.server.env = self.disk.env
+        self.server.start()
+        self.session.connect(self.server)
+        self.prepare_rollback()
+        self.disk.fill()
+        connection = self.session.connection
+        self.problem(connection.call("BACKUP", "DELETE", self.backup) != b"+OK" and "BACKUP DELETE is refused")
+        end = time.monotonic() + HEAL_S_MAX
+        while b"running" in (status := connection.call("BACKUP", "STATUS")) and time.monotonic() < end:
+            time.sleep(0.005)
+        self.named(status.decode(errors="replace"), "BACKUP STATUS")
+        self.problem(connection.call("BACKUP", "LIST") != [] and "it's still listed")
+        self.disk.free()
+        self.heals(lambda _: os.listdir(os.path.join(self.directory, "backups")), "what is left of it")
+
+
 def run_one(name, scenario):
     """Whether it passed; prints what is wrong."""
     try:
@@ -446,6 +470,8 @@ def main():
                if disk is not Tmpfs or PLACES[place]["mounts"]]
     if "journal" in args.places and not is_redis(args.ckv):
         results.append(run_one("journal, failing syncs, fsync no", Unsynced(args)))
+    if "backup" in args.places and not is_redis(args.ckv):
+        results.append(run_one("backup, failing deletions", Undeleted(args)))
     print("%d passed, %d failed%s" % (sum(results), len(results) - sum(results), "" if mounts else ", 1 skipped"))
     return not all(results)
 
