@@ -431,22 +431,26 @@ static void drop_replaced(void)
     start_thread();
 }
 
+static void sweep(void)
+{
+    job.kind = JOB_SWEEP;
+    start_thread();
+}
+
+/* What nobody asked for begins only here, and not while checkpoints are held: by an upgrade, perhaps, which would fail
+ * of a job. */
 static int64_t schedule_tick(void *context)
 {
     (void)context;
-    if (checkpointed && job.kind == JOB_NONE) drop_replaced();
-    if (remains && job.kind == JOB_NONE) {
-        job.kind = JOB_SWEEP;
-        start_thread();
-    }
     /* The clock may have been set back. */
     schedule_last_ms = MIN(schedule_last_ms, clock_unix_ms);
     scheduled_ms = MIN(scheduled_ms, clock_unix_ms);
     schedule_retry_ms = MIN(schedule_retry_ms, clock_unix_ms + RETRY_MS);
+    if (checkpoints_are_held()) return SCHEDULE_TICK_MS;
+    if (checkpointed && job.kind == JOB_NONE) drop_replaced();
+    if (remains && job.kind == JOB_NONE) sweep();
     if (server_loading || !journal_is_open() || job.kind != JOB_NONE || clock_unix_ms < schedule_retry_ms || !is_due())
         return SCHEDULE_TICK_MS;
-    /* By an upgrade, perhaps, which would fail of one that waits. */
-    if (checkpoints_are_held()) return SCHEDULE_TICK_MS;
     schedule_last_ms = clock_unix_ms;
     begin_backup(BACKUP_SCHEDULED);
     return SCHEDULE_TICK_MS;
