@@ -8,6 +8,7 @@
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "cmds/persist.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -680,6 +681,21 @@ bool persist_reload_now(char **error)
 
 /* ---- another history ---- */
 
+/* The journal goes on in the other history. False with *error: the one before goes on, or none is open. */
+static bool begin_history(const char *history, uint64_t offset, int db, const Manifest *changed, char **error)
+{
+    bool begun = journal_begin_history(history, db);
+    if (!begun && errno != 0) {
+        *error = g_strdup_printf(JOURNAL_DIRECTORY ": a segment can't be begun: %s", g_strerror(errno));
+        return false;
+    }
+    persist_manifest = *changed;
+    if (begun) return true;
+    journal_close();
+    *error = open_journal(offset, db);
+    return *error == NULL;
+}
+
 /* The history from here on, and whether a master's stream is followed in it. */
 static bool change_manifest(const char *history, const char *word, const char *left, char **error)
 {
@@ -704,16 +720,16 @@ static bool change_manifest(const char *history, const char *word, const char *l
     *error = manifest_write(".", &changed);
     if (*error != NULL) return false;
     /* A crash from here on: the start begins the new history's segment. */
-    bool begun = journal_begin_history(history, follows ? db : -1); /* as at a start */
-    if (!begun) journal_close();
-    persist_manifest = changed;
-    if (begun || (*error = open_journal(offset, follows ? db : -1)) == NULL) {
+    if (begin_history(history, offset, follows ? db : -1, &changed, error)) { /* the database: as at a start */
         state.db2 = db;
         return true;
     }
     persist_manifest = before;
-    char *worse = manifest_write(".", &before);
-    if (worse == NULL) worse = open_journal(offset, before_db);
+    /* If that can't be written either, the next checkpoint does. A start before that finds a history which ends for
+     * everyone else where it begins, and a slave has its master's again from there on. */
+    g_autofree char *unwritten = manifest_write(".", &before);
+    if (unwritten != NULL) log_line(LOG_WARNING, "%s", unwritten);
+    char *worse = journal_is_open() ? NULL : open_journal(offset, before_db);
     if (worse != NULL) refuse_start(worse);
     return false;
 }

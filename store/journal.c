@@ -265,6 +265,7 @@ bool journal_rotate(void)
 bool journal_begin_history(const char *history, int db)
 {
     g_assert(j.open && !j.aside && j.len == CKJ_BATCH_HEAD_BYTES && strlen(history) == JOURNAL_ID_CHARS);
+    errno = 0;
     if (j.written == j.begin) return false; /* the new segment's name would be the same */
     char before[sizeof(j.history)];
     memcpy(before, j.history, sizeof(before));

@@ -146,8 +146,9 @@ bool journal_wait_durable(void);
 bool journal_rotate(void);
 
 /* The stream goes on as another history's, in a segment of its own and in the database `db`. Nothing is read, as
- * journal_open does to find the end. False: that can't be, perhaps as nothing was written to the segment that there is;
- * all is as before, and closing and opening will do. Only when all that was appended is committed. */
+ * journal_open does to find the end. False: all is as before, and errno says why no segment can be begun; 0: nothing
+ * was written to the one that there is, and closing and opening will do. Only when all that was appended is committed.
+ */
 bool journal_begin_history(const char *history, int db);
 
 /* Removes segments that end at or before `offset`, in the thread, the oldest first, and none that was written to in the

@@ -86,10 +86,10 @@ class Tmpfs:
 class Layer:
     """The fault layer: operations fail while a control file exists."""
 
-    def __init__(self, library, directory, place, calls, number, match=None):
+    def __init__(self, library, directory, place, calls, number, match=None, at=1):
         self.control = directory + ".full"
         self.errors = (os.strerror(number),)
-        plan = Plan(library, directory, directory + ".trace", at=1, mode="from", errno=number, calls=calls,
+        plan = Plan(library, directory, directory + ".trace", at=at, mode="from", errno=number, calls=calls,
                     match=match or PLACES[place]["match"], control=self.control)
         self.env = plan.env
 
@@ -397,6 +397,38 @@ class Unsynced(Scenario):
         connection.close()
 
 
+class Unpromoted(Scenario):
+    """The disk has room for a MANIFEST with a new history, and then for nothing more: a slave isn't promoted, and goes
+    on, also when the journal's last segment is empty."""
+
+    def __init__(self, args, empty, killed):
+        super().__init__(args, "journal", "everysec", None)
+        self.empty, self.killed = empty, killed
+
+    def run(self):
+        self.disk = Layer(self.args.library, self.directory, "journal", "create", errno.ENOSPC,
+                          match="MANIFEST,/journal/", at=2)
+        self.server.env = self.disk.env
+        self.server.start()
+        self.session.connect(self.server)
+        self.write("before")
+        if self.empty:
+            self.problem(checkpoint(self.session.connection))
+        self.problem(self.session.connection.call("SLAVEOF", "127.0.0.1", "1") != b"+OK" and "SLAVEOF is refused")
+        self.disk.fill()
+        reply = self.session.connection.call("SLAVEOF", "NO", "ONE")
+        self.named(reply.decode(errors="replace"), "SLAVEOF NO ONE")
+        self.problem(self.session.connection.call("ROLE")[0] != b"$slave" and "it was promoted all the same")
+        self.disk.free()
+        if self.killed:
+            self.restart("killed when it could not be promoted", self.server.kill)
+        else:
+            self.problem(self.session.connection.call("SLAVEOF", "NO", "ONE") != b"+OK" and "it isn't promoted later")
+        self.problem(self.session.check(self.server))
+        self.write("promoted")
+        self.restart("after a kill", self.server.kill)
+
+
 class Undeleted(Scenario):
     """Files of a backup that was deleted can't be removed: it's listed no more, and they go when they can be."""
 
@@ -470,6 +502,10 @@ def main():
                if disk is not Tmpfs or PLACES[place]["mounts"]]
     if "journal" in args.places and not is_redis(args.ckv):
         results.append(run_one("journal, failing syncs, fsync no", Unsynced(args)))
+        for empty in (False, True):
+            for killed in (False, True):
+                name = "no room for a promotion" + ", empty segment" * empty + ", killed" * killed
+                results.append(run_one("journal, " + name, Unpromoted(args, empty, killed)))
     if "backup" in args.places and not is_redis(args.ckv):
         results.append(run_one("backup, failing deletions", Undeleted(args)))
     print("%d passed, %d failed%s" % (sum(results), len(results) - sum(results), "" if mounts else ", 1 skipped"))
