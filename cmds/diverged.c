@@ -109,6 +109,7 @@ char *diverged_save(const Manifest *manifest, uint64_t offset)
     tail.fd = io->open(tail.path, O_WRONLY | O_CREAT | O_EXCL, 0600);
     error = tail.fd < 0 ? state_errno(tail.path) : take_all(&tail, reader);
     if (tail.fd >= 0) io->close(tail.fd);
+    if (tail.fd >= 0 && error != NULL) io->unlink(tail.path); /* a part of it would look like all */
     if (error == NULL) {
         log_line(LOG_WARNING, "%" G_GUINT64_FORMAT " commands that the new master doesn't have are in %s.",
                  tail.commands, tail.path);

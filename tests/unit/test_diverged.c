@@ -3,8 +3,10 @@
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "cmds/diverged.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -41,14 +43,13 @@ static void append_del(const char *key)
     assert_true(journal_commit());
 }
 
-static void test_power_cut(void **context)
+/* A journal in a new directory, which is the working one then; from where on it's to be written aside. */
+static uint64_t begin(char **scratch, Manifest *manifest)
 {
-    (void)context;
-    Manifest manifest;
-    g_autofree char *scratch = g_dir_make_tmp("ckv-diverged-XXXXXX", NULL);
-    assert_int_equal(chdir(scratch), 0);
-    manifest_init(&manifest);
-    JournalStart start = { .db = -1, .history = manifest.history, .sync = JOURNAL_SYNC_NO, .segment_bytes = 1 << 20 };
+    *scratch = g_dir_make_tmp("ckv-diverged-XXXXXX", NULL);
+    assert_int_equal(chdir(*scratch), 0);
+    manifest_init(manifest);
+    JournalStart start = { .db = -1, .history = manifest->history, .sync = JOURNAL_SYNC_NO, .segment_bytes = 1 << 20 };
     sim_start();
     assert_null(journal_open(&start));
     append_del("a");
@@ -56,6 +57,22 @@ static void test_power_cut(void **context)
     append_del("b");
     append_del("c");
     assert_true(journal_close());
+    return offset;
+}
+
+static void end(const char *scratch)
+{
+    sim_stop();
+    assert_int_equal(chdir("/"), 0);
+    assert_true(state_remove(scratch));
+}
+
+static void test_power_cut(void **context)
+{
+    (void)context;
+    Manifest manifest;
+    g_autofree char *scratch = NULL;
+    uint64_t offset = begin(&scratch, &manifest);
     sim_record();
     char *error = diverged_save(&manifest, offset);
     if (error != NULL) fail_msg("%s", error);
@@ -68,13 +85,27 @@ static void test_power_cut(void **context)
         assert_string_equal(text, from_then_on);
         assert_true(state_remove("after"));
     }
-    sim_stop();
-    assert_int_equal(chdir("/"), 0);
-    assert_true(state_remove(scratch));
+    end(scratch);
+}
+
+/* What would be a part of it, and look like all, isn't left. */
+static void test_no_room(void **context)
+{
+    (void)context;
+    Manifest manifest;
+    g_autofree char *scratch = NULL;
+    uint64_t offset = begin(&scratch, &manifest);
+    for (uint64_t nth = 1; nth <= 3; nth++) {
+        sim_fail(SIM_WRITE, nth, 1, ENOSPC);
+        g_autofree char *error = diverged_save(&manifest, offset), *text = read_aside(".");
+        assert_non_null(strstr(error, g_strerror(ENOSPC)));
+        assert_null(text);
+    }
+    end(scratch);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_power_cut) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_power_cut), cmocka_unit_test(test_no_room) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
