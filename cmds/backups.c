@@ -61,6 +61,7 @@ static struct {
     GThread *thread;
     int done, percent; /* atomic */
     char *error;
+    bool remains; /* it failed, and something is left in backups/ */
     Manifest manifest;
     int slot;
 } job;
@@ -121,6 +122,7 @@ static gpointer run_thread(gpointer context)
     case JOB_CLEAN: job.error = clean(); break;
     case JOB_NONE: break;
     }
+    job.remains = job.error != NULL && backup_has_remains(".");
     g_atomic_int_set(&job.done, 1);
     loop_wake(server.loop);
     return NULL;
@@ -188,7 +190,7 @@ static void end_job(const char *error)
         end_cleaning(error);
         return;
     }
-    remains |= error != NULL && (job.kind == JOB_CREATE || job.kind == JOB_DELETE);
+    remains |= job.remains;
     static const char *const names[] = { "", "Backup", "Verifying backup", "Deleting backup", "Rollback" };
     g_autofree char *target = job_target();
     if (error != NULL) log_line(LOG_WARNING, "%s %s failed: %s", names[job.kind], target, error);
@@ -216,6 +218,7 @@ static void run(void)
 {
     job.done = job.percent = 0;
     job.unwanted = false;
+    job.remains = job.kind == JOB_DELETE; /* if there's no thread */
     job.manifest = persist_manifest;
     job.thread = background_start("ckv-backup", run_thread, NULL, &job.error);
     if (job.thread == NULL) job.done = 1;
