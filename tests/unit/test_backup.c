@@ -27,12 +27,12 @@
 
 /* ---- the process dies at an operation: nothing that follows happens ---- */
 
-static long operations_left = LONG_MAX;
+static gssize operations_left = G_MAXSSIZE; /* atomic: the journal's threads count, too */
 
 static bool dead(void)
 {
-    if (operations_left > 0) {
-        operations_left--;
+    if ((gssize)g_atomic_pointer_get(&operations_left) > 0) {
+        g_atomic_pointer_add(&operations_left, -1);
         return false;
     }
     errno = EIO;
