@@ -39,7 +39,7 @@ int getaddrinfo(const char *host, const char *service, const struct addrinfo *hi
     asked++;
     while (!may_answer)
         g_cond_wait(&changed, &mutex);
-    answered++;
+    g_atomic_int_inc(&answered);
     g_mutex_unlock(&mutex);
     return known ? real("127.0.0.1", service, hints, found) : EAI_NONAME;
 }
