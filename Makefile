@@ -35,6 +35,9 @@ CFLAGS += $(if $(LTO),-fno-lto)
 $(BUILD)/%.o: CFLAGS += $(if $(LTO),$(LTO) -ffat-lto-objects)
 LDLIBS += $(if $(SAN),,-ljemalloc)
 
+# Else sanitizers don't see who frees GLib's small structures, nor who hands them over to another thread.
+$(if $(SAN),$(eval export G_SLICE := always-malloc))
+
 SRC := $(wildcard base/*.c net/*.c store/*.c cmds/*.c repl/*.c tools/*.c)
 OBJ := $(SRC:%.c=$(BUILD)/%.o)
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
