@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 LogLevel log_level = LOG_NOTICE;
-char log_role = 'M';
+_Atomic char log_role = 'M';
 static char *log_path; /* NULL: stdout */
 
 static int open_file(const char *path)
@@ -41,7 +41,7 @@ static void write_line(const GString *line)
 
 void log_line(LogLevel level, const char *format, ...)
 {
-    if (level < log_level) return;
+    if (level < (LogLevel)g_atomic_int_get(&log_level)) return;
     struct timespec now;
     struct tm local;
     char date[32];

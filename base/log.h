@@ -9,11 +9,11 @@
 
 typedef enum LogLevel { LOG_DEBUG, LOG_VERBOSE, LOG_NOTICE, LOG_WARNING } LogLevel;
 
-/* Lines below this are dropped. */
+/* Lines below this are dropped. Read by all threads, so the loop sets it atomically. */
 extern LogLevel log_level;
 
 /* What each line says of the server's part: 'M', a master, or 'S', a slave. */
-extern char log_role;
+extern _Atomic char log_role;
 
 /* Sends further lines to the file at `path` (opened for appending, created if missing), or to stdout for "".
  * False: it can't be opened, errno says why, and the log stays where it was. */

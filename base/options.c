@@ -527,7 +527,7 @@ static bool set_name(const Option *option, const char *word)
     if (option->kind == OPTION_BOOL) {
         *(bool *)option->value = place == 1;
     } else {
-        *(unsigned *)option->value = (unsigned)place;
+        g_atomic_int_set((gint *)option->value, place); /* log_level is for all threads */
     }
     return true;
 }

@@ -64,6 +64,7 @@ static struct {
     bool remains; /* it failed, and something is left in backups/ */
     Manifest manifest;
     int slot;
+    int64_t keep; /* as options.backup_keep was */
 } job;
 
 static Outcome backup_outcome, rollback_outcome;
@@ -86,7 +87,7 @@ static const StateWork work = { on_progress, NULL };
 static char *copy_backup(void)
 {
     char *error = backup_create_from_file(".", job.id, &job.manifest, job.slot, job.note, &work);
-    if (error == NULL && strcmp(job.note, BACKUP_SCHEDULED) == 0) error = backup_prune(".", options.backup_keep);
+    if (error == NULL && strcmp(job.note, BACKUP_SCHEDULED) == 0) error = backup_prune(".", job.keep);
     return error;
 }
 
@@ -220,6 +221,7 @@ static void run(void)
     job.unwanted = false;
     job.remains = job.kind == JOB_DELETE; /* if there's no thread */
     job.manifest = persist_manifest;
+    job.keep = options.backup_keep;
     job.thread = background_start("ckv-backup", run_thread, NULL, &job.error);
     if (job.thread == NULL) job.done = 1;
 }
