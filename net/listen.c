@@ -39,7 +39,7 @@ static GPtrArray *listeners;
 void listen_init(Loop *the_loop)
 {
     loop = the_loop;
-    listeners = g_ptr_array_new();
+    if (listeners == NULL) listeners = g_ptr_array_new(); /* kept: of a life before, in tests */
 }
 
 /* ---- accepting ---- */
