@@ -158,7 +158,8 @@ static char *apply_argument(char **argv, int argc, int *index)
 char *options_load(int argc, char **argv)
 {
     int i = 1;
-    unused = g_ptr_array_new();
+    if (unused == NULL) unused = g_ptr_array_new();
+    g_ptr_array_set_size(unused, 0);
     if (argc > 1 && !g_str_has_prefix(argv[1], "--")) {
         char *wrong = read_file(argv[1], 0);
         if (wrong != NULL) return wrong;
