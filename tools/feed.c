@@ -278,8 +278,9 @@ static ToolStatus feed_file(RdbFile *file, Feed *feed, int databases)
 
 ToolStatus feed_server(RdbFile *file, bool replace, int databases)
 {
-    Feed feed = { .replace = replace, .db = -1, .waiting = g_ptr_array_new_with_free_func(item_free) };
+    Feed feed = { .replace = replace, .db = -1 };
     if (!talk_open(&feed.talk)) return TOOL_FAILED;
+    feed.waiting = g_ptr_array_new_with_free_func(item_free);
     g_autofree char *unique = g_uuid_string_random();
     feed.temporary = g_strconcat("ckv-import-", unique, NULL);
     feed.commands = commands_new(talk_out(feed.talk));
