@@ -59,20 +59,21 @@ void monitor_forget(Session *session)
     monitor_count = monitors->len;
 }
 
-/* The argument in quotes, with what can't be printed escaped. */
+/* The argument in quotes, with what can't be printed escaped. (By printf a value of 32 MB took 3 s.) */
 static void append_quoted(GString *line, Slice text)
 {
-    static const char escaped[] = "\\\"\n\r\t\a\b", letters[] = "\\\"nrtab";
+    static const char escaped[] = "\\\"\n\r\t\a\b", letters[] = "\\\"nrtab", digits[] = "0123456789abcdef";
     g_string_append_c(line, '"');
     for (size_t i = 0; i < text.len; i++) {
         char c = text.ptr[i];
         const char *found = c == '\0' ? NULL : strchr(escaped, c);
         if (found != NULL) {
-            g_string_append_printf(line, "\\%c", letters[found - escaped]);
+            g_string_append_len(line, (const char[]){ '\\', letters[found - escaped] }, 2);
         } else if (g_ascii_isprint(c)) {
             g_string_append_c(line, c);
         } else {
-            g_string_append_printf(line, "\\x%02x", (unsigned char)c);
+            uint8_t byte = (uint8_t)c;
+            g_string_append_len(line, (const char[]){ '\\', 'x', digits[byte >> 4], digits[byte & 15] }, 4);
         }
     }
     g_string_append_c(line, '"');
