@@ -13,8 +13,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* What the thread works on; counted. */
+/* What the thread works on. */
 typedef struct Question {
+    gint references; /* atomic */
     char *host;
     char service[24];
     int ready_fd;
@@ -30,17 +31,13 @@ struct Lookup {
     void *context;
 };
 
-static void question_clear(gpointer at)
+static void question_release(Question *question)
 {
-    Question *question = at;
+    if (!g_atomic_int_dec_and_test(&question->references)) return;
     if (question->found != NULL) freeaddrinfo(question->found);
     close(question->ready_fd);
     g_free(question->host);
-}
-
-static void question_release(Question *question)
-{
-    g_atomic_rc_box_release_full(question, question_clear);
+    g_free(question);
 }
 
 static gpointer ask(gpointer at)
@@ -67,7 +64,8 @@ static void on_ready(int fd, unsigned ready, void *context)
 static bool begin_asking(Question *question, char **error)
 {
     g_autoptr(GError) refused = NULL;
-    GThread *thread = g_thread_try_new("lookup", ask, g_atomic_rc_box_acquire(question), &refused);
+    g_atomic_int_inc(&question->references);
+    GThread *thread = g_thread_try_new("lookup", ask, question, &refused);
     if (thread != NULL) {
         g_thread_unref(thread);
         return true;
@@ -85,7 +83,8 @@ Lookup *lookup_start(Loop *loop, const char *host, int64_t port, void (*done)(vo
         *error = g_strdup(g_strerror(errno));
         return NULL;
     }
-    Question *question = g_atomic_rc_box_new0(Question);
+    Question *question = g_new0(Question, 1);
+    question->references = 1;
     question->host = g_strdup(host);
     snprintf(question->service, sizeof(question->service), "%" G_GINT64_FORMAT, port);
     question->ready_fd = ready_fd;
