@@ -100,7 +100,7 @@ char *rollback_possible(const char *dir);
 char *rollback_build(const char *dir, const RollbackTarget *target, StateEnd *cut, const StateWork *work);
 /* Puts it in place; no one may have the directory's files open. What was there becomes the backup `before`, whose
  * journal ends at `end`. *begun: it failed halfway, and backup_finish_swap has to finish it; otherwise nothing has
- * changed. */
+ * changed, and the caller removes rollback.tmp/, which may take a while. */
 #define ROLLBACK_FIND_END UINT64_MAX /* it isn't known: a piece of each segment is read, and all of the last one */
 char *rollback_swap(const char *dir, const char *note, uint64_t end, char before[BACKUP_ID_CHARS + 1], bool *begun);
 /* Finishes an interrupted switch, or removes what was only being built: at each start. False: *error, also where a

@@ -607,10 +607,6 @@ char *rollback_swap(const char *dir, const char *note, uint64_t end, char before
     g_autofree char *marker = in(&swap, "", ROLLBACK_MARKER);
     *begun = access(marker, F_OK) == 0;
     if (error == NULL) error = run_swap(&swap);
-    if (!*begun) {
-        g_autofree char *building = in(&swap, ROLLBACK_BUILDING, "");
-        state_remove(building);
-    }
     g_free(swap.hidden);
     return error;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "store/backup.h"
+#include "store/state.h"
 #include "tools/talk.h"
 #include "tools/tools.h"
 
@@ -50,6 +51,9 @@ static char *roll_back_offline(const RollbackTarget *target, char **error)
         char *why = *error;
         *error = g_strdup_printf("%s; the next start of the server finishes it", why);
         g_free(why);
+    } else {
+        g_autofree char *building = g_build_filename(talk_options.dir, ROLLBACK_BUILDING, NULL);
+        state_remove(building);
     }
     return NULL;
 }

@@ -925,6 +925,12 @@ static void test_known_end(void **context)
     assert_true(roll_back(copy, &target, before, &begun));
     g_autoptr(Backup) found = backup_find(copy, before, &error);
     assert_null(rollback_build(base, &target, NULL, NULL));
+    /* A swap that doesn't begin leaves what was built, which takes long to remove. */
+    g_autofree char *in_the_way = g_build_filename(base, ROLLBACK_MARKER ".tmp", NULL);
+    assert_int_equal(mkdir(in_the_way, 0700), 0);
+    g_autofree char *refusal = rollback_swap(base, "before", found->offset, before, &begun);
+    assert_true(refusal != NULL && !begun);
+    assert_int_equal(rmdir(in_the_way), 0);
     sim_start();
     assert_null(rollback_swap(base, "before", found->offset, before, &begun));
     assert_int_equal(sim_calls(SIM_READ), 1); /* the MANIFEST */
