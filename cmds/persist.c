@@ -39,6 +39,10 @@
 /* How long loading goes on before the first client is served, with LOADING. */
 #define LOAD_AT_ONCE_US 200000
 
+/* What fails while the server runs is tried again so often, at first at once, then after a pause. */
+#define RETRIES_MAX    10
+#define RETRY_PAUSE_US 100000
+
 /* Progress is logged this often. */
 #define LOAD_LOG_MS 2000
 
@@ -103,6 +107,20 @@ static void cant_load(const char *message)
 {
     if (!state.synced) refuse_start(message);
     lose(message);
+}
+
+/* For what can be done again, and without which the server would end: it doesn't for an error that is over soon, but
+ * nobody is served meanwhile. A start ends, so that whoever started it knows. NULL, or what is wrong in the end. */
+static char *insist(char *(*action)(void))
+{
+    char *error = action();
+    for (int retries = 0; error != NULL && state.generation > 0 && retries < RETRIES_MAX; retries++) {
+        if (retries == 0) log_line(LOG_WARNING, "%s: it's tried again.", error);
+        if (retries > 0) g_usleep(RETRY_PAUSE_US);
+        g_free(error);
+        error = action();
+    }
+    return error;
 }
 
 const char *persist_lost(void)
@@ -392,18 +410,24 @@ static char *settle_history(void)
     g_strlcpy(changed.state, open_state(), sizeof(changed.state));
     manifest_place(changed.place);
     char *message = manifest_write(".", &changed);
+    if (message != NULL) return message;
     persist_manifest = changed;
     log_line(LOG_NOTICE, "%s: history %s begins at offset %" G_GUINT64_FORMAT ".", why, history, state.offset);
-    return message;
+    return NULL;
+}
+
+/* A master's stream names the database first: a slave of it may have read up to here from another server, whose stream
+ * was in another one. */
+static char *open_journal_loaded(void)
+{
+    return open_journal(state.offset, options.master_host[0] == '\0' ? -1 : state.db2);
 }
 
 static void loading_done(void)
 {
     state.db2 = replay_db();
-    g_autofree char *message = settle_history();
-    /* A master's stream names the database first: a slave of it may have read up to here from another server, whose
-     * stream was in another one. */
-    if (message == NULL) message = open_journal(state.offset, options.master_host[0] == '\0' ? -1 : state.db2);
+    g_autofree char *message = insist(settle_history);
+    if (message == NULL) message = insist(open_journal_loaded);
     if (message != NULL) {
         cant_load(message);
         return;
@@ -631,13 +655,22 @@ void persist_reload(void)
 }
 
 /* The manifest that a rollback left. */
-static void read_manifest_again(void)
+static char *read_manifest_again(void)
 {
     char *error = NULL;
     Manifest manifest;
-    if (manifest_read(".", &manifest, &error) != MANIFEST_READ) refuse_start(error != NULL ? error : "no MANIFEST");
+    if (manifest_read(".", &manifest, &error) != MANIFEST_READ)
+        return error != NULL ? error : g_strdup("no " MANIFEST_FILE);
     manifest_clear(&persist_manifest);
     persist_manifest = manifest;
+    return NULL;
+}
+
+static char *finish_swap(void)
+{
+    char *error = NULL;
+    backup_finish_swap(".", &error);
+    return error;
 }
 
 bool persist_roll_back(const char *note, bool synced, char *before, char **error)
@@ -652,8 +685,14 @@ bool persist_roll_back(const char *note, bool synced, char *before, char **error
     drop_dataset();
     bool begun;
     *error = rollback_swap(".", note, end, before, &begun);
-    if (*error != NULL && begun) refuse_start(*error); /* the next start finishes it */
-    read_manifest_again();
+    if (*error != NULL && begun) {
+        log_line(LOG_WARNING, "%s: it's tried again.", *error);
+        g_free(*error);
+        *error = insist(finish_swap);
+        if (*error != NULL) refuse_start(*error); /* the next start finishes it */
+    }
+    g_autofree char *unreadable = insist(read_manifest_again);
+    if (unreadable != NULL) refuse_start(unreadable);
     if (*error == NULL) state.synced = synced;
     load_again();
     return *error == NULL;

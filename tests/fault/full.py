@@ -86,10 +86,10 @@ class Tmpfs:
 class Layer:
     """The fault layer: operations fail while a control file exists."""
 
-    def __init__(self, library, directory, place, calls, number, match=None, at=1):
+    def __init__(self, library, directory, place, calls, number, match=None, at=1, mode="from"):
         self.control = directory + ".full"
         self.errors = (os.strerror(number),)
-        plan = Plan(library, directory, directory + ".trace", at=at, mode="from", errno=number, calls=calls,
+        plan = Plan(library, directory, directory + ".trace", at=at, mode=mode, errno=number, calls=calls,
                     match=match or PLACES[place]["match"], control=self.control)
         self.env = plan.env
 
@@ -453,6 +453,37 @@ class Undeleted(Scenario):
         self.heals(lambda _: os.listdir(os.path.join(self.directory, "backups")), "what is left of it")
 
 
+# Once at each of these a running server has no way back: (operation, the beginning of the path, the number).
+POINTS = [("rename", "/backups/", 1), ("rename", "/journal", 1), ("rename", "/MANIFEST", 1), ("unlink", "/ROLLBACK", 1),
+          ("open", "/MANIFEST", 3), ("rename", "/MANIFEST", 2), ("mkdir", "/journal", 2)]
+
+
+class Halfway(Scenario):
+    """One operation fails when what a rollback has built is being put in place, or when it's loaded: it's done again,
+    and the server goes on."""
+
+    def __init__(self, args, point):
+        super().__init__(args, "swap", "everysec", None)
+        self.point = point
+
+    def run(self):
+        calls, match, at = self.point
+        self.disk = Layer(self.args.library, self.directory, "swap", calls, errno.EIO, match=match, at=at, mode="once")
+        self.server.env = self.disk.env
+        self.server.start()
+        self.session.connect(self.server)
+        self.prepare_rollback()
+        self.disk.fill()
+        self.problem(roll_back(self.session.connection, self.backup))
+        self.disk.free()
+        self.named(self.server.said(), "the log", match.strip("/"))
+        self.session.model = self.kept
+        self.problem(self.session.check(self.server))
+        self.session.connect(self.server)
+        self.write("after")
+        self.restart("after a kill", self.server.kill)
+
+
 def run_one(name, scenario):
     """Whether it passed; prints what is wrong."""
     try:
@@ -508,6 +539,9 @@ def main():
                 results.append(run_one("journal, " + name, Unpromoted(args, empty, killed)))
     if "backup" in args.places and not is_redis(args.ckv):
         results.append(run_one("backup, failing deletions", Undeleted(args)))
+    if "swap" in args.places and not is_redis(args.ckv):
+        results += [run_one("swap, one failing %s of %s" % (calls, match.strip("/")), Halfway(args, (calls, match, at)))
+                    for calls, match, at in POINTS]
     print("%d passed, %d failed%s" % (sum(results), len(results) - sum(results), "" if mounts else ", 1 skipped"))
     return not all(results)
 
