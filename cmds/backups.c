@@ -170,23 +170,27 @@ static void scheduled_job_ended(bool good)
 /* In backups/ is what a job couldn't remove, or a process that was ended meanwhile. It isn't listed, so nobody else has
  * it deleted; and it may be as much as all data. */
 static bool remains;
+/* The same of rollback.tmp/, in which a full sync or a rollback worked. */
+static bool unremoved;
 
 /* No command's: it has no outcome. */
 static void end_cleaning(const char *error)
 {
-    static char *told; /* it's tried again and again */
+    static char *told[2]; /* it's tried again and again */
     bool sweeps = job.kind == JOB_SWEEP;
     job.kind = JOB_NONE;
     if (sweeps) remains = error != NULL;
-    if (error == NULL || g_strcmp0(error, told) == 0) return;
-    log_line(LOG_WARNING, "What a %s has left can't be removed: %s", sweeps ? "backup" : "full sync", error);
-    g_free(told);
-    told = g_strdup(error);
+    if (error == NULL || g_strcmp0(error, told[sweeps]) == 0) return;
+    log_line(LOG_WARNING, "What a %s has left can't be removed: %s", sweeps ? "backup" : "full sync or a rollback",
+             error);
+    g_free(told[sweeps]);
+    told[sweeps] = g_strdup(error);
 }
 
 /* Ends the job; `error` NULL: all went well. */
 static void end_job(const char *error)
 {
+    if (job.kind == JOB_CLEAN || job.kind == JOB_ROLLBACK) unremoved = access(ROLLBACK_BUILDING, F_OK) == 0;
     if (job.kind == JOB_CLEAN || job.kind == JOB_SWEEP) {
         end_cleaning(error);
         return;
@@ -442,6 +446,13 @@ static void sweep(void)
     start_thread();
 }
 
+/* A full sync works in the same place, and none begins until this is done. */
+static void clean_again(void)
+{
+    SlaveState of = slave_seen().state;
+    if (of == SLAVE_NONE || of == SLAVE_CONNECT || of == SLAVE_CONNECTED) unremoved = !backups_clean_up();
+}
+
 /* What nobody asked for begins only here, and not while checkpoints are held: by an upgrade, perhaps, which would fail
  * of a job. */
 static int64_t schedule_tick(void *context)
@@ -454,6 +465,7 @@ static int64_t schedule_tick(void *context)
     if (checkpoints_are_held()) return SCHEDULE_TICK_MS;
     if (checkpointed && job.kind == JOB_NONE) drop_replaced();
     if (remains && job.kind == JOB_NONE) sweep();
+    if (unremoved && job.kind == JOB_NONE) clean_again();
     if (server_loading || !journal_is_open() || job.kind != JOB_NONE || clock_unix_ms < schedule_retry_ms || !is_due())
         return SCHEDULE_TICK_MS;
     schedule_last_ms = clock_unix_ms;
@@ -467,6 +479,7 @@ void backups_start(void)
     if (schedule_last_ms == 0) schedule_last_ms = clock_unix_ms;
     scheduled_ms = newest_scheduled_ms();
     remains = backup_has_remains(".");
+    unremoved = access(ROLLBACK_BUILDING, F_OK) == 0;
     loop_timer(server.loop, SCHEDULE_TICK_MS, schedule_tick, NULL);
 }
 
@@ -521,7 +534,7 @@ static bool check_ready(Request *r)
         g_autofree char *why = persist_closed();
         reply_errorf(r->out, "ERR %s", why);
     } else if (job.kind != JOB_NONE) {
-        reply_error(r->out, job.kind == JOB_CLEAN   ? "ERR what a full sync has left is being removed"
+        reply_error(r->out, job.kind == JOB_CLEAN   ? "ERR what a full sync or a rollback has left is being removed"
                             : job.kind == JOB_SWEEP ? "ERR what a backup has left is being removed"
                                                     : "ERR a backup or a rollback is in progress");
     } else {

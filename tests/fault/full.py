@@ -453,6 +453,27 @@ class Undeleted(Scenario):
         self.heals(lambda _: os.listdir(os.path.join(self.directory, "backups")), "what is left of it")
 
 
+class Unremoved(Scenario):
+    """A rollback fails, and what it has built can't be removed: it goes when it can be."""
+
+    def __init__(self, args):
+        super().__init__(args, "rollback", "everysec", None)
+
+    def run(self):
+        self.disk = Layer(self.args.library, self.directory, "rollback", "rename,unlink", errno.EIO)
+        self.server.env = self.disk.env
+        self.server.start()
+        self.session.connect(self.server)
+        self.prepare_rollback()
+        self.disk.fill()
+        self.problem(not roll_back(self.session.connection, self.backup) and "ROLLBACK succeeds on a failing disk")
+        left = os.path.join(self.directory, "rollback.tmp")
+        self.problem(not os.path.exists(left) and "nothing is left: the scenario has no point")
+        self.disk.free()
+        self.heals(lambda _: os.path.exists(left), "removing rollback.tmp")
+        self.rolls_back()
+
+
 # Once at each of these a running server has no way back: (operation, the beginning of the path, the number).
 POINTS = [("rename", "/backups/", 1), ("rename", "/journal", 1), ("rename", "/MANIFEST", 1), ("unlink", "/ROLLBACK", 1),
           ("open", "/MANIFEST", 3), ("rename", "/MANIFEST", 2), ("mkdir", "/journal", 2)]
@@ -539,6 +560,8 @@ def main():
                 results.append(run_one("journal, " + name, Unpromoted(args, empty, killed)))
     if "backup" in args.places and not is_redis(args.ckv):
         results.append(run_one("backup, failing deletions", Undeleted(args)))
+    if "rollback" in args.places and not is_redis(args.ckv):
+        results.append(run_one("rollback, failing deletions", Unremoved(args)))
     if "swap" in args.places and not is_redis(args.ckv):
         results += [run_one("swap, one failing %s of %s" % (calls, match.strip("/")), Halfway(args, (calls, match, at)))
                     for calls, match, at in POINTS]
