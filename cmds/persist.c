@@ -356,9 +356,7 @@ int persist_stream_db(void)
 static Manifest with_history(const char *history, uint64_t offset)
 {
     Manifest changed = persist_manifest;
-    memcpy(changed.history2, persist_manifest.history, sizeof(changed.history2));
-    changed.offset2 = offset;
-    g_strlcpy(changed.history, history, sizeof(changed.history));
+    manifest_begin_history(&changed, history, offset);
     for (int f = 0; f < 2; f++) {
         CheckpointInfo *info = &changed.checkpoint[f];
         if (strcmp(info->history, persist_manifest.history) == 0)

@@ -382,6 +382,8 @@ void replication_append_info(GString *info)
     g_string_append_printf(info, "role:%s\r\n", slave_is_one() ? "slave" : "master");
     if (slave_is_one()) append_slave(info);
     master_append_info(info);
+    g_autofree char *older = manifest_older(&persist_manifest);
+    if (older[0] != '\0') g_string_append_printf(info, "ckv_older_replids:%s\r\n", older);
     const char *left = persist_manifest.rolled_back_from, *before = strchr(left, ',');
     if (left[0] != '\0') g_string_append_printf(info, "ckv_rolled_back_from:%.*s\r\n", MANIFEST_ID_CHARS, left);
     if (before != NULL) g_string_append_printf(info, "ckv_rolled_back_before:%s\r\n", before + 1);

@@ -37,6 +37,7 @@ static void take_field(const char *name, const char *value, GuardFacts *facts)
     if (strcmp(name, "run_id") == 0 && facts->history[0] == '\0') take_id(value, facts->history);
     if (strcmp(name, "master_replid") == 0) take_id(value, facts->history);
     if (strcmp(name, "master_replid2") == 0) take_id(value, facts->history2);
+    if (strcmp(name, "ckv_older_replids") == 0) g_strlcpy(facts->older, value, sizeof(facts->older));
     if (strcmp(name, "ckv_rolled_back_from") == 0) g_strlcpy(facts->left, value, sizeof(facts->left));
     if (strcmp(name, "ckv_rolled_back_before") == 0) {
         g_strlcat(facts->left, ",", sizeof(facts->left));
@@ -84,9 +85,22 @@ static bool knows(const GuardFacts *master, const char *history)
     return same(history, master->history) || same(history, master->history2) || left(master, history);
 }
 
-void guard_choose_history(GuardFacts *own, const GuardFacts *master)
+/* What is common with an older history counts as it does with the one before: two switches of the master are too few
+ * for who was away to have lost the thread. */
+static void recall(GuardFacts *master, const char *history)
+{
+    if (history[0] == '\0' || knows(master, history)) return;
+    const char *at = strstr(master->older, history);
+    if (at == NULL || at[GUARD_ID_CHARS] != ':') return;
+    g_strlcpy(master->history2, history, sizeof(master->history2));
+    master->offset2 = take_number(at + GUARD_ID_CHARS + 1);
+}
+
+void guard_choose_history(GuardFacts *own, GuardFacts *master)
 {
     uint64_t added = own->offset - MIN(own->offset, own->offset2);
+    recall(master, own->history);
+    if (!knows(master, own->history)) recall(master, own->history2);
     if (knows(master, own->history) || !knows(master, own->history2)) return;
     if (added > 0 && !same(own->history2, master->history) && !same(own->history2, master->history2)) return;
     own->added = added;

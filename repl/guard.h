@@ -24,20 +24,22 @@ typedef struct GuardFacts {
     uint64_t keys;                    /* in all databases */
     char history[GUARD_ID_CHARS + 1]; /* "": it doesn't say */
     char history2[GUARD_ID_CHARS + 1];
-    char left[GUARD_LEFT_CHARS + 1]; /* a master's: the histories that operators took it back from, with commas */
-    uint64_t offset;                 /* bytes of the stream */
-    uint64_t offset2;                /* bytes of it that history2 has in common with history */
-    uint64_t added;                  /* of ours: bytes at the end that aren't of `history`, as it was chosen */
-    bool slave;                      /* it says that it's one itself */
-    bool lost;                       /* of ours: it can't be loaded, but may be whole on the disk */
+    char left[GUARD_LEFT_CHARS + 1];  /* a master's: the histories that operators took it back from, with commas */
+    char older[GUARD_LEFT_CHARS + 1]; /* a master's: "id:offset" of the histories before history2, with commas */
+    uint64_t offset;                  /* bytes of the stream */
+    uint64_t offset2;                 /* bytes of it that history2 has in common with history */
+    uint64_t added;                   /* of ours: bytes at the end that aren't of `history`, as it was chosen */
+    bool slave;                       /* it says that it's one itself */
+    bool lost;                        /* of ours: it can't be loaded, but may be whole on the disk */
 } GuardFacts;
 
 /* Reads INFO's text, of Redis 3.2 (whose run_id is its history's id) to 7.0 and CKV. */
 void guard_read_info(Slice info, GuardFacts *facts);
 
-/* What we have is of the history before ours as well, but for what was added since ours began: if it's that one which
+/* The one before the master's history is from now on that of older ones which we have, if it's one of these.
+ * What we have is of the history before ours as well, but for what was added since ours began: if it's that one which
  * the master knows, the two of ours change places. If nothing was added, also if it's one that the master left. */
-void guard_choose_history(GuardFacts *own, const GuardFacts *master);
+void guard_choose_history(GuardFacts *own, GuardFacts *master);
 
 /* The master's history is the one after ours: somebody made it a master where ours ended for it. */
 bool guard_is_successor(const GuardFacts *own, const GuardFacts *master);

@@ -409,14 +409,23 @@ bool master_slave_at(size_t index, MasterSlave *slave)
 
 /* ---- SYNC and PSYNC ---- */
 
+static bool is_of_older(const Manifest *manifest, Slice id, uint64_t offset)
+{
+    for (int i = 0; i < MANIFEST_OLDER_MAX && manifest->older[i].id[0] != '\0'; i++) {
+        if (slice_equal(id, slice_of(manifest->older[i].id)) && offset <= manifest->older[i].offset) return true;
+    }
+    return false;
+}
+
 /* Whether the id is that of the stream up to `offset`. One of 3.2 that came by SYNC, to a slave, counts from 0 under
  * the last id that it was told by PSYNC: of an id from before a promotion, nobody knows what its offset is worth. */
 static bool is_of_history(const Replica *replica, Slice id, uint64_t offset)
 {
     const Manifest *manifest = master_hooks.manifest;
     if (slice_equal(id, slice_of(manifest->history))) return true;
-    return replica->psync2 && manifest->history2[0] != '\0' && slice_equal(id, slice_of(manifest->history2)) &&
-           offset <= manifest->offset2;
+    if (!replica->psync2 || manifest->history2[0] == '\0') return false;
+    return (slice_equal(id, slice_of(manifest->history2)) && offset <= manifest->offset2) ||
+           is_of_older(manifest, id, offset);
 }
 
 /* Whether the slave can go on from `wanted`, which counts from 1; says why not in the log. */

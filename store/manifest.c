@@ -46,6 +46,35 @@ bool manifest_set_left(Manifest *manifest, const char *ids)
     return true;
 }
 
+void manifest_limit_older(Manifest *manifest, uint64_t offset)
+{
+    for (int i = 0; i < MANIFEST_OLDER_MAX; i++)
+        manifest->older[i].offset = MIN(manifest->older[i].offset, offset);
+}
+
+void manifest_begin_history(Manifest *manifest, const char *history, uint64_t offset)
+{
+    OlderHistory *older = manifest->older;
+    if (manifest->history2[0] != '\0') {
+        memmove(&older[1], older, (MANIFEST_OLDER_MAX - 1) * sizeof(*older));
+        memcpy(older->id, manifest->history2, sizeof(older->id));
+        older->offset = manifest->offset2;
+    }
+    manifest_limit_older(manifest, offset);
+    memcpy(manifest->history2, manifest->history, sizeof(manifest->history2));
+    manifest->offset2 = offset;
+    g_strlcpy(manifest->history, history, sizeof(manifest->history));
+}
+
+char *manifest_older(const Manifest *manifest)
+{
+    GString *text = g_string_new(NULL);
+    for (int i = 0; i < MANIFEST_OLDER_MAX && manifest->older[i].id[0] != '\0'; i++)
+        g_string_append_printf(text, "%s%s:%" G_GUINT64_FORMAT, i > 0 ? "," : "", manifest->older[i].id,
+                               manifest->older[i].offset);
+    return g_string_free(text, FALSE);
+}
+
 void manifest_clear(Manifest *manifest)
 {
     g_clear_pointer(&manifest->note, g_free);
@@ -194,6 +223,12 @@ static void put_rolled_back_from(GKeyFile *file, const char *ids)
     if (before != NULL) g_key_file_set_string(file, "ckv", "rolled-back-before", before + 1);
 }
 
+static void put_older(GKeyFile *file, const Manifest *manifest)
+{
+    g_autofree char *older = manifest_older(manifest);
+    if (older[0] != '\0') g_key_file_set_string(file, "ckv", "older-histories", older);
+}
+
 static char *manifest_text(const Manifest *manifest)
 {
     g_autoptr(GKeyFile) file = g_key_file_new();
@@ -203,6 +238,7 @@ static char *manifest_text(const Manifest *manifest)
     g_key_file_set_string(file, "ckv", "history", manifest->history);
     g_key_file_set_string(file, "ckv", "history2", manifest->history2);
     g_key_file_set_uint64(file, "ckv", "offset2", manifest->offset2);
+    put_older(file, manifest);
     put_rolled_back_from(file, manifest->rolled_back_from);
     g_key_file_set_uint64(file, "ckv", "start", manifest->start);
     if (!manifest_begins_empty(manifest)) g_key_file_set_boolean(file, "ckv", "from-elsewhere", true);
@@ -256,14 +292,30 @@ static bool get_rolled_back_from(GKeyFile *file, Manifest *manifest)
     return manifest_set_left(manifest, all) && last[0] != '\0';
 }
 
+/* Which may be missing. */
+static bool get_older(GKeyFile *file, Manifest *manifest)
+{
+    g_autofree char *text = g_key_file_get_string(file, "ckv", "older-histories", NULL);
+    g_auto(GStrv) each = g_strsplit(text != NULL ? text : "", ",", -1);
+    for (guint i = 0; each[i] != NULL; i++) {
+        char *offset = strchr(each[i], ':');
+        if (i == MANIFEST_OLDER_MAX || offset == NULL) return false;
+        *offset++ = '\0';
+        if (!is_id(each[i]) || !g_ascii_string_to_unsigned(offset, 10, 0, UINT64_MAX, &manifest->older[i].offset, NULL))
+            return false;
+        memcpy(manifest->older[i].id, each[i], sizeof(manifest->older[i].id));
+    }
+    return true;
+}
+
 static bool get_manifest(GKeyFile *file, Manifest *manifest)
 {
     g_autofree char *secret = g_key_file_get_string(file, "ckv", "secret", NULL);
     bool good = get_id(file, "ckv", "instance", manifest->instance, false) &&
                 get_id(file, "ckv", "history", manifest->history, false) &&
                 get_id(file, "ckv", "history2", manifest->history2, true) &&
-                get_u64(file, "ckv", "offset2", &manifest->offset2) && get_rolled_back_from(file, manifest) &&
-                get_u64(file, "ckv", "start", &manifest->start) &&
+                get_u64(file, "ckv", "offset2", &manifest->offset2) && get_older(file, manifest) &&
+                get_rolled_back_from(file, manifest) && get_u64(file, "ckv", "start", &manifest->start) &&
                 from_hex(secret, manifest->secret, sizeof(manifest->secret));
     manifest->from_elsewhere = g_key_file_get_boolean(file, "ckv", "from-elsewhere", NULL);
     for (int f = 0; f < 2 && good; f++) {

@@ -21,6 +21,8 @@
 #define MANIFEST_PLACE_CHARS  48
 #define MANIFEST_LEFT_MAX     8 /* a slave that was away for more rollbacks wants SLAVEOF again */
 
+#define MANIFEST_OLDER_MAX    6 /* a slave that was away for two promotions more wants a full sync */
+
 /* One checkpoint file. The same facts stand in the file itself, in the record with the key "ckv". */
 typedef struct CheckpointInfo {
     bool whole;
@@ -36,11 +38,18 @@ typedef struct CheckpointInfo {
     uint64_t next_id; /* the first id that no record of its own has yet */
 } CheckpointInfo;
 
+/* A history that the stream was before. */
+typedef struct OlderHistory {
+    char id[MANIFEST_ID_CHARS + 1]; /* "": none, nor behind it */
+    uint64_t offset;                /* up to there it's the same as the one that is being written */
+} OlderHistory;
+
 typedef struct Manifest {
     char instance[MANIFEST_ID_CHARS + 1]; /* this directory's identity: a clone gets its own */
     char history[MANIFEST_ID_CHARS + 1];  /* the replication id of the stream that is being written */
     char history2[MANIFEST_ID_CHARS + 1]; /* the one before a promotion, valid up to offset2; "" : none */
     uint64_t offset2;
+    OlderHistory older[MANIFEST_OLDER_MAX]; /* those before that one, the last one first */
     /* Those that operators' rollbacks left, here or at the master, the last one first, with commas between. */
     char rolled_back_from[MANIFEST_LEFT_MAX * (MANIFEST_ID_CHARS + 1)];
     uint64_t start; /* the offset at which the history began: no checkpoint is needed to load from there, unless the
@@ -73,6 +82,12 @@ void manifest_place(char place[MANIFEST_PLACE_CHARS + 1]);
 
 /* A new identity, history and secret; no checkpoint. */
 void manifest_init(Manifest *manifest);
+/* The stream goes on from the offset as another history; what was the history is the one before it. */
+void manifest_begin_history(Manifest *manifest, const char *history, uint64_t offset);
+/* No history that was before is worth anything beyond the offset. */
+void manifest_limit_older(Manifest *manifest, uint64_t offset);
+/* "id:offset,id:offset" of the older ones. g_free */
+char *manifest_older(const Manifest *manifest);
 /* Sets rolled_back_from. False: it's not of that form, and is "" then. */
 bool manifest_set_left(Manifest *manifest, const char *ids);
 void manifest_clear(Manifest *manifest);

@@ -319,6 +319,8 @@ static void keep_history(Manifest *to, const Manifest *from, uint64_t offset)
     memcpy(to->rolled_back_from, from->rolled_back_from, sizeof(to->rolled_back_from));
     g_strlcpy(to->state, MANIFEST_FOLLOWS, sizeof(to->state)); /* nor may a start as a master go on with it */
     to->offset2 = MIN(from->offset2, offset);
+    memcpy(to->older, from->older, sizeof(to->older));
+    manifest_limit_older(to, offset);
 }
 
 /* What is left is named with those that were left before: a slave may be of one of these yet. */

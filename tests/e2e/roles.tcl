@@ -621,3 +621,57 @@ with_server {} {
         }
     }
 }
+
+with_server {--checkpoint-every 0} {
+    set a $::current
+    with_server {--checkpoint-every 0} {
+        set b $::current
+        with_server {--checkpoint-every 0} {
+            set c $::current
+            set ::current $a
+
+            test "a slave that was away while the master's role went to another and back goes on by offset" {
+                foreach slave [list $b $c] { follow $slave $a }
+                in $a { for {set i 0} {$i < 20} {incr i} { r set key$i v } }
+                wait_same $a [list $b $c]
+                set full [in $a { info_field sync_full }]
+                in $c { stop_server }
+                foreach {next last} [list $b $a $a $b] {
+                    in $next { r slaveof no one }
+                    follow $last $next
+                    in $next { r del key1 key2 key3 }
+                    wait_same $next $last
+                }
+                in $c { launch $c [list --slaveof 127.0.0.1 $::server($a,port)] }
+                wait_same $a $c
+                in $a { assert_equal $full [info_field sync_full] }
+            }
+
+            test "one that has more than what it's still told of goes back to there" {
+                in $a { r set k v }
+                wait_same $a $c
+                in $c {
+                    set behind [offset]
+                    r slaveof no one
+                    r set mine 1
+                }
+                foreach {next last} [list $b $a $a $b] {
+                    in $next { r slaveof no one }
+                    follow $last $next
+                    in $next { r set theirs [repeat x 1000] }
+                    wait_same $next $last
+                }
+                set history [in $a { info_field ckv_older_replids }]
+                in $a { restart {--checkpoint-every 0} }
+                assert_equal $history [in $a { info_field ckv_older_replids }]
+                follow $c $a
+                wait_same $a $c
+                assert_equal 0 [in $a { info_field sync_full }]
+                in $c {
+                    assert_match "*went on from offset $behind of our history*" [server_log]
+                    assert_equal (nil) [r get mine]
+                }
+            }
+        }
+    }
+}

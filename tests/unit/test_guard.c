@@ -46,6 +46,8 @@ static void reads_info(void **state)
     assert_string_equal(facts.left, A);
     guard_read_info(SLICE("ckv_rolled_back_from:" C "\r\nckv_rolled_back_before:" A "\r\n"), &facts);
     assert_string_equal(facts.left, C "," A);
+    guard_read_info(SLICE("ckv_older_replids:" C ":90," A ":7\r\n"), &facts);
+    assert_string_equal(facts.older, C ":90," A ":7");
     guard_read_info(SLICE(""), &facts);
     assert_string_equal(facts.history, "");
 }
@@ -190,11 +192,44 @@ static void chooses(void **state)
     };
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         print_message("case %zu\n", i);
-        GuardFacts own = cases[i].own;
-        guard_choose_history(&own, &cases[i].master);
+        GuardFacts own = cases[i].own, master = cases[i].master;
+        guard_choose_history(&own, &master);
         assert_string_equal(own.history, cases[i].history);
         bool other = strcmp(cases[i].history, cases[i].own.history) != 0;
         assert_string_equal(own.history2, other ? cases[i].own.history : cases[i].own.history2);
+    }
+}
+
+/* The master was made one, and again by another. */
+static void recalls_older(void **state)
+{
+    (void)state;
+    const struct {
+        GuardFacts own;
+        const char *older, *history;
+        GuardOutlook outlook;
+        uint64_t common;
+    } cases[] = {
+        { server(A, 50, 5), A ":50", A, GUARD_MAY_CONTINUE, 50 },
+        { server(A, 50, 5), C ":60," A ":55", A, GUARD_MAY_CONTINUE, 50 },
+        { server(A, 70, 5), C ":60," A ":55", A, GUARD_DIVERGED, 55 },
+        { promoted(C, 50, 5, A, 50), A ":50", A, GUARD_MAY_CONTINUE, 50 },
+        { promoted(C, 70, 5, A, 60), A ":55", A, GUARD_DIVERGED, 55 },
+        { promoted(C, 70, 5, A, 50), C ":60," A ":50", C, GUARD_DIVERGED, 60 },
+        { server(A, 50, 5), C ":60", A, GUARD_FULL_SYNC, 0 },
+        { server(B, 50, 5), B ":9", B, GUARD_MAY_CONTINUE, 50 },
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        print_message("case %zu\n", i);
+        GuardFacts own = cases[i].own, master = promoted(O, 90, 3, B, 80);
+        g_strlcpy(master.older, cases[i].older, sizeof(master.older));
+        for (int again = 0; again < 2; again++) {
+            own = cases[i].own;
+            guard_choose_history(&own, &master);
+            assert_string_equal(own.history, cases[i].history);
+            assert_int_equal(guard_outlook(&own, &master), cases[i].outlook);
+            if (cases[i].common > 0) assert_int_equal(guard_common(&own, &master), cases[i].common);
+        }
     }
 }
 
@@ -214,7 +249,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_info), cmocka_unit_test(chooses),         cmocka_unit_test(finds_common),
-        cmocka_unit_test(judges),     cmocka_unit_test(follows_in_time),
+        cmocka_unit_test(judges),     cmocka_unit_test(follows_in_time), cmocka_unit_test(recalls_older),
     };
     return cmocka_run_group_tests_name("guard", tests, NULL, NULL);
 }

@@ -49,6 +49,10 @@ static Manifest example(void)
         if (i > 0) id[-1] = ',';
     }
     manifest.offset2 = UINT64_MAX;
+    for (size_t i = 0; i < MANIFEST_OLDER_MAX; i++) {
+        random_hex(manifest.older[i].id, MANIFEST_ID_CHARS);
+        manifest.older[i].offset = UINT64_MAX - i;
+    }
     manifest.start = 7;
     g_strlcpy(manifest.state, MANIFEST_FOLLOWS, sizeof(manifest.state));
     g_strlcpy(manifest.place, "18446744073709551615-1795920000.123456789", sizeof(manifest.place));
@@ -86,6 +90,8 @@ static void assert_same(const Manifest *a, const Manifest *b)
     assert_string_equal(a->history2, b->history2);
     assert_string_equal(a->rolled_back_from, b->rolled_back_from);
     assert_true(a->offset2 == b->offset2 && a->start == b->start);
+    g_autofree char *older_a = manifest_older(a), *older_b = manifest_older(b);
+    assert_string_equal(older_a, older_b);
     assert_memory_equal(a->secret, b->secret, sizeof(a->secret));
     assert_true(g_strcmp0(a->note, b->note) == 0);
     assert_string_equal(a->state, b->state);
@@ -242,6 +248,31 @@ static void other_versions(void **state)
     assert_refused(NULL);
 }
 
+/* The one before is kept with those before it, as many as there's room for, and none beyond the last one's beginning.
+ */
+static void histories_in_a_row(void **state)
+{
+    (void)state;
+    Manifest manifest;
+    manifest_init(&manifest);
+    char ids[MANIFEST_OLDER_MAX + 3][MANIFEST_ID_CHARS + 1];
+    g_strlcpy(ids[0], manifest.history, sizeof(ids[0]));
+    for (int i = 1; i < MANIFEST_OLDER_MAX + 3; i++) {
+        random_hex(ids[i], MANIFEST_ID_CHARS);
+        manifest_begin_history(&manifest, ids[i], 10 * i);
+        assert_string_equal(manifest.history, ids[i]);
+        assert_string_equal(manifest.history2, ids[i - 1]);
+        assert_int_equal(manifest.offset2, 10 * i);
+        for (int back = 2; back <= i && back < MANIFEST_OLDER_MAX + 2; back++) {
+            assert_string_equal(manifest.older[back - 2].id, ids[i - back]);
+            assert_int_equal(manifest.older[back - 2].offset, 10 * (i - back + 1));
+        }
+    }
+    manifest_begin_history(&manifest, ids[0], 45);
+    for (int i = 0; i < MANIFEST_OLDER_MAX; i++)
+        assert_true(manifest.older[i].offset <= 45);
+}
+
 /* As it was before anybody wrote it, and as a rollback-less one is. */
 static void without_rollback(void **state)
 {
@@ -351,7 +382,8 @@ int main(void)
         cmocka_unit_test(round_trips),        cmocka_unit_test(new_ones_differ), cmocka_unit_test(missing),
         cmocka_unit_test(every_byte_changed), cmocka_unit_test(every_length),    cmocka_unit_test(other_versions),
         cmocka_unit_test(nonsense),           cmocka_unit_test(newest),          cmocka_unit_test(facts_of_a_file),
-        cmocka_unit_test(from_elsewhere),     cmocka_unit_test(write_fails),     cmocka_unit_test(without_rollback),
+        cmocka_unit_test(from_elsewhere),     cmocka_unit_test(write_fails),     cmocka_unit_test(histories_in_a_row),
+        cmocka_unit_test(without_rollback),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
