@@ -37,6 +37,7 @@ static void take_field(const char *name, const char *value, GuardFacts *facts)
     if (strcmp(name, "run_id") == 0 && facts->history[0] == '\0') take_id(value, facts->history);
     if (strcmp(name, "master_replid") == 0) take_id(value, facts->history);
     if (strcmp(name, "master_replid2") == 0) take_id(value, facts->history2);
+    if (g_str_has_prefix(name, "ckv_")) facts->ckv = true;
     if (strcmp(name, "ckv_older_replids") == 0) g_strlcpy(facts->older, value, sizeof(facts->older));
     if (strcmp(name, "ckv_rolled_back_from") == 0) g_strlcpy(facts->left, value, sizeof(facts->left));
     if (strcmp(name, "ckv_rolled_back_before") == 0) {

@@ -30,6 +30,7 @@ typedef struct GuardFacts {
     uint64_t offset2;                 /* bytes of it that history2 has in common with history */
     uint64_t added;                   /* of ours: bytes at the end that aren't of `history`, as it was chosen */
     bool slave;                       /* it says that it's one itself */
+    bool ckv;                         /* it's CKV */
     bool lost;                        /* of ours: it can't be loaded, but may be whole on the disk */
 } GuardFacts;
 

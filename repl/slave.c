@@ -473,19 +473,34 @@ static void fail_handshake(void)
     if (refused) slave.hooks->handed_over(slave.handshake.error);
 }
 
+/* The history isn't the one any more that the master's INFO was of: so what else that told, of histories that were
+ * left, may be old as well, and would stay so here. (A Redis tells nothing of them, and begins a history with its first
+ * slave.)
+ */
+static bool history_changed(void)
+{
+    const Handshake *handshake = &slave.handshake;
+    const char *named = handshake->history;
+    return handshake->master.ckv && named[0] != '\0' && strcmp(named, handshake->master.history) != 0;
+}
+
+static void take_answer(void (*accept)(void))
+{
+    if (!slave.hands_over && history_changed()) {
+        fail(RETRY_MS, "The master's history has changed since it was asked");
+        return;
+    }
+    end_hand_over();
+    accept();
+}
+
 static void deal_with_handshake(void)
 {
     switch (handshake_step(&slave.handshake)) {
     case HANDSHAKE_MORE: break;
     case HANDSHAKE_INFO: ask_for_stream(); break;
-    case HANDSHAKE_CONTINUE:
-        end_hand_over();
-        continue_stream();
-        break;
-    case HANDSHAKE_FULL:
-        end_hand_over();
-        begin_transfer();
-        break;
+    case HANDSHAKE_CONTINUE: take_answer(continue_stream); break;
+    case HANDSHAKE_FULL: take_answer(begin_transfer); break;
     case HANDSHAKE_FAILED: fail_handshake(); break;
     }
 }

@@ -349,6 +349,24 @@ with_server {--read-only-slave yes} {
 
 # ---------------------------------------------------------------- histories, restarts
 
+with_server {} {
+    test "a CKV whose history changes between INFO and PSYNC is asked anew: what else INFO told may be old, too" {
+        set c [synced]
+        close $c
+        set c [fake_link]
+        fake_handshake $c "[fake_info $id_a 100 1]ckv_ack_lost:0\r\n"
+        fake_send $c "+CONTINUE $id_b\r\n"
+        assert_closed $c
+        set c [fake_link]
+        assert_equal [list $id_a 101] \
+            [fake_handshake $c "[fake_info $id_b 100 1 $id_a 101]ckv_rolled_back_from:$id_c\r\n"]
+        fake_send $c "+CONTINUE $id_b\r\n"
+        wait_until {[info_field master_link_status] eq "up"}
+        assert_equal [list $id_b $id_c] [list [info_field master_replid] [info_field ckv_rolled_back_from]]
+        end_sync
+    }
+}
+
 with_server {--read-only-slave yes} {
     test "a master's new history, and our own" {
         set c [synced]
