@@ -734,7 +734,7 @@ static bool begin_history(const char *history, uint64_t offset, int db, const Ma
 }
 
 /* The history from here on, and whether a master's stream is followed in it. */
-static bool change_manifest(const char *history, const char *word, const char *left, char **error)
+static bool change_manifest(const char *history, const char *word, const char *left, const char *older, char **error)
 {
     if (state.lost != NULL) {
         *error = persist_closed();
@@ -754,6 +754,7 @@ static bool change_manifest(const char *history, const char *word, const char *l
     Manifest before = persist_manifest, changed = with_history(history, offset);
     g_strlcpy(changed.state, word, sizeof(changed.state));
     if (left != NULL) (void)manifest_set_left(&changed, left);
+    if (older != NULL) (void)manifest_add_older(&changed, older);
     *error = manifest_write(".", &changed);
     if (*error != NULL) return false;
     /* A crash from here on: the start begins the new history's segment. */
@@ -773,12 +774,13 @@ static bool change_manifest(const char *history, const char *word, const char *l
 
 bool persist_change_history(const char *history, char **error)
 {
-    return change_manifest(history, manifest_boot(), NULL, error);
+    return change_manifest(history, manifest_boot(), NULL, NULL, error);
 }
 
-bool persist_follow_history(const char *history, const char *left, char **error)
+bool persist_follow_history(const char *history, const char *left, const char *older, char **error)
 {
-    if (strcmp(history, persist_manifest.history) != 0) return change_manifest(history, MANIFEST_FOLLOWS, left, error);
+    if (strcmp(history, persist_manifest.history) != 0)
+        return change_manifest(history, MANIFEST_FOLLOWS, left, older, error);
     if (strcmp(persist_manifest.state, MANIFEST_FOLLOWS) == 0) return true;
     /* The writer of a checkpoint has a manifest of its own. */
     checkpoints_abort("the server becomes a slave");

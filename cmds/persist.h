@@ -57,8 +57,9 @@ bool persist_reload_now(char **error);
  * are closed. False: *error (g_free it), and nothing has changed. */
 bool persist_change_history(const char *history, char **error);
 /* The same for a slave: what follows comes from its master, and is of this history, which may be the one that it was.
- * `left`: those that the master left, as in its Manifest; passed on to slaves of this one. */
-bool persist_follow_history(const char *history, const char *left, char **error);
+ * `left`: those that the master left, as in its Manifest; `older`: for manifest_add_older; passed on to slaves of this
+ * one. */
+bool persist_follow_history(const char *history, const char *left, const char *older, char **error);
 
 /* The database that the stream is in, for who goes on with it at journal_offset(): a master of before, too, as long as
  * nothing is added. -1: none, or it's named next. */

@@ -91,14 +91,14 @@ static bool journal_has_room(size_t bytes)
     return journal_is_open() && journal_trouble() == NULL && journal_reserve(bytes);
 }
 
-static char *follow_history(const char *history, const char *left)
+static char *follow_history(const char *history, const char *left, const char *older)
 {
     char *error = NULL;
-    return persist_follow_history(history, left, &error) ? NULL : error;
+    return persist_follow_history(history, left, older, &error) ? NULL : error;
 }
 
 /* The tool gets what decides how values are held, and where there's room for them. */
-static char **receiver_words(const char *history, uint64_t offset, const char *left)
+static char **receiver_words(const char *history, uint64_t offset, const char *left, const char *older)
 {
     GPtrArray *words = g_ptr_array_new();
     g_ptr_array_add(words, g_strdup("ckv"));
@@ -106,6 +106,7 @@ static char **receiver_words(const char *history, uint64_t offset, const char *l
     g_ptr_array_add(words, g_strdup(history));
     g_ptr_array_add(words, g_strdup_printf("%" G_GUINT64_FORMAT, offset));
     g_ptr_array_add(words, g_strdup(left));
+    g_ptr_array_add(words, g_strdup(older));
     for (size_t i = 0; i < option_count; i++) {
         const Option *option = &option_table[i];
         if (option->group != OPTIONS_ENCODING && option->value != &options.databases) continue;

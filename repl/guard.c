@@ -61,6 +61,10 @@ void guard_read_info(Slice info, GuardFacts *facts)
         *value = '\0';
         take_field(lines[i], value + 1, facts);
     }
+    if (facts->history2[0] == '\0') return;
+    g_autofree char *before = g_strdup(facts->older);
+    g_snprintf(facts->older, sizeof(facts->older), "%s:%" G_GUINT64_FORMAT "%s%s", facts->history2, facts->offset2,
+               before[0] != '\0' ? "," : "", before);
 }
 
 /* ---- judging ---- */

@@ -25,7 +25,7 @@ typedef struct GuardFacts {
     char history[GUARD_ID_CHARS + 1]; /* "": it doesn't say */
     char history2[GUARD_ID_CHARS + 1];
     char left[GUARD_LEFT_CHARS + 1];  /* a master's: the histories that operators took it back from, with commas */
-    char older[GUARD_LEFT_CHARS + 1]; /* a master's: "id:offset" of the histories before history2, with commas */
+    char older[GUARD_LEFT_CHARS + 1]; /* a master's: "id:offset" of history2 and those before it, with commas */
     uint64_t offset;                  /* bytes of the stream */
     uint64_t offset2;                 /* bytes of it that history2 has in common with history */
     uint64_t added;                   /* of ours: bytes at the end that aren't of `history`, as it was chosen */

@@ -423,7 +423,7 @@ static bool is_of_history(const Replica *replica, Slice id, uint64_t offset)
 {
     const Manifest *manifest = master_hooks.manifest;
     if (slice_equal(id, slice_of(manifest->history))) return true;
-    if (!replica->psync2 || manifest->history2[0] == '\0') return false;
+    if (!replica->psync2 || id.len == 0) return false;
     return (slice_equal(id, slice_of(manifest->history2)) && offset <= manifest->offset2) ||
            is_of_older(manifest, id, offset);
 }

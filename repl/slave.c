@@ -276,13 +276,21 @@ static void on_pipe_room(void)
     deal_with_transfer();
 }
 
+/* What the master said that the history was before: if it has begun another since then, that isn't known. */
+static const char *older_of(const char *history)
+{
+    const GuardFacts *master = &slave.handshake.master;
+    return strcmp(history, master->history) == 0 ? master->older : "";
+}
+
 static void begin_transfer(void)
 {
     const Handshake *handshake = &slave.handshake;
     log_line(LOG_NOTICE, "Full resync from master: %s:%" G_GUINT64_FORMAT, handshake->history, handshake->offset);
     if (!full_sync_allowed()) return;
     char *error = NULL;
-    g_auto(GStrv) words = slave.hooks->receiver(handshake->history, handshake->offset, handshake->master.left);
+    g_auto(GStrv) words = slave.hooks->receiver(handshake->history, handshake->offset, handshake->master.left,
+                                                older_of(handshake->history));
     slave.transfer = transfer_new(slave.loop, words, on_pipe_room, &error);
     if (slave.transfer == NULL) {
         fail(RETRY_MS, "A full sync can't be received: %s", error);
@@ -453,7 +461,7 @@ static void continue_stream(void)
     slave.hooks->facts(&slave.own);
     log_line(LOG_NOTICE, "Successful partial resynchronization with master.");
     if (strcmp(history, slave.own.history) != 0) log_line(LOG_WARNING, "Master replication ID changed to %s", history);
-    g_autofree char *error = slave.hooks->follow_history(history, slave.handshake.master.left);
+    g_autofree char *error = slave.hooks->follow_history(history, slave.handshake.master.left, older_of(history));
     if (error != NULL) {
         fail(RETRY_MS, "The history can't be noted: %s", error);
         return;

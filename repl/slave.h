@@ -49,11 +49,12 @@ typedef struct SlaveHooks {
     uint64_t (*safe_offset)(void);
 
     /* What follows comes from a master, and is this history's; what was before is the same as in the old one. `left`:
-     * the histories that rollbacks of the master left. NULL, or what went wrong (g_free): nothing has changed. */
-    char *(*follow_history)(const char *history, const char *left);
+     * the histories that rollbacks of the master left; `older`: those that this one was before (as in GuardFacts).
+     * NULL, or what went wrong (g_free): nothing has changed. */
+    char *(*follow_history)(const char *history, const char *left, const char *older);
 
     /* The words of the tool that makes a data directory of a full sync (g_strfreev). */
-    char **(*receiver)(const char *history, uint64_t offset, const char *left);
+    char **(*receiver)(const char *history, uint64_t offset, const char *left, const char *older);
     /* Puts it in the place of ours, which becomes a backup with that note, and begins to load it. */
     char *(*replace)(const char *note);
     /* Begins to remove what the tool has made, which has ended. False: not now. */

@@ -66,6 +66,50 @@ void manifest_begin_history(Manifest *manifest, const char *history, uint64_t of
     g_strlcpy(manifest->history, history, sizeof(manifest->history));
 }
 
+/* A place among those with as much in common or more, which come first. */
+static void insert_older(Manifest *manifest, const OlderHistory *one)
+{
+    OlderHistory *older = manifest->older;
+    int at = 0, end = 0;
+    while (at < MANIFEST_OLDER_MAX && older[at].id[0] != '\0' && older[at].offset >= one->offset) {
+        if (strcmp(older[at++].id, one->id) == 0) return;
+    }
+    if (at == MANIFEST_OLDER_MAX) return;
+    for (end = at; end < MANIFEST_OLDER_MAX - 1 && older[end].id[0] != '\0';) { /* to where it was, or behind all */
+        if (strcmp(older[end].id, one->id) == 0) break;
+        end++;
+    }
+    memmove(&older[at + 1], &older[at], (size_t)(end - at) * sizeof(*older));
+    older[at] = *one;
+}
+
+/* "id:offset", which is changed. */
+static bool parse_older(char *text, OlderHistory *one)
+{
+    char *offset = strchr(text, ':');
+    if (offset == NULL) return false;
+    *offset++ = '\0';
+    if (!is_id(text) || !g_ascii_string_to_unsigned(offset, 10, 0, UINT64_MAX, &one->offset, NULL)) return false;
+    memcpy(one->id, text, sizeof(one->id));
+    return true;
+}
+
+bool manifest_add_older(Manifest *manifest, const char *text)
+{
+    g_auto(GStrv) each = g_strsplit(text, ",", -1);
+    for (guint i = 0; each[i] != NULL; i++) {
+        OlderHistory one;
+        if (!parse_older(each[i], &one)) return false;
+        if (strcmp(one.id, manifest->history) == 0) continue;
+        if (strcmp(one.id, manifest->history2) == 0) {
+            manifest->offset2 = MAX(manifest->offset2, one.offset);
+        } else {
+            insert_older(manifest, &one);
+        }
+    }
+    return true;
+}
+
 char *manifest_older(const Manifest *manifest)
 {
     GString *text = g_string_new(NULL);
@@ -298,12 +342,7 @@ static bool get_older(GKeyFile *file, Manifest *manifest)
     g_autofree char *text = g_key_file_get_string(file, "ckv", "older-histories", NULL);
     g_auto(GStrv) each = g_strsplit(text != NULL ? text : "", ",", -1);
     for (guint i = 0; each[i] != NULL; i++) {
-        char *offset = strchr(each[i], ':');
-        if (i == MANIFEST_OLDER_MAX || offset == NULL) return false;
-        *offset++ = '\0';
-        if (!is_id(each[i]) || !g_ascii_string_to_unsigned(offset, 10, 0, UINT64_MAX, &manifest->older[i].offset, NULL))
-            return false;
-        memcpy(manifest->older[i].id, each[i], sizeof(manifest->older[i].id));
+        if (i == MANIFEST_OLDER_MAX || !parse_older(each[i], &manifest->older[i])) return false;
     }
     return true;
 }

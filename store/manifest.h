@@ -49,7 +49,7 @@ typedef struct Manifest {
     char history[MANIFEST_ID_CHARS + 1];  /* the replication id of the stream that is being written */
     char history2[MANIFEST_ID_CHARS + 1]; /* the one before a promotion, valid up to offset2; "" : none */
     uint64_t offset2;
-    OlderHistory older[MANIFEST_OLDER_MAX]; /* those before that one, the last one first */
+    OlderHistory older[MANIFEST_OLDER_MAX]; /* others before, also as the master knows them: the longest first */
     /* Those that operators' rollbacks left, here or at the master, the last one first, with commas between. */
     char rolled_back_from[MANIFEST_LEFT_MAX * (MANIFEST_ID_CHARS + 1)];
     uint64_t start; /* the offset at which the history began: no checkpoint is needed to load from there, unless the
@@ -88,6 +88,10 @@ void manifest_begin_history(Manifest *manifest, const char *history, uint64_t of
 void manifest_limit_older(Manifest *manifest, uint64_t offset);
 /* "id:offset,id:offset" of the older ones. g_free */
 char *manifest_older(const Manifest *manifest);
+/* Adds to what is known of the histories before, also the one before the last, what another of the same history knows,
+ * in that form; of too many, those with the most in common stay. False: it's not of that form; what was good is added.
+ */
+bool manifest_add_older(Manifest *manifest, const char *text);
 /* Sets rolled_back_from. False: it's not of that form, and is "" then. */
 bool manifest_set_left(Manifest *manifest, const char *ids);
 void manifest_clear(Manifest *manifest);

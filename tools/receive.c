@@ -1,10 +1,10 @@
-/* receive.c: `ckv receive HISTORY OFFSET LEFT [--option value ...]`: what a slave starts for a full sync, with its data
- * directory as the working directory: an RDB file from standard input becomes a whole data directory in rollback.tmp/.
- * Nobody else has a use for it.
+/* receive.c: `ckv receive HISTORY OFFSET LEFT OLDER [--option value ...]`: what a slave starts for a full sync, with
+ * its data directory as the working directory: an RDB file from standard input becomes a whole data directory in
+ * rollback.tmp/. Nobody else has a use for it.
  *
  * It has the identity and the hash's secret of the directory that it's to replace, HISTORY as its history, LEFT (which
- * may be empty) as those that rollbacks of the master left, and begins at OFFSET. On standard error there's what went
- * wrong, in its last line.
+ * may be empty) as those that rollbacks of the master left, OLDER (which may be, too) as those that the history was
+ * before, and begins at OFFSET. On standard error there's what went wrong, in its last line.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include <errno.h>
@@ -96,7 +96,7 @@ static char *enter_directory(void)
 }
 
 /* A slave's, also if it's killed before it has loaded it: nobody else may go on with the history. */
-static char *take_identity(Receive *receive, const char *history, const char *left)
+static char *take_identity(Receive *receive, const char *history, const char *left, const char *older)
 {
     char *error = NULL;
     Manifest own;
@@ -108,15 +108,16 @@ static char *take_identity(Receive *receive, const char *history, const char *le
     g_strlcpy(receive->manifest.history, history, sizeof(receive->manifest.history));
     g_strlcpy(receive->manifest.state, MANIFEST_FOLLOWS, sizeof(receive->manifest.state));
     (void)manifest_set_left(&receive->manifest, left);
+    (void)manifest_add_older(&receive->manifest, older);
     /* It begins at 0, from where this journal won't have it: the checkpoint is needed. */
     manifest_clear(&own);
     return NULL;
 }
 
-static char *receive_all(Receive *receive, const char *history, const char *left)
+static char *receive_all(Receive *receive, const char *history, const char *left, const char *older)
 {
     char *error = rollback_possible("."); /* before all of it is received in vain */
-    if (error == NULL) error = take_identity(receive, history, left);
+    if (error == NULL) error = take_identity(receive, history, left, older);
     if (error != NULL) return error;
     table_set_secret(receive->manifest.secret, sizeof(receive->manifest.secret));
     if ((error = enter_directory()) != NULL) return error;
@@ -138,14 +139,14 @@ ToolStatus tool_receive(int argc, char **argv)
     int64_t offset;
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody else takes what is made here */
     options_reset();
-    if (argc < 4 || strlen(argv[1]) != MANIFEST_ID_CHARS || !number_parse_int(slice_of(argv[2]), &offset) ||
+    if (argc < 5 || strlen(argv[1]) != MANIFEST_ID_CHARS || !number_parse_int(slice_of(argv[2]), &offset) ||
         offset < 0) {
-        tool_fail("receive takes a history, an offset and the histories left; a slave starts it for a full sync");
+        tool_fail("receive takes a history, an offset, those left and those before; a slave starts it for a full sync");
         return TOOL_USAGE;
     }
-    g_autofree char *wrong = options_load(argc - 3, argv + 3);
+    g_autofree char *wrong = options_load(argc - 4, argv + 4);
     if (wrong != NULL) return tool_fail("%s", wrong);
     Receive receive = { .offset = (uint64_t)offset, .db = -1 };
-    g_autofree char *error = receive_all(&receive, argv[1], argv[3]);
+    g_autofree char *error = receive_all(&receive, argv[1], argv[3], argv[4]);
     return error == NULL ? TOOL_OK : tool_fail("%s", error);
 }

@@ -457,7 +457,7 @@ with_server {} {
         set dir [server_dir]
         assert_equal 0 [lindex [run_ckv export $dir/all.rdb --socket $dir/ckv.sock] 0]
         stop_server
-        exec sh -c "cd $dir && exec $ckv receive $id_a 100 $id_b <all.rdb"
+        exec sh -c "cd $dir && exec $ckv receive $id_a 100 $id_b '' <all.rdb"
         set ::server($::current,dir) $dir/rollback.tmp
         launch $::current {}
         assert_equal [list v $id_a 101 $id_b] [list [r get k] [info_field master_replid2] \
@@ -670,6 +670,57 @@ with_server {--checkpoint-every 0} {
                 in $c {
                     assert_match "*went on from offset $behind of our history*" [server_log]
                     assert_equal (nil) [r get mine]
+                }
+            }
+        }
+    }
+}
+
+# `d` is of a history that `a` had for a while, and `c` learns of it from `a` alone: as a slave that was away, or anew.
+foreach how {"was away" "is new"} {
+    with_server {--checkpoint-every 0} {
+        set a $::current
+        with_server {--checkpoint-every 0} {
+            set b $::current
+            with_server {--checkpoint-every 0} {
+                set c $::current
+                with_server {--checkpoint-every 0} {
+                    set d $::current
+                    set ::current $a
+
+                    test "who missed a change of the master's role goes on by offset behind a slave that $how" {
+                        in $a {
+                            r set first 1
+                            checkpoint_now
+                        }
+                        foreach slave [list $b $d] { follow $slave $a }
+                        if {$how eq "was away"} { follow $c $a }
+                        wait_same $a [list $b $d]
+                        if {$how eq "was away"} { wait_same $a $c }
+                        in $c stop_server
+                        in $b {
+                            r slaveof no one
+                            r set second 2
+                        }
+                        foreach slave [list $a $d] { follow $slave $b }
+                        wait_same $b [list $a $d]
+                        in $d stop_server
+                        in $a {
+                            r slaveof no one
+                            r set third 3
+                        }
+                        launch $c [list --slaveof 127.0.0.1 $::server($a,port)]
+                        wait_same $a $c
+                        in $c {
+                            r slaveof no one
+                            r set fourth 4
+                            restart {--checkpoint-every 0}
+                        }
+                        launch $d [list --slaveof 127.0.0.1 $::server($c,port)]
+                        wait_same $c $d
+                        in $c { assert_equal 0 [info_field sync_full] }
+                        in $d { assert_equal 0 [string match "*went on from offset*" [server_log]] }
+                    }
                 }
             }
         }

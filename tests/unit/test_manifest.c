@@ -273,6 +273,36 @@ static void histories_in_a_row(void **state)
         assert_true(manifest.older[i].offset <= 45);
 }
 
+/* What another knows comes among them by what it has in common, once each, and the least of too many go. */
+static void histories_of_another(void **state)
+{
+    (void)state;
+    Manifest manifest;
+    manifest_init(&manifest);
+    char ids[MANIFEST_OLDER_MAX + 4][MANIFEST_ID_CHARS + 1];
+    for (size_t i = 0; i < G_N_ELEMENTS(ids); i++)
+        random_hex(ids[i], MANIFEST_ID_CHARS);
+    g_autofree char *first = g_strdup_printf("%s:10,%s:30,%s:20,%s:99", ids[1], ids[2], ids[3], manifest.history);
+    assert_true(manifest_add_older(&manifest, first) && manifest_add_older(&manifest, ""));
+    g_autofree char *sorted = g_strdup_printf("%s:30,%s:20,%s:10", ids[2], ids[3], ids[1]);
+    g_autofree char *known = manifest_older(&manifest);
+    assert_string_equal(known, sorted);
+
+    manifest_begin_history(&manifest, ids[0], 25);
+    g_strlcpy(manifest.history2, ids[4], sizeof(manifest.history2));
+    g_autofree char *second = g_strdup_printf("%s:40,%s:24,%s:5,%s:60", ids[4], ids[1], ids[3], ids[5]);
+    assert_true(manifest_add_older(&manifest, second));
+    assert_int_equal(manifest.offset2, 40);
+    g_autofree char *more = g_strdup_printf("%s:7,%s:8,%s:9,%s:50", ids[6], ids[7], ids[8], ids[9]);
+    assert_true(manifest_add_older(&manifest, more));
+    g_autofree char *most =
+        g_strdup_printf("%s:60,%s:50,%s:25,%s:24,%s:20,%s:9", ids[5], ids[9], ids[2], ids[1], ids[3], ids[8]);
+    g_autofree char *kept = manifest_older(&manifest);
+    assert_string_equal(kept, most);
+    assert_false(manifest_add_older(&manifest, "x:1"));
+    assert_false(manifest_add_older(&manifest, ids[0]));
+}
+
 /* As it was before anybody wrote it, and as a rollback-less one is. */
 static void without_rollback(void **state)
 {
@@ -379,10 +409,19 @@ static void write_fails(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(round_trips),        cmocka_unit_test(new_ones_differ), cmocka_unit_test(missing),
-        cmocka_unit_test(every_byte_changed), cmocka_unit_test(every_length),    cmocka_unit_test(other_versions),
-        cmocka_unit_test(nonsense),           cmocka_unit_test(newest),          cmocka_unit_test(facts_of_a_file),
-        cmocka_unit_test(from_elsewhere),     cmocka_unit_test(write_fails),     cmocka_unit_test(histories_in_a_row),
+        cmocka_unit_test(round_trips),
+        cmocka_unit_test(new_ones_differ),
+        cmocka_unit_test(missing),
+        cmocka_unit_test(every_byte_changed),
+        cmocka_unit_test(every_length),
+        cmocka_unit_test(other_versions),
+        cmocka_unit_test(nonsense),
+        cmocka_unit_test(newest),
+        cmocka_unit_test(facts_of_a_file),
+        cmocka_unit_test(from_elsewhere),
+        cmocka_unit_test(write_fails),
+        cmocka_unit_test(histories_in_a_row),
+        cmocka_unit_test(histories_of_another),
         cmocka_unit_test(without_rollback),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
