@@ -521,6 +521,8 @@ void master_psync(Client *client, Slice id, int64_t offset)
         return;
     }
     if (!slice_equal(id, SLICE("?"))) master_stats.partial_err++;
+    /* What came from another master may be in a later Redis' words, which one of 3.2 leaves out without a word. */
+    if (!replica->psync2) replica->asked = master_hooks.manifest->offset2;
     begin_full(replica);
 }
 

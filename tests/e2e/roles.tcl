@@ -726,3 +726,30 @@ foreach how {"was away" "is new"} {
         }
     }
 }
+
+with_server {--checkpoint-every 0} {
+    set a $::current
+    with_server {--checkpoint-every 0} {
+        set b $::current
+
+        test "a slave of Redis 3.2 is sent nothing of the stream that came from another master" {
+            follow $b $a
+            in $a { r set k v }
+            wait_same $a $b
+            in $b checkpoint_now
+            in $a { r set k w }
+            wait_same $a $b
+            in $b {
+                r slaveof no one
+                r set own 1
+                set begun [expr {[info_field second_repl_offset] - 1}]
+                set c [connect]
+                send $c psync ? -1
+                while {[set line [recv_line $c]] eq ""} {} ;# signs of life
+                assert_match "+FULLRESYNC *" $line
+                assert_equal 1 [expr {[lindex $line 2] >= $begun}]
+                disconnect $c
+            }
+        }
+    }
+}
