@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """resync.py - a running slave that can't load what a full sync brought: the file can't be opened or read.
 
-Once, at the first and later operations on the checkpoint, or on the journal behind it: the slave says so, has nothing,
-and gets in step by itself.
+Once, at the first and later operations on the checkpoint: the slave says so, has nothing, and gets in step by itself. On
+the journal behind it: that's done again.
 For good: it goes on trying at its leisure, piles nothing up, and neither becomes a master nor takes what an emptied
 master has; a start on its directory refuses, or finds the data if it can be read by now; and when it can, the slave is
 in step soon.
@@ -197,7 +197,7 @@ class Tests:
 
     def once(self, reads):
         plans = [("open", 1, CHECKPOINT), ("open", 2, CHECKPOINT), ("read", 1, CHECKPOINT),
-                 ("read", reads // 2, CHECKPOINT), ("read", reads, CHECKPOINT), ("mkdir", 2, "journal")]
+                 ("read", reads // 2, CHECKPOINT), ("read", reads, CHECKPOINT)]
         slaves = [Slave(self, "once", calls=calls, at=at, match=match) for calls, at, match in plans]
         wrong = {}
         for slave in slaves:
@@ -216,6 +216,19 @@ class Tests:
             if slave.server.running():
                 wrong[slave] += slave.await_data() + slave.starts_with_data()
             self.end(slave, wrong[slave])
+
+    def mended(self):
+        """What fails once of the journal that goes on behind it is done again: there's no second full sync."""
+        slave = Slave(self, "mended", calls="mkdir", at=2, match="journal")
+        slave.follow()
+        wrong = slave.await_data()
+        if slave.server.said().count("it's tried again.") != 1:
+            wrong.append("it wasn't tried again once")
+        if slave.server.said().count("Full resync from master") != 1:
+            wrong.append("it wasn't one full sync")
+        if slave.server.running():
+            wrong += slave.starts_with_data()
+        self.end(slave, wrong)
 
     def for_good(self):
         checkpoint(self.master.connect())  # what the slave gets has all, without the stream
@@ -322,6 +335,7 @@ def main():
     tests = Tests(options.parse_args())
     try:
         tests.once(tests.count())
+        tests.mended()
         tests.for_good()
         tests.guarded()
     finally:
