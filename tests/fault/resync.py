@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """resync.py - a running slave that can't load what a full sync brought: the file can't be opened or read.
 
-Once, at the first and later operations on the checkpoint: the slave says so, has nothing, and gets in step by itself. On
-the journal behind it: that's done again.
+Once, at the first and later operations on the checkpoint: the slave says so, has nothing, and gets in step by itself;
+or on the journal behind it: that's done again.
 For good: it goes on trying at its leisure, piles nothing up, and neither becomes a master nor takes what an emptied
 master has; a start on its directory refuses, or finds the data if it can be read by now; and when it can, the slave is
 in step soon.
