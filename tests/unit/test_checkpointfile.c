@@ -140,7 +140,7 @@ static void test_keys(void **context)
     assert_int_equal(make_whole(), 0);
     put_keys(&ks->dbs[1], 2, KEYS);
     assert_true(make_whole() > 0);
-    assert_int_equal(make_whole(), 0); /* the other file: it's known by now */
+    assert_int_equal(make_whole(), 0);     /* the other file: it's known by now */
     put_keys(&ks->dbs[1], KEYS / 2, KEYS); /* (one more might be too many for its page) */
     assert_int_equal(make_whole(), 0);
     assert_null(checkpoint_status().error);
