@@ -3,8 +3,8 @@
  * Design. The failure that users fear most: a master comes back with an empty or an old disk, and its slave, the last
  * to have the data, throws it away to become a true copy of that. So what the master says of itself (INFO) is compared
  * with what is here. A history is the life of one stream of changes, known by its id; two servers share a lineage if
- * one's id is the other's or the one before it. A master whose operator rolled it back says which histories that left:
- * a slave of one of them is to lose what the master was to lose.
+ * one's id is the other's or the one before it, or an older one of which the master tells. A master whose operator
+ * rolled it back says which histories that left: a slave of one of them is to lose what the master was to lose.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #ifndef CKV_REPL_GUARD_H
